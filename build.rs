@@ -1,0 +1,6 @@
+//! Detections and their tests are embedded: build again when one is added, changed or removed.
+
+fn main() {
+    println!("cargo::rerun-if-changed=queries");
+    println!("cargo::rerun-if-changed=testdata/detections");
+}

@@ -1,0 +1,36 @@
+/*
+id: K8A-301
+title: Binding to cluster-admin written
+severity: high
+attack: [T1098.006]
+controls: [RBAC-2]
+key: [user_name, resource, binding]
+needs: {level: Request, resources: [clusterrolebindings, rolebindings], verbs: [create, update, patch], stages: [ResponseComplete]}
+describe: "{{user_name}} bound cluster-admin to {{subjects}} by {{verb}} of {{resource}} {{binding}} from {{source_ip}}"
+false_positives: >-
+  The installation of a cluster or of a platform component. A delivery tool that writes all its
+  objects again shows its existing bindings once; exempt it by user and binding.
+respond: >-
+  Delete the binding unless its owner confirms it, then look for what its subjects did since and for
+  further grants by the same identity.
+*/
+SELECT
+  cluster, user_name, impersonated_user, source_ip, verb, resource,
+  concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))
+    AS binding,
+  coalesce(nullif(json_query(request_object, '$.subjects[*]["kind", "namespace", "name"]'), '[]'),
+    json_query(response_object, '$.subjects[*]["kind", "namespace", "name"]')) AS subjects
+FROM events
+WHERE resource IN ('clusterrolebindings', 'rolebindings')
+  AND api_group = 'rbac.authorization.k8s.io' AND subresource IS NULL
+  AND verb IN ('create', 'update', 'patch') AND stage = 'ResponseComplete'
+  -- Allowed is not done: admission, validation or a conflict may have stopped it, a dry run too.
+  AND decision = 'allow' AND response_code BETWEEN 200 AND 299
+  AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  -- The API server writes its default bindings itself when it starts.
+  AND NOT is_system_user(user_name)
+  -- `$[?...]` is roleRef here, the one member with both. A patch that adds a subject need not name
+  -- the role: the answer does (unless the client asked for metadata only), or the binding's name.
+  AND (json_exists(request_object, '$[?@.name == "cluster-admin" && @.kind == "ClusterRole"]')
+    OR json_exists(response_object, '$[?@.name == "cluster-admin" && @.kind == "ClusterRole"]')
+    OR (resource = 'clusterrolebindings' AND name = 'cluster-admin'))

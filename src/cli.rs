@@ -1,0 +1,138 @@
+//! Commands and flags; no behaviour.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Settings, SettingsError};
+use crate::detect::detection::Severity;
+use crate::ingest::accept::ClusterName;
+
+/// Kubernetes audit events in, findings out, and a history that answers questions.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = "Exit codes: 0 done; 1 the answer is no (findings at \
+    --fail-on, a test failed); 2 usage or configuration error.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Receive audit events and find what is wrong in them
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+    /// Look for findings in audit log files
+    #[command(after_help = SCAN_EXAMPLES)]
+    Scan(ScanArgs),
+    /// Run the tests of detections
+    #[command(after_help = TEST_EXAMPLES)]
+    Test(TestArgs),
+    /// Print the settings in effect
+    Config(ConfigArgs),
+}
+
+const SERVE_EXAMPLES: &str = "Examples:
+  auditmill serve
+      listen on 127.0.0.1:8080, findings as JSON lines on standard output
+  auditmill serve --config auditmill.toml --data /var/lib/auditmill
+  AUDITMILL_DETECT_LATENESS=2m auditmill serve --listen 127.0.0.1:0";
+
+const SCAN_EXAMPLES: &str = "Examples:
+  auditmill scan /var/log/kubernetes/audit.log
+  zcat audit-*.log.gz | auditmill scan --format json -
+  auditmill scan --fail-on high audit.log    exits with 1 on a high finding";
+
+const TEST_EXAMPLES: &str = "Examples:
+  auditmill test                      the shipped detections
+  auditmill test my-detections/       a folder of .sql files, each with a .yaml beside it";
+
+/// Where settings come from.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// TOML file with settings; without it, defaults and AUDITMILL_* variables
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `auditmill serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Directory for what is kept on disk; created when missing
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address to listen on, instead of `[http] listen`; port 0 means any free port
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// `auditmill scan`
+#[derive(Debug, Args)]
+pub struct ScanArgs {
+    /// Audit logs or EventList bodies, plain, .gz or .zst; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// `table` for people, `json` for machines (one finding per line)
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Show only findings at least this bad
+    #[arg(long, value_name = "SEVERITY", default_value = "informational")]
+    pub min_severity: Severity,
+    /// Exit with 1 when a finding at least this bad is shown
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<Severity>,
+    /// Name of the cluster that the files are from
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub cluster: ClusterName,
+    /// Folder of detections that add to the shipped ones or override them by id
+    #[arg(long, value_name = "DIR")]
+    pub detections: Option<PathBuf>,
+}
+
+/// `auditmill test`
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Folder of detections to test instead of the shipped ones; tests lie beside them
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Test only this detection
+    #[arg(long, value_name = "ID")]
+    pub detection: Option<String>,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
+}
+
+impl ConfigArgs {
+    /// The settings in effect.
+    ///
+    /// # Errors
+    /// When the file or a variable is wrong.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        Settings::load(self.config.as_deref(), std::env::vars())
+    }
+}
+
+impl ServeArgs {
+    /// The settings in effect: flags win.
+    ///
+    /// # Errors
+    /// When the file or a variable is wrong.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        let mut settings = self.config.settings()?;
+        settings.http.listen = self.listen.unwrap_or(settings.http.listen);
+        Ok(settings)
+    }
+}

@@ -1,0 +1,37 @@
+//! What the user typed, each command a straight line of calls.
+//!
+//! A command returns the process's exit code: 0 done, 1 the answer is no, 2 usage or
+//! configuration error.
+
+pub mod config;
+pub mod input;
+pub mod scan;
+pub mod serve;
+pub mod test;
+
+use std::fmt;
+
+use crate::detect::detection::LoadError;
+
+/// What a command came to, short of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Exit code 0.
+    Done,
+    /// The answer is no: exit code 1.
+    No,
+}
+
+/// Detections that could not be loaded, all of them.
+#[derive(Debug)]
+pub struct BadDetections(pub Vec<LoadError>);
+
+impl fmt::Display for BadDetections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "{count} detection{} cannot be loaded", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|error| write!(f, "\n{error}"))
+    }
+}
+
+impl std::error::Error for BadDetections {}

@@ -1,0 +1,209 @@
+//! `auditmill serve`: builds every step, joins them, waits for a signal or a failed task, stops
+//! in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use super::{BadDetections, Verdict};
+use crate::alert::jsonl;
+use crate::cli::ServeArgs;
+use crate::config::{Settings, Sink};
+use crate::detect::catalog::Catalog;
+use crate::detect::engine::{Engine, EngineSettings, Pace};
+use crate::detect::watermark::Patience;
+use crate::event::seen::Seen;
+use crate::findings::quarantine::Quarantine;
+use crate::findings::store::Store;
+use crate::history::hot::Hot;
+use crate::http::health::Ready;
+use crate::http::routes::{HostCheck, Shared, router};
+use crate::http::server::Server;
+use crate::ingest::accept::Door;
+use crate::ingest::budget::Budget;
+use crate::journal::Journal;
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+use crate::query::service::{Limits, QueryService};
+use crate::tasks::Tasks;
+
+/// How long requests under way and the pipeline get to end well.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// Runs the service until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When settings or detections are wrong, or a part of the service failed.
+pub fn run(args: &ServeArgs) -> Result<Verdict> {
+    let settings = args.settings()?;
+    let service = Service::build(&settings, args.data.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let verdict = runtime.block_on(service.run());
+    runtime.shutdown_background();
+    verdict
+}
+
+/// Every part, built and joined, nothing running yet.
+struct Service {
+    server: Server,
+    shared: Arc<Shared>,
+    journal: Arc<Journal>,
+    pipeline: Pipeline,
+    store: Arc<Store>,
+    ready: Ready,
+    sinks: Vec<Sink>,
+}
+
+impl Service {
+    fn build(settings: &Settings, data: Option<&Path>) -> Result<Self> {
+        if settings.ingest.budget < settings.http.body_bytes_max {
+            bail!(
+                "`[ingest] budget` ({}) is below `[http] body_bytes_max` ({}): the largest \
+                 delivery could never be taken; raise the one or lower the other",
+                settings.ingest.budget,
+                settings.http.body_bytes_max
+            );
+        }
+        let catalog = Catalog::load(settings.detect.dir.as_deref()).map_err(BadDetections)?;
+        let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
+        info!(detections = catalog.detections().count(), "detections loaded");
+        let server = Server::bind(&settings.http, &settings.auth)?;
+
+        let journal = Arc::new(Journal::new());
+        let budget = Budget::new(settings.ingest.budget.as_u64());
+        let clusters_max = settings.ingest.clusters_max;
+        let door = Arc::new(Door::new(Arc::clone(&journal), budget, clusters_max));
+        let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
+        let store = Arc::new(Store::new(settings.history.findings_max));
+        let quarantine = Arc::new(Quarantine::new(bytes(settings.history.quarantine)));
+        let metrics = Arc::new(Metrics::new());
+        let limits = Limits {
+            memory_bytes: bytes(settings.query.memory),
+            timeout: settings.query.timeout.0,
+            concurrent_max: settings.query.concurrent_max,
+        };
+        let query = QueryService::new(
+            Arc::clone(&hot),
+            Arc::clone(&store),
+            Arc::clone(&quarantine),
+            limits,
+        );
+        let ready = Ready::default();
+        let shared = Shared {
+            door: Arc::clone(&door),
+            store: Arc::clone(&store),
+            query: query.context("set up SQL")?,
+            metrics: Arc::clone(&metrics),
+            ready: ready.clone(),
+            body_bytes_max: bytes(settings.http.body_bytes_max),
+            body_timeout: settings.http.body_timeout.0,
+            host_check: match settings.auth.client_ca {
+                Some(_) => HostCheck::Any,
+                None => HostCheck::LoopbackOnly,
+            },
+        };
+        let seen = Seen::new(
+            settings.ingest.duplicates_events_max,
+            settings.ingest.duplicates_span.micros(),
+        );
+        let pipeline = Pipeline {
+            journal: Arc::clone(&journal),
+            door,
+            engine,
+            seen,
+            hot,
+            store: Arc::clone(&store),
+            quarantine,
+            metrics,
+        };
+        let sinks = sinks(settings, data)?;
+        Ok(Self { server, shared: Arc::new(shared), journal, pipeline, store, ready, sinks })
+    }
+
+    async fn run(self) -> Result<Verdict> {
+        let tasks = Tasks::new();
+        let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
+        for sink in self.sinks {
+            let Sink::Jsonl { path, name } = sink;
+            let out = jsonl::open(&path)
+                .with_context(|| format!("open sink `{name}`: `{}`", path.display()))?;
+            let store = Arc::clone(&self.store);
+            tasks.spawn_thread("sink", move || jsonl::follow(&store, out))?;
+        }
+        let pipeline = self.pipeline;
+        tasks.spawn_thread("pipeline", move || {
+            pipeline.run();
+            Ok(())
+        })?;
+        let (url, stop_server) = (self.server.url(), self.server.stopper());
+        let serving = self.server.serve(router(self.shared));
+        tasks.spawn("http", async { Ok(serving.await?) });
+        self.ready.set(true);
+        info!("listening on {url}");
+
+        tokio::select! {
+            () = tasks.stop().cancelled() => {}
+            () = either(&mut terminate, &mut interrupt) => info!("stopping"),
+        }
+        self.ready.set(false);
+        stop_server(STOP_GRACE / 2);
+        self.journal.close();
+        tokio::select! {
+            well = tasks.finished() => {
+                if !well {
+                    bail!("a part of the service failed, see the log");
+                }
+            }
+            () = tokio::time::sleep(STOP_GRACE) => warn!("gave up waiting for the last work"),
+            () = either(&mut terminate, &mut interrupt) => warn!("stopped at once, as asked"),
+        }
+        info!("stopped");
+        Ok(Verdict::Done)
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+fn engine_settings(settings: &Settings) -> EngineSettings {
+    let detect = &settings.detect;
+    EngineSettings {
+        pace: Pace::Live,
+        patience: Patience {
+            lateness: detect.lateness.micros(),
+            skew: detect.skew.micros(),
+            idle_after: detect.idle_after.micros(),
+        },
+        hold: detect.hold.micros(),
+        buffer_bytes_max: bytes(detect.buffer),
+    }
+}
+
+/// The configured sinks; without any, standard output and, when there is a data directory, a
+/// file in it.
+fn sinks(settings: &Settings, data: Option<&Path>) -> Result<Vec<Sink>> {
+    let jsonl = |name: &str, path: PathBuf| Sink::Jsonl { name: name.to_owned(), path };
+    let mut sinks = settings.sinks.clone();
+    if sinks.is_empty() {
+        sinks.push(jsonl("stdout", PathBuf::from("-")));
+        if let Some(data) = data {
+            let create = std::fs::create_dir_all(data);
+            create.with_context(|| format!("create data directory `{}`", data.display()))?;
+            sinks.push(jsonl("data", data.join("findings.jsonl")));
+        }
+    }
+    Ok(sinks)
+}
+
+fn bytes(size: bytesize::ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}

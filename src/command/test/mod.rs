@@ -1,0 +1,9 @@
+//! `auditmill test`: detections against their test events.
+//!
+//! Each case runs twice: in one piece from its first event to its last, and live, backwards, in
+//! small deliveries that each come twice. Both must find the same and what the file says.
+
+mod case;
+mod run;
+
+pub use run::run;

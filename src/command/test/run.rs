@@ -1,0 +1,250 @@
+//! Runs the test files and reports.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use include_dir::{Dir, include_dir};
+use serde_json::Value as Json;
+
+use super::case::{Case, Expected, TestFile};
+use crate::cli::TestArgs;
+use crate::command::{BadDetections, Verdict};
+use crate::decode::{Decoder, Delivery};
+use crate::detect::catalog::Catalog;
+use crate::detect::detection::Detection;
+use crate::detect::engine::{Engine, EngineSettings, Outcome, Pace};
+use crate::detect::finding::Status;
+use crate::event::Rows;
+use crate::event::seen::Seen;
+use crate::event::time::parse_rfc3339;
+use crate::findings::record::FindingRecord;
+
+static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/testdata/detections");
+
+/// Runs the tests of the shipped detections, or of those below a folder.
+///
+/// # Errors
+/// When a detection or a file cannot be read.
+pub fn run(args: &TestArgs) -> Result<Verdict> {
+    let (catalog, tests) = match args.dir.as_deref() {
+        None => (Catalog::load(None), shipped()),
+        Some(dir) => (Catalog::load_dir(dir), beside(dir)?),
+    };
+    let catalog = catalog.map_err(BadDetections)?;
+    let wanted = |id: &str| args.detection.as_deref().is_none_or(|wanted| wanted == id);
+    if let Some(id) = args.detection.as_deref().filter(|id| catalog.get(id).is_none()) {
+        anyhow::bail!("no detection `{id}`");
+    }
+    let mut report = Report::default();
+    for detection in catalog.detections().filter(|detection| wanted(&detection.id)) {
+        match tests.get(stem(&detection.path)) {
+            Some(text) => report.file(detection, text),
+            None => report.line(&detection.id, "has a test file", Err(missing(detection))),
+        }
+    }
+    report.close()
+}
+
+fn missing(detection: &Detection) -> String {
+    format!("write `{}.yaml` with a case that fires and one that does not", stem(&detection.path))
+}
+
+/// What joins a detection and its test file.
+fn stem(path: &str) -> &str {
+    let path = path.strip_prefix("queries/detections/").unwrap_or(path);
+    path.strip_suffix(".sql").unwrap_or(path)
+}
+
+fn shipped() -> BTreeMap<String, String> {
+    fn gather(dir: &Dir<'_>, tests: &mut BTreeMap<String, String>) {
+        for file in dir.files() {
+            if let Some(text) = file.contents_utf8() {
+                let path = file.path().with_extension("");
+                tests.insert(path.display().to_string(), text.to_owned());
+            }
+        }
+        dir.dirs().for_each(|dir| gather(dir, tests));
+    }
+    let mut tests = BTreeMap::new();
+    gather(&SHIPPED, &mut tests);
+    tests
+}
+
+fn beside(dir: &Path) -> Result<BTreeMap<String, String>> {
+    let mut tests = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder);
+        for entry in entries.with_context(|| format!("read `{}`", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("read `{}`", path.display()))?;
+                tests.insert(path.with_extension("").display().to_string(), text);
+            }
+        }
+    }
+    Ok(tests)
+}
+
+#[derive(Default)]
+struct Report {
+    passed: usize,
+    failed: usize,
+}
+
+impl Report {
+    fn file(&mut self, detection: &Detection, text: &str) {
+        let file = match TestFile::parse(text) {
+            Ok(file) if file.id == detection.id => file,
+            Ok(file) => {
+                let message = format!("it is of `{}`", file.id);
+                return self.line(&detection.id, "test file", Err(message));
+            }
+            Err(message) => return self.line(&detection.id, "test file", Err(message)),
+        };
+        let fires = file.cases.iter().any(|case| !case.fires.is_empty());
+        let quiet = file.cases.iter().any(|case| case.quiet);
+        if !(fires && quiet) {
+            let message = "needs a case that fires and one that is quiet".to_owned();
+            self.line(&detection.id, "test file", Err(message));
+        }
+        for case in &file.cases {
+            self.line(&detection.id, &case.name, check(detection, &file, case));
+        }
+    }
+
+    fn line(&mut self, id: &str, name: &str, result: Result<(), String>) {
+        let (colour, reset) =
+            if std::io::stdout().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        let mut out = std::io::stdout().lock();
+        let written = match result {
+            Ok(()) => {
+                self.passed += 1;
+                writeln!(out, "ok    {id}  {name}")
+            }
+            Err(message) => {
+                self.failed += 1;
+                let message = message.trim_end().replace('\n', "\n      ");
+                writeln!(out, "{colour}FAIL{reset}  {id}  {name}\n      {message}")
+            }
+        };
+        // A closed pipe ends in `close`.
+        drop(written);
+    }
+
+    fn close(&self) -> Result<Verdict> {
+        let (passed, failed) = (self.passed, self.failed);
+        writeln!(std::io::stdout(), "{passed} passed, {failed} failed")?;
+        Ok(if failed == 0 { Verdict::Done } else { Verdict::No })
+    }
+}
+
+fn check(detection: &Detection, file: &TestFile, case: &Case) -> Result<(), String> {
+    if case.quiet != case.fires.is_empty() {
+        return Err("say either `fires:` or `quiet: true`".to_owned());
+    }
+    let events = file.events(case)?;
+    let forwards = findings(detection, &[events.clone()], Pace::Replay)?;
+    let mut backwards = events;
+    backwards.reverse();
+    let deliveries: Vec<Vec<Json>> =
+        backwards.chunks(7).flat_map(|chunk| [chunk.to_vec(), chunk.to_vec()]).collect();
+    let disturbed = findings(detection, &deliveries, Pace::Live)?;
+    if forwards != disturbed {
+        let show = |found: &[FindingRecord]| {
+            serde_json::to_string_pretty(found).unwrap_or_default()
+        };
+        return Err(format!(
+            "the order of events changes what is found\nin order: {}\nbackwards, twice: {}",
+            show(&forwards),
+            show(&disturbed)
+        ));
+    }
+    compare(&case.fires, &forwards)
+}
+
+/// What a detection finds in these deliveries, in the order of ids.
+fn findings(
+    detection: &Detection,
+    deliveries: &[Vec<Json>],
+    pace: Pace,
+) -> Result<Vec<FindingRecord>, String> {
+    let catalog = Catalog::of(detection.clone());
+    let settings = EngineSettings { pace, ..EngineSettings::default() };
+    let mut engine =
+        Engine::new(&catalog, settings).map_err(|errors| BadDetections(errors).to_string())?;
+    let mut decoder = Decoder::new();
+    let mut seen = Seen::new(1_000_000, i64::MAX);
+    let mut latest = BTreeMap::new();
+    let now = parse_rfc3339("2026-01-01T01:00:00Z").unwrap_or_default();
+    for delivery in deliveries {
+        let body = serde_json::json!({ "kind": "EventList", "items": delivery }).to_string();
+        let mut rows = Rows::new();
+        let mut quarantined = Vec::new();
+        let delivery =
+            Delivery { cluster: "test", source: "webhook", received_at: now, body: body.as_bytes() };
+        decoder.decode(&delivery, &mut rows, &mut quarantined);
+        if let Some(piece) = quarantined.first() {
+            return Err(format!("not an audit event: {}", piece.detail));
+        }
+        let batch = seen.keep_new(&rows.finish(), 0).map_err(|error| error.to_string())?;
+        gather(engine.on_batch(&batch, now), &mut latest)?;
+    }
+    gather(engine.finish(now), &mut latest)?;
+    Ok(latest.into_values().collect())
+}
+
+fn gather(outcome: Outcome, latest: &mut BTreeMap<String, FindingRecord>) -> Result<(), String> {
+    if let Some(fault) = outcome.faults.first() {
+        return Err(format!("the query failed: {}", fault.message));
+    }
+    for finding in outcome.findings {
+        if finding.status == Status::Withdrawn {
+            latest.remove(&finding.id);
+        } else {
+            latest.insert(finding.id.clone(), FindingRecord::new(&finding, 1));
+        }
+    }
+    Ok(())
+}
+
+fn compare(expected: &[Expected], found: &[FindingRecord]) -> Result<(), String> {
+    let mut rest: Vec<&FindingRecord> = found.iter().collect();
+    for expected in expected {
+        let position = rest.iter().position(|finding| matches(expected, finding));
+        match position {
+            Some(position) => {
+                rest.remove(position);
+            }
+            None => return Err(format!("missing: {expected:?}\nfound: {}", list(found))),
+        }
+    }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        let rest: Vec<FindingRecord> = rest.into_iter().cloned().collect();
+        Err(format!("not expected: {}", list(&rest)))
+    }
+}
+
+fn matches(expected: &Expected, finding: &FindingRecord) -> bool {
+    expected.key.as_ref().is_none_or(|key| *key == finding.key)
+        && expected.count.is_none_or(|count| count == finding.count)
+        && expected.summary.as_ref().is_none_or(|summary| *summary == finding.summary)
+}
+
+fn list(found: &[FindingRecord]) -> String {
+    if found.is_empty() {
+        return "nothing".to_owned();
+    }
+    let line = |finding: &FindingRecord| {
+        let key = serde_json::to_string(&finding.key).unwrap_or_default();
+        format!("\n- key {key}, count {}: {}", finding.count, finding.summary)
+    };
+    found.iter().map(line).collect()
+}

@@ -1,0 +1,346 @@
+//! Settings: plain values with defaults, read from one TOML file, overlaid by the environment.
+//! No behaviour.
+//!
+//! Every setting `[section] key` is also `AUDITMILL_SECTION_KEY`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// All settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The HTTP server: audit webhook, findings, SQL.
+    pub http: Http,
+    /// Who may talk to us.
+    pub auth: Auth,
+    /// What is taken in.
+    pub ingest: Ingest,
+    /// Detections.
+    pub detect: Detect,
+    /// What is kept.
+    pub history: History,
+    /// Analysts' queries.
+    pub query: Query,
+    /// Where findings go. None: JSON lines on standard output.
+    #[serde(rename = "sink")]
+    pub sinks: Vec<Sink>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address to listen on; port 0 means any free port, which is printed. An address that is
+    /// not loopback demands TLS and `[auth] client_ca`.
+    pub listen: SocketAddr,
+    /// PEM file with the server's certificate chain; with `tls_key`, turns TLS on.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the server's private key.
+    pub tls_key: Option<PathBuf>,
+    /// The largest body of a delivery; a larger one is answered with 413.
+    pub body_bytes_max: ByteSize,
+    /// How long a sender may take over one delivery; a slower one is answered with 408.
+    pub body_timeout: Span,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// PEM file with certificate authorities; every client must show a certificate that one of
+    /// them signed.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// `[ingest]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ingest {
+    /// Bytes of deliveries in flight; above it deliveries are answered with 429. Not below
+    /// `[http] body_bytes_max`.
+    pub budget: ByteSize,
+    /// How many clusters may deliver.
+    pub clusters_max: usize,
+    /// Repeats of an event are told within this many events ...
+    pub duplicates_events_max: usize,
+    /// ... and this long after its first arrival.
+    pub duplicates_span: Span,
+}
+
+/// `[detect]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Detect {
+    /// Folder of detections that add to the shipped ones or override them by id.
+    pub dir: Option<PathBuf>,
+    /// How late an event may come before its windows close.
+    pub lateness: Span,
+    /// How far ahead of our clock an event may claim to be.
+    pub skew: Span,
+    /// After this long without a delivery a cluster's windows close by the wall clock.
+    pub idle_after: Span,
+    /// How long closed windows are held for still later events.
+    pub hold: Span,
+    /// The most memory that one detection may use for the rows of one cluster's open windows.
+    pub buffer: ByteSize,
+}
+
+/// `[history]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// Memory for the newest events; older ones are given up.
+    pub memory: ByteSize,
+    /// How many findings are kept.
+    pub findings_max: usize,
+    /// Memory for what could not be read.
+    pub quarantine: ByteSize,
+}
+
+/// `[query]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    /// Memory that all queries together may use.
+    pub memory: ByteSize,
+    /// How long a query may run.
+    pub timeout: Span,
+    /// How many queries may run at the same time; more of them wait.
+    pub concurrent_max: usize,
+}
+
+/// `[[sink]]`: where findings go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Sink {
+    /// One finding per line.
+    Jsonl {
+        /// Its name in messages and metrics.
+        name: String,
+        /// The file, appended to; `-` is standard output.
+        path: PathBuf,
+    },
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls_cert: None,
+            tls_key: None,
+            body_bytes_max: ByteSize::mib(256),
+            body_timeout: Span(Duration::from_secs(30)),
+        }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            budget: ByteSize::mib(512),
+            clusters_max: 1_000,
+            duplicates_events_max: 1_000_000,
+            duplicates_span: Span(Duration::from_mins(15)),
+        }
+    }
+}
+
+impl Default for Detect {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            lateness: Span(Duration::from_mins(5)),
+            skew: Span(Duration::from_mins(1)),
+            idle_after: Span(Duration::from_mins(1)),
+            hold: Span(Duration::from_hours(1)),
+            buffer: ByteSize::mib(256),
+        }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize::gib(1),
+            findings_max: 100_000,
+            quarantine: ByteSize::mib(64),
+        }
+    }
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize::gib(1),
+            timeout: Span(Duration::from_mins(1)),
+            concurrent_max: 8,
+        }
+    }
+}
+
+/// A length of time, written `90s`, `10m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// In microseconds; very long ones are clamped.
+    #[must_use]
+    pub fn micros(self) -> i64 {
+        i64::try_from(self.0.as_micros()).unwrap_or(i64::MAX)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(|error| {
+            de::Error::custom(format!("`{text}` is not a duration such as 90s, 10m, 1h: {error}"))
+        })
+    }
+}
+
+/// Why settings cannot be used; the message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("read settings `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file or the environment says something that cannot be.
+    #[error("{origin}: {message}")]
+    Wrong {
+        /// The file or the variable.
+        origin: String,
+        /// What is wrong, with the line where known.
+        message: String,
+    },
+}
+
+impl Settings {
+    /// The file's settings (defaults without one), overlaid by these environment variables.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a key or a value is not known.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsError> {
+        let (origin, text) = match path {
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let fail = |source| SettingsError::Read { path: path.to_owned(), source };
+                (path.display().to_string(), text.map_err(fail)?)
+            }
+            None => ("settings".to_owned(), String::new()),
+        };
+        let wrong = |origin: &str, message: String| SettingsError::Wrong {
+            origin: origin.to_owned(),
+            message: message.trim_end().to_owned(),
+        };
+        // Read once by itself, so that errors have lines.
+        let file: Self =
+            toml::from_str(&text).map_err(|error| wrong(&origin, error.to_string()))?;
+        let mut table = toml::Table::try_from(&file)
+            .map_err(|error| wrong(&origin, error.to_string()))?;
+        for (name, value) in environment {
+            if !overlay(&mut table, &name, &value) {
+                continue;
+            }
+            let read: Result<Self, _> = table.clone().try_into();
+            read.map_err(|error| wrong(&name, error.to_string()))?;
+        }
+        table.try_into().map_err(|error: toml::de::Error| wrong(&origin, error.to_string()))
+    }
+
+    /// The settings as TOML.
+    ///
+    /// # Errors
+    /// Never in practice: every setting has a text form.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+}
+
+const SECTIONS: [&str; 6] = ["http", "auth", "ingest", "detect", "history", "query"];
+
+/// Puts `AUDITMILL_SECTION_KEY` into its section; false when it is none of ours.
+fn overlay(table: &mut toml::Table, name: &str, value: &str) -> bool {
+    let Some(rest) = name.strip_prefix("AUDITMILL_") else { return false };
+    let rest = rest.to_ascii_lowercase();
+    let Some((section, key)) = rest.split_once('_') else { return false };
+    if !SECTIONS.contains(&section) {
+        return false;
+    }
+    let Some(toml::Value::Table(section)) = table.get_mut(section) else { return false };
+    let value = match value.parse::<i64>() {
+        Ok(number) => toml::Value::Integer(number),
+        Err(_) => toml::Value::String(value.to_owned()),
+    };
+    section.insert(key.to_owned(), value);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Settings::load(Some(file.path()), environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn file_then_environment_then_text_and_back() {
+        let text = "[http]\nlisten = \"127.0.0.1:0\"\n[detect]\nlateness = \"2m\"\n\
+                    [[sink]]\ntype = \"jsonl\"\nname = \"all\"\npath = \"-\"\n";
+        let environment = [
+            ("AUDITMILL_DETECT_IDLE_AFTER", "30s"),
+            ("AUDITMILL_INGEST_CLUSTERS_MAX", "7"),
+            ("AUDITMILL_CACHE", "not a setting"),
+        ];
+        let settings = load(text, &environment).unwrap();
+        assert_eq!(settings.http.listen.port(), 0);
+        assert_eq!(settings.detect.lateness, Span(Duration::from_mins(2)));
+        assert_eq!(settings.detect.idle_after, Span(Duration::from_secs(30)));
+        assert_eq!(settings.ingest.clusters_max, 7);
+        assert_eq!(settings.sinks.len(), 1);
+        assert_eq!(load(&settings.to_toml().unwrap(), &[]).unwrap(), settings);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |text: &str, environment: &[(&str, &str)], expected: &str| {
+            let error = load(text, environment).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("[http]\nlistne = \"x\"\n", &[], "line 2");
+        check("[http]\nlistne = \"x\"\n", &[], "`listne`, expected one of `listen`");
+        check("[detect]\nlateness = \"soon\"\n", &[], "not a duration such as 90s");
+        check("", &[("AUDITMILL_HTTP_LISTEN", "nowhere")], "AUDITMILL_HTTP_LISTEN: ");
+        check("", &[("AUDITMILL_HTTP_LISTNE", "x")], "AUDITMILL_HTTP_LISTNE: ");
+    }
+}

@@ -1,0 +1,131 @@
+//! The rows that a windowed detection keeps, by pane: a pane is one slide of event time, and a
+//! window is a run of panes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+
+use super::detection::Window;
+
+/// A pane of many small batches is joined into one beyond this.
+const BATCHES_MAX: usize = 64;
+/// How many forgotten panes are remembered as such.
+const FORGOTTEN_MAX: usize = 100_000;
+
+#[derive(Debug, Default)]
+struct Pane {
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+    touched_at: i64,
+}
+
+/// The kept rows of one cluster.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    window: Window,
+    panes: BTreeMap<i64, Pane>,
+    bytes: usize,
+    /// Panes that had rows once: a window over them can no longer be told.
+    forgotten: BTreeSet<i64>,
+}
+
+impl Buffer {
+    pub(crate) fn new(window: Window) -> Self {
+        Self { window, panes: BTreeMap::new(), bytes: 0, forgotten: BTreeSet::new() }
+    }
+
+    /// Start of the pane that holds a time.
+    pub(crate) fn pane(window: Window, time: i64) -> i64 {
+        time.div_euclid(window.slide).saturating_mul(window.slide)
+    }
+
+    /// Ends of all windows that hold a pane, ascending.
+    pub(crate) fn ends(window: Window, pane: i64) -> impl Iterator<Item = i64> {
+        (1..=window.length / window.slide).map(move |k| pane.saturating_add(k * window.slide))
+    }
+
+    /// Takes rows in, split by pane; `times[row]` is a row's event time. Returns the panes that
+    /// changed.
+    pub(crate) fn insert(
+        &mut self,
+        rows: &RecordBatch,
+        times: &[i64],
+        now: i64,
+    ) -> Result<BTreeSet<i64>, ArrowError> {
+        let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for (row, time) in (0_u32..).zip(times) {
+            by_pane.entry(Self::pane(self.window, *time)).or_default().push(row);
+        }
+        for (start, indices) in &by_pane {
+            let part = compact(&take_record_batch(rows, &UInt32Array::from(indices.clone()))?)?;
+            let pane = self.panes.entry(*start).or_default();
+            pane.batches.push(part);
+            pane.touched_at = now;
+            if let (true, Some(first)) = (pane.batches.len() > BATCHES_MAX, pane.batches.first()) {
+                pane.batches = vec![compact(&concat_batches(&first.schema(), &pane.batches)?)?];
+            }
+            self.bytes -= pane.bytes;
+            pane.bytes = pane.batches.iter().map(RecordBatch::get_array_memory_size).sum();
+            self.bytes += pane.bytes;
+        }
+        Ok(by_pane.into_keys().collect())
+    }
+
+    /// All rows of the window that ends at `end`; `None` when part of it is forgotten.
+    pub(crate) fn window(&self, end: i64) -> Option<Vec<RecordBatch>> {
+        let start = end.saturating_sub(self.window.length);
+        if self.forgotten.range(start..end).next().is_some() {
+            return None;
+        }
+        let panes = self.panes.range(start..end);
+        Some(panes.flat_map(|(_, pane)| pane.batches.iter().cloned()).collect())
+    }
+
+    /// Forgets panes that no open window needs and that were not touched since `since`. Returns
+    /// whether rows had to go before their time to stay within `bytes_max`.
+    pub(crate) fn forget(&mut self, watermark: i64, since: i64, bytes_max: usize) -> bool {
+        let done = watermark.saturating_sub(self.window.length + self.window.slide);
+        let over: Vec<i64> = self
+            .panes
+            .range(..=done)
+            .filter(|(_, pane)| pane.touched_at < since)
+            .map(|(start, _)| *start)
+            .collect();
+        over.into_iter().for_each(|start| self.remove(start));
+        let mut capped = false;
+        while self.bytes > bytes_max
+            && let Some(start) = self.panes.keys().next().copied()
+        {
+            self.remove(start);
+            capped = true;
+        }
+        capped
+    }
+
+    fn remove(&mut self, start: i64) {
+        if let Some(pane) = self.panes.remove(&start) {
+            self.bytes -= pane.bytes;
+            self.forgotten.insert(start);
+            if self.forgotten.len() > FORGOTTEN_MAX {
+                self.forgotten.pop_first();
+            }
+        }
+    }
+}
+
+/// The same rows without the buffers they were cut from: a few kept rows must not hold on to the
+/// whole batch.
+fn compact(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = rows.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View => Ok(Arc::new(column.as_string_view().gc()) as ArrayRef),
+        DataType::Dictionary(..) => {
+            arrow_select::dictionary::garbage_collect_any_dictionary(column.as_any_dictionary())
+        }
+        _ => Ok(Arc::clone(column)),
+    });
+    RecordBatch::try_new(rows.schema(), columns.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,147 @@
+//! What detect hands on: a finding, and how its identity is made.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::detection::Detection;
+use super::evidence::Evidence;
+use super::value::Value;
+
+/// Whether a finding still stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The events say so.
+    Open,
+    /// Later events disproved it; kept, visibly.
+    Withdrawn,
+}
+
+impl Status {
+    /// The lower-case name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+/// All of one key in one deduplication bucket. A later version of it has the same `id` and
+/// replaces it whole.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// 32 hex digits, the same for the same events, always.
+    pub id: String,
+    /// The detection that found it.
+    pub detection: Arc<Detection>,
+    /// Whether it still stands.
+    pub status: Status,
+    /// The cluster of its events.
+    pub cluster: String,
+    /// The key: column name and value, without the cluster.
+    pub key: Vec<(String, Value)>,
+    /// The row it shows: that of the window with the most events (ties: the earliest).
+    pub row: Vec<(String, Value)>,
+    /// The sentence made of `describe` and `row`; one line, safe to print.
+    pub summary: String,
+    /// The events behind it.
+    pub evidence: Evidence,
+    /// State was capped while it was made: it may miss events.
+    pub incomplete: bool,
+}
+
+/// Where a finding belongs: `time` (microseconds) picks the deduplication bucket.
+pub(crate) struct Identity<'a> {
+    pub(crate) detection: &'a Detection,
+    pub(crate) cluster: &'a str,
+    pub(crate) key: &'a [Value],
+    pub(crate) bucket: i64,
+}
+
+/// The deduplication bucket of a time, in units of the detection's `dedup`.
+pub(crate) fn bucket(detection: &Detection, time: i64) -> i64 {
+    time.div_euclid(detection.dedup)
+}
+
+impl Identity<'_> {
+    /// First half of SHA-256 over detection id, cluster, key values and bucket, each delimited.
+    pub(crate) fn id(&self) -> String {
+        let mut bytes = Vec::with_capacity(128);
+        Value::Text(self.detection.id.clone()).write_canonical(&mut bytes);
+        Value::Text(self.cluster.to_owned()).write_canonical(&mut bytes);
+        for value in self.key {
+            value.write_canonical(&mut bytes);
+        }
+        Value::Int(self.bucket).write_canonical(&mut bytes);
+        let digest = Sha256::digest(&bytes);
+        digest.iter().take(16).fold(String::with_capacity(32), |mut id, byte| {
+            let _ = write!(id, "{byte:02x}");
+            id
+        })
+    }
+}
+
+const VALUE_CHARS_MAX: usize = 200;
+
+/// `describe` with the row's values in place: one line, each value bounded, control characters
+/// as escapes, because the values are an attacker's words.
+pub(crate) fn render(describe: &str, row: &[(String, Value)]) -> String {
+    let mut out = String::with_capacity(describe.len() + 64);
+    let mut rest = describe.trim();
+    while let Some((text, after)) = rest.split_once("{{") {
+        out.push_str(text);
+        let Some((name, after)) = after.split_once("}}") else {
+            rest = after;
+            break;
+        };
+        let name = name.trim();
+        if let Some((_, value)) = row.iter().find(|(column, _)| column == name) {
+            push_safe(&mut out, &value.to_string());
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn push_safe(out: &mut String, text: &str) {
+    for (position, char) in text.chars().enumerate() {
+        if position == VALUE_CHARS_MAX {
+            out.push('…');
+            break;
+        }
+        if char.is_control() || is_format(char) {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(char));
+        } else {
+            out.push(char);
+        }
+    }
+}
+
+/// Invisible characters that reorder or hide text on a screen.
+fn is_format(char: char) -> bool {
+    matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+        | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_are_one_bounded_line() {
+        let row = vec![
+            ("user".to_owned(), Value::Text("eve\n\u{202e}root".to_owned())),
+            ("n".to_owned(), Value::Int(3)),
+            ("long".to_owned(), Value::Text("x".repeat(300))),
+            ("none".to_owned(), Value::Null),
+        ];
+        assert_eq!(render("{{ user }} did {{n}}", &row), "eve\\u{a}\\u{202e}root did 3");
+        assert_eq!(render("{{none}} {{missing}}.", &row), "none .");
+        assert_eq!(render("{{long}}", &row).chars().count(), 201);
+        assert_eq!(render("open {{user", &row), "open user");
+    }
+}

@@ -1,0 +1,114 @@
+//! One cell of a query's result, free of Arrow: what keys, rows and sentences are made of.
+
+use std::fmt;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use datafusion::common::ScalarValue;
+
+use crate::event::time::rfc3339;
+
+/// A cell. Ordered and comparable, so that results can be put in a fixed order.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+pub enum Value {
+    /// SQL NULL; a value like any other in a key.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// Any whole number that fits.
+    Int(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// A text, a timestamp (RFC 3339 with microseconds), or any other type's text form.
+    Text(String),
+}
+
+impl Value {
+    /// The cell of `array` at `row`; `Null` when the row does not exist.
+    #[must_use]
+    pub fn at(array: &ArrayRef, row: usize) -> Self {
+        match ScalarValue::try_from_array(array, row) {
+            Ok(scalar) => Self::from_scalar(&scalar),
+            Err(_) => Self::Null,
+        }
+    }
+
+    /// All cells of one row, in column order.
+    #[must_use]
+    pub fn row(batch: &RecordBatch, row: usize) -> Vec<Self> {
+        batch.columns().iter().map(|column| Self::at(column, row)).collect()
+    }
+
+    fn from_scalar(scalar: &ScalarValue) -> Self {
+        if scalar.is_null() {
+            return Self::Null;
+        }
+        match scalar {
+            ScalarValue::Dictionary(_, inner) => Self::from_scalar(inner),
+            ScalarValue::Boolean(Some(value)) => Self::Bool(*value),
+            ScalarValue::Int8(Some(value)) => Self::Int(i64::from(*value)),
+            ScalarValue::Int16(Some(value)) => Self::Int(i64::from(*value)),
+            ScalarValue::Int32(Some(value)) => Self::Int(i64::from(*value)),
+            ScalarValue::Int64(Some(value)) => Self::Int(*value),
+            ScalarValue::UInt8(Some(value)) => Self::Int(i64::from(*value)),
+            ScalarValue::UInt16(Some(value)) => Self::Int(i64::from(*value)),
+            ScalarValue::UInt32(Some(value)) => Self::Int(i64::from(*value)),
+            ScalarValue::UInt64(Some(value)) => {
+                i64::try_from(*value).map_or_else(|_| Self::Text(value.to_string()), Self::Int)
+            }
+            ScalarValue::Float32(Some(value)) => Self::Float(f64::from(*value)),
+            ScalarValue::Float64(Some(value)) => Self::Float(*value),
+            ScalarValue::Utf8(Some(value))
+            | ScalarValue::LargeUtf8(Some(value))
+            | ScalarValue::Utf8View(Some(value)) => Self::Text(value.clone()),
+            ScalarValue::TimestampMicrosecond(Some(value), _) => Self::Text(rfc3339(*value)),
+            other => Self::Text(other.to_string()),
+        }
+    }
+
+    /// JSON of the cell, for wires.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Null => serde_json::Value::Null,
+            Self::Bool(value) => (*value).into(),
+            Self::Int(value) => (*value).into(),
+            Self::Float(value) => (*value).into(),
+            Self::Text(value) => value.as_str().into(),
+        }
+    }
+
+    /// Bytes that differ for different values: a tag, then a self-delimiting body. Part of a
+    /// finding's identity, so it must never change.
+    pub(crate) fn write_canonical(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Null => out.push(0),
+            Self::Bool(value) => out.extend([1, u8::from(*value)]),
+            Self::Int(value) => {
+                out.push(2);
+                out.extend(value.to_be_bytes());
+            }
+            Self::Float(value) => {
+                out.push(3);
+                out.extend(value.to_bits().to_be_bytes());
+            }
+            Self::Text(value) => {
+                out.push(4);
+                out.extend((value.len() as u64).to_be_bytes());
+                out.extend(value.as_bytes());
+            }
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    /// The text of the cell; NULL shows as `none`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("none"),
+            Self::Bool(value) => value.fmt(f),
+            Self::Int(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Text(value) => f.write_str(value),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What was found and what could not be read, as it is shown to people and machines.
+//!
+//! A finding is stored once per id; a later version replaces it whole. Every change has a number,
+//! so that whoever follows ([`store::Store::changes_after`]) misses none and is never in the way.
+
+pub mod quarantine;
+pub mod record;
+pub mod store;

@@ -1,0 +1,99 @@
+//! `GET /v1/findings`, `GET /v1/findings/{id}`.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::routes::{Failure, Shared, json};
+use crate::clock::now_micros;
+use crate::detect::detection::Severity;
+use crate::event::time::{parse_rfc3339, rfc3339};
+use crate::findings::record::FindingRecord;
+use crate::findings::store::Filter;
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 10_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Params {
+    /// RFC 3339, or a duration back from now such as `24h`.
+    since: Option<String>,
+    /// One severity or several, separated by commas.
+    severity: Option<String>,
+    detection: Option<String>,
+    cluster: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    findings: Vec<&'a FindingRecord>,
+    next: Option<String>,
+}
+
+/// A page of findings, the latest first; `Accept: application/x-ndjson` gives JSON lines.
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    params: Result<Query<Params>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(params) = params.map_err(|error| Failure::Wrong(error.body_text()))?;
+    let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let filter = Filter {
+        since: params.since.as_deref().map(since).transpose()?,
+        severities: severities(params.severity.as_deref())?,
+        detection: params.detection,
+        cluster: params.cluster,
+    };
+    let page = shared.store.list(&filter, limit, params.cursor.as_deref());
+    let findings = page.findings.iter().map(Arc::as_ref);
+    let lines = headers.get(ACCEPT).is_some_and(|accept| accept == "application/x-ndjson");
+    if lines {
+        let text = findings.filter_map(|f| serde_json::to_string(f).ok()).map(|line| line + "\n");
+        let body: String = text.collect();
+        return Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response());
+    }
+    Ok(json(&List { findings: findings.collect(), next: page.next }))
+}
+
+/// One finding.
+pub(super) async fn one(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    match shared.store.get(&id) {
+        Some(finding) => Ok(json(finding.as_ref())),
+        None => Err(Failure::NotFound("no finding of this id".to_owned())),
+    }
+}
+
+/// A point in time as RFC 3339 in UTC with microseconds.
+fn since(text: &str) -> Result<String, Failure> {
+    if let Some(micros) = parse_rfc3339(text) {
+        return Ok(rfc3339(micros));
+    }
+    match humantime::parse_duration(text) {
+        Ok(back) => {
+            let back = i64::try_from(back.as_micros()).unwrap_or(i64::MAX);
+            Ok(rfc3339(now_micros().saturating_sub(back)))
+        }
+        Err(_) => Err(Failure::Wrong(format!(
+            "since: `{text}` is neither a time such as 2026-01-31T12:00:00Z nor a duration such \
+             as 24h"
+        ))),
+    }
+}
+
+fn severities(text: Option<&str>) -> Result<Vec<String>, Failure> {
+    let names = text.into_iter().flat_map(|text| text.split(','));
+    let parsed = names.map(|name| name.trim().parse::<Severity>());
+    let parsed: Result<Vec<_>, _> = parsed.collect();
+    let parsed = parsed.map_err(|error| Failure::Wrong(format!("severity: {error}")))?;
+    Ok(parsed.into_iter().map(|severity| severity.as_str().to_owned()).collect())
+}

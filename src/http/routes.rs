@@ -1,0 +1,196 @@
+//! Routes, the layers around them, and the one place where an error becomes a status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::{audit, findings, health, sql};
+use crate::findings::store::Store;
+use crate::ingest::accept::{Door, Refusal};
+use crate::metrics::Metrics;
+use crate::query::service::{QueryError, QueryService};
+
+/// What handlers call.
+#[derive(Debug)]
+pub struct Shared {
+    /// The way in.
+    pub door: Arc<Door>,
+    /// Findings.
+    pub store: Arc<Store>,
+    /// SQL.
+    pub query: QueryService,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Whether deliveries are taken.
+    pub ready: health::Ready,
+    /// The largest body of a delivery.
+    pub body_bytes_max: usize,
+    /// The longest time that a delivery may take.
+    pub body_timeout: Duration,
+    /// Only these hosts may be asked for by name; see [`check_host`].
+    pub host_check: HostCheck,
+}
+
+/// Which `Host` headers are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostCheck {
+    /// Names of this machine only: without credentials, a web page must not reach us through a
+    /// name of its own that resolves to loopback.
+    LoopbackOnly,
+    /// Any: clients prove who they are.
+    Any,
+}
+
+/// All routes.
+pub fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/audit", post(audit::post_default))
+        .route("/v1/audit/{cluster}", post(audit::post_cluster))
+        .route("/v1/findings", get(findings::list))
+        .route("/v1/findings/{id}", get(findings::one))
+        .route("/v1/sql", post(sql::post))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(|| async { Failure::NotFound("no such path".to_owned()) })
+        .layer(from_fn_with_state(Arc::clone(&shared), check_host))
+        .layer(CatchPanicLayer::new())
+        .with_state(shared)
+}
+
+/// Refuses other names than this machine's when that is asked for.
+async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    if shared.host_check == HostCheck::LoopbackOnly {
+        let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let host = request.uri().authority().map_or(named, |authority| Some(authority.as_str()));
+        if !host.is_some_and(is_loopback) {
+            let message = "this address serves only clients of this machine: use localhost or \
+                           127.0.0.1 as the host";
+            return Failure::Forbidden(message.to_owned()).into_response();
+        }
+    }
+    next.run(request).await
+}
+
+fn is_loopback(host: &str) -> bool {
+    let Ok(authority) = host.parse::<axum::http::uri::Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Everything that can go wrong on the wire.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The request itself is wrong.
+    Wrong(String),
+    NotFound(String),
+    Forbidden(String),
+    /// Not now; the sender keeps the bytes.
+    Busy {
+        after: Duration,
+    },
+    TooLarge {
+        bytes_max: usize,
+    },
+    TooSlow,
+    QueryTimedOut(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Busy { after } => Self::Busy { after },
+            Refusal::Forbidden(message) => Self::Forbidden(message),
+        }
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Wrong(message) => Self::Wrong(message),
+            QueryError::TimedOut(_) => Self::QueryTimedOut(error.to_string()),
+        }
+    }
+}
+
+impl Failure {
+    /// A bounded word for metrics.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Wrong(_) => "wrong",
+            Self::NotFound(_) => "not_found",
+            Self::Forbidden(_) => "forbidden",
+            Self::Busy { .. } => "busy",
+            Self::TooLarge { .. } => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::QueryTimedOut(_) => "query_timed_out",
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut retry_after = None;
+        let (status, message) = match self {
+            Self::Wrong(message) => (StatusCode::BAD_REQUEST, message),
+            Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
+            Self::Forbidden(message) => (StatusCode::FORBIDDEN, message),
+            Self::Busy { after } => {
+                retry_after = Some(HeaderValue::from(after.as_secs()));
+                (StatusCode::TOO_MANY_REQUESTS, "no room now, send the same again".to_owned())
+            }
+            Self::TooLarge { bytes_max } => {
+                let message = format!(
+                    "the body is larger than {bytes_max} bytes: raise `[http] body_bytes_max`, \
+                     or turn on the API server's --audit-webhook-truncate-enabled"
+                );
+                (StatusCode::PAYLOAD_TOO_LARGE, message)
+            }
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body came too slowly".to_owned()),
+            Self::QueryTimedOut(message) => (StatusCode::REQUEST_TIMEOUT, message),
+        };
+        let mut response = json(&serde_json::json!({ "error": message }));
+        *response.status_mut() = status;
+        if let Some(after) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, after);
+        }
+        response
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(value: &impl serde::Serialize) -> Response {
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    json_bytes(bytes)
+}
+
+/// An answer that is JSON already.
+pub(crate) fn json_bytes(bytes: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], Body::from(bytes)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.8.8.8", "[::1]:80"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "10.0.0.1", "", "127.0.0.1.nip.io"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

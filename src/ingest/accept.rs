@@ -1,0 +1,171 @@
+//! Names the cluster, appends to the journal, returns a receipt or a refusal.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::budget::{Budget, Permit};
+use crate::journal::{AppendError, Journal, Position, Record};
+
+/// The name of a cluster: 1 to 64 characters of `a-z`, `0-9`, `.` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterName(String);
+
+impl ClusterName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for ClusterName {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ClusterName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a cluster's name is 1 to 64 characters of a-z, 0-9, `.` and `-`".to_owned())
+        }
+    }
+}
+
+/// One delivery, read whole; the permit goes with its bytes.
+#[derive(Debug)]
+pub struct RawBatch {
+    /// Whose events these are.
+    pub cluster: ClusterName,
+    /// The kind of input, such as `webhook`.
+    pub source: &'static str,
+    /// Arrival, microseconds since 1970, UTC.
+    pub received_at: i64,
+    /// The body as it came.
+    pub body: Bytes,
+    /// Its share of the budget.
+    pub permit: Permit,
+}
+
+/// Why a delivery was not taken, and so what the sender should do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Come again later with the same bytes.
+    #[error("no room now")]
+    Busy {
+        /// How long to wait.
+        after: Duration,
+    },
+    /// This sender may not deliver this.
+    #[error("{0}")]
+    Forbidden(String),
+}
+
+/// Three seconds stretch the API server's patience from 90 to 240 seconds; one second would
+/// bring every batch 55 times.
+pub const RETRY_AFTER: Duration = Duration::from_secs(3);
+
+/// The door.
+#[derive(Debug)]
+pub struct Door {
+    journal: Arc<Journal>,
+    budget: Budget,
+    clusters_max: usize,
+    clusters: Mutex<BTreeSet<ClusterName>>,
+    held: Mutex<HashMap<Position, Permit>>,
+    processed: AtomicU64,
+}
+
+impl Door {
+    /// A door in front of this journal, for at most `clusters_max` clusters.
+    #[must_use]
+    pub fn new(journal: Arc<Journal>, budget: Budget, clusters_max: usize) -> Self {
+        Self {
+            journal,
+            budget,
+            clusters_max,
+            clusters: Mutex::default(),
+            held: Mutex::default(),
+            processed: AtomicU64::new(0),
+        }
+    }
+
+    /// A share of the budget for bytes about to be read.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when there is no room for them.
+    pub fn reserve(&self, bytes: usize) -> Result<Permit, Refusal> {
+        self.budget.reserve(bytes).ok_or(Refusal::Busy { after: RETRY_AFTER })
+    }
+
+    /// Appends a delivery to the journal. When this returns a position, it will be processed.
+    ///
+    /// # Errors
+    /// [`Refusal`] says what the sender should do.
+    pub async fn accept(&self, batch: RawBatch) -> Result<Position, Refusal> {
+        self.know(&batch.cluster)?;
+        let record = Record {
+            cluster: batch.cluster.0,
+            source: batch.source,
+            received_at: batch.received_at,
+            body: batch.body,
+        };
+        let position = match self.journal.append(record).await {
+            Ok(position) => position,
+            Err(AppendError::Closed) => return Err(Refusal::Busy { after: RETRY_AFTER }),
+        };
+        lock(&self.held).insert(position, batch.permit);
+        Ok(position)
+    }
+
+    /// Gives back the budget of all records below a position: they have been processed.
+    pub fn release(&self, below: Position) {
+        self.processed.store(below, Ordering::SeqCst);
+        lock(&self.held).retain(|position, _| *position >= below);
+    }
+
+    /// How many records have been taken but not processed yet.
+    pub fn pending(&self) -> u64 {
+        let processed = self.processed.load(Ordering::SeqCst);
+        self.journal.position().saturating_sub(processed)
+    }
+
+    /// The number of clusters is bounded: each one costs memory and metrics.
+    fn know(&self, cluster: &ClusterName) -> Result<(), Refusal> {
+        let mut clusters = lock(&self.clusters);
+        if clusters.contains(cluster) {
+            return Ok(());
+        }
+        if clusters.len() >= self.clusters_max {
+            let message = format!(
+                "cluster `{cluster}` is one too many: `[ingest] clusters_max` is {}",
+                self.clusters_max
+            );
+            return Err(Refusal::Forbidden(message));
+        }
+        clusters.insert(cluster.clone());
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

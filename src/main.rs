@@ -1,0 +1,51 @@
+//! The process: parse, run the command, exit 0, 1 or 2.
+
+use std::process::ExitCode;
+
+use auditmill::cli::{Cli, Command};
+use auditmill::command::{self, Verdict};
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log();
+    let verdict = match &cli.command {
+        Command::Serve(args) => command::serve::run(args),
+        Command::Scan(args) => command::scan::run(args),
+        Command::Test(args) => command::test::run(args),
+        Command::Config(args) => command::config::run(args),
+    };
+    match verdict {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::No) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Logs to standard error: text for a terminal, JSON for machines. `AUDITMILL_LOG` sets the log
+/// level, such as `debug` or `auditmill::detect=trace`.
+fn log() {
+    use std::io::IsTerminal as _;
+    let filter = EnvFilter::try_from_env("AUDITMILL_LOG").unwrap_or_else(|_| "info".into());
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        subscriber.with_target(false).init();
+    } else {
+        subscriber.with_ansi(false).json().flatten_event(true).init();
+    }
+}
+
+/// `auditmill ... | head` has had enough: not an error.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

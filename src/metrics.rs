@@ -1,0 +1,198 @@
+//! Every metric, by name, one function each. Labels are bounded: clusters by the ingest limit,
+//! detections by the catalogue, reasons by their enums.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCluster {
+    cluster: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClusterAndReason {
+    cluster: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDetection {
+    detection: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDetectionAndSeverity {
+    detection: String,
+    severity: &'static str,
+}
+
+/// All metrics of the service.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    deliveries: Family<ByCluster, Counter>,
+    delivery_bytes: Family<ByCluster, Counter>,
+    refused: Family<ByReason, Counter>,
+    acknowledge: Histogram,
+    events: Family<ByCluster, Counter>,
+    duplicates: Family<ByCluster, Counter>,
+    late: Family<ByCluster, Counter>,
+    quarantined: Family<ByClusterAndReason, Counter>,
+    pending: Gauge<i64, AtomicI64>,
+    watermark: Family<ByCluster, Gauge<f64, AtomicU64>>,
+    findings: Family<ByDetectionAndSeverity, Counter>,
+    faults: Family<ByDetection, Counter>,
+    hot_rows: Gauge<i64, AtomicI64>,
+    hot_bytes: Gauge<i64, AtomicI64>,
+    given_up: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("auditmill"),
+            deliveries: Family::default(),
+            delivery_bytes: Family::default(),
+            refused: Family::default(),
+            acknowledge: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+            events: Family::default(),
+            duplicates: Family::default(),
+            late: Family::default(),
+            quarantined: Family::default(),
+            pending: Gauge::default(),
+            watermark: Family::default(),
+            findings: Family::default(),
+            faults: Family::default(),
+            hot_rows: Gauge::default(),
+            hot_bytes: Gauge::default(),
+            given_up: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("ingest_deliveries", "Deliveries taken", self.deliveries.clone());
+        let help = "Bytes of deliveries taken";
+        registry.register("ingest_delivery_bytes", help, self.delivery_bytes.clone());
+        registry.register("ingest_refused", "Deliveries refused", self.refused.clone());
+        let help = "Time from the first byte of a delivery to its acknowledgement";
+        let acknowledge = self.acknowledge.clone();
+        registry.register_with_unit("ingest_acknowledge", help, Unit::Seconds, acknowledge);
+        registry.register("decode_events", "Audit events decoded", self.events.clone());
+        let help = "Audit events that had been seen before and were not counted again";
+        registry.register("decode_duplicate_events", help, self.duplicates.clone());
+        let help = "Audit events that came after the watermark";
+        registry.register("detect_late_events", help, self.late.clone());
+        let help = "Pieces of deliveries that could not be read, kept in the quarantine";
+        registry.register("decode_quarantined", help, self.quarantined.clone());
+        let help = "Records acknowledged but not yet decoded, detected and stored";
+        registry.register("pipeline_pending_records", help, self.pending.clone());
+        let help = "Event time up to which windows are closed, seconds since 1970";
+        registry.register("detect_watermark_seconds", help, self.watermark.clone());
+        registry.register("findings_new", "Findings that are new", self.findings.clone());
+        let help = "Batches that a detection failed to evaluate";
+        registry.register("detect_faults", help, self.faults.clone());
+        registry.register("history_hot_rows", "Rows held in memory", self.hot_rows.clone());
+        registry.register("history_hot_bytes", "Bytes held in memory", self.hot_bytes.clone());
+        let help = "Rows given up because memory for them ran out";
+        registry.register("history_given_up_rows", help, self.given_up.clone());
+    }
+
+    /// A delivery was taken.
+    pub fn delivery(&self, cluster: &str, bytes: usize, seconds: f64) {
+        let label = ByCluster { cluster: cluster.to_owned() };
+        self.deliveries.get_or_create(&label).inc();
+        self.delivery_bytes.get_or_create(&label).inc_by(bytes as u64);
+        self.acknowledge.observe(seconds);
+    }
+
+    /// A delivery was refused.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Events of a cluster were decoded.
+    pub fn events(&self, cluster: &str, events: usize) {
+        let label = ByCluster { cluster: cluster.to_owned() };
+        self.events.get_or_create(&label).inc_by(events as u64);
+    }
+
+    /// Events had been seen before.
+    pub fn duplicates(&self, cluster: &str, events: usize) {
+        let label = ByCluster { cluster: cluster.to_owned() };
+        self.duplicates.get_or_create(&label).inc_by(events as u64);
+    }
+
+    /// Events came after the watermark.
+    pub fn late(&self, cluster: &str, events: u64) {
+        let label = ByCluster { cluster: cluster.to_owned() };
+        self.late.get_or_create(&label).inc_by(events);
+    }
+
+    /// A piece of a delivery could not be read.
+    pub fn quarantined(&self, cluster: &str, reason: &'static str) {
+        let label = ByClusterAndReason { cluster: cluster.to_owned(), reason };
+        self.quarantined.get_or_create(&label).inc();
+    }
+
+    /// How many acknowledged records are not processed yet.
+    pub fn pending(&self, records: u64) {
+        self.pending.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    /// A cluster's watermark, microseconds since 1970.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of seconds needs no more")]
+    pub fn watermark(&self, cluster: &str, micros: i64) {
+        let label = ByCluster { cluster: cluster.to_owned() };
+        self.watermark.get_or_create(&label).set(micros as f64 / 1e6);
+    }
+
+    /// A finding is new.
+    pub fn finding(&self, detection: &str, severity: &'static str) {
+        let label = ByDetectionAndSeverity { detection: detection.to_owned(), severity };
+        self.findings.get_or_create(&label).inc();
+    }
+
+    /// A detection could not evaluate a batch.
+    pub fn fault(&self, detection: &str) {
+        self.faults.get_or_create(&ByDetection { detection: detection.to_owned() }).inc();
+    }
+
+    /// Rows and bytes held in memory, and rows given up since the last call.
+    pub fn hot(&self, rows: usize, bytes: usize, given_up: usize) {
+        self.hot_rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
+        self.hot_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.given_up.inc_by(given_up as u64);
+    }
+
+    /// The text that Prometheus scrapes (OpenMetrics).
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,121 @@
+//! Runs analysts' SQL: read-only, bounded in memory, time and number.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::json::writer::{JsonArray, WriterBuilder};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SQLOptions;
+use datafusion::prelude::SessionContext;
+use futures::StreamExt as _;
+use tokio::sync::Semaphore;
+
+use super::tables::{findings_rows, findings_schema, quarantine_rows, quarantine_schema};
+use crate::event::schema::events_schema;
+use crate::findings::quarantine::Quarantine;
+use crate::findings::store::Store;
+use crate::history::hot::Hot;
+use crate::sql::context::analyst_session;
+use crate::sql::snapshot::SnapshotTable;
+
+/// Why a query gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The query is wrong; the message says where.
+    #[error("{0}")]
+    Wrong(String),
+    /// It took longer than `[query] timeout`.
+    #[error("stopped after {}, the limit of `[query] timeout`", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> Self {
+        Self::Wrong(error.strip_backtrace())
+    }
+}
+
+/// What a query may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Memory of all queries together, bytes.
+    pub memory_bytes: usize,
+    /// Time of one query.
+    pub timeout: Duration,
+    /// Queries at the same time; more of them wait.
+    pub concurrent_max: usize,
+}
+
+/// The tables and the limits.
+pub struct QueryService {
+    context: SessionContext,
+    running: Semaphore,
+    timeout: Duration,
+}
+
+impl std::fmt::Debug for QueryService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryService").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl QueryService {
+    /// A service over these stores: tables `events`, `findings` and `quarantine`.
+    ///
+    /// # Errors
+    /// Only when a table cannot be registered.
+    pub fn new(
+        hot: Arc<Hot>,
+        store: Arc<Store>,
+        quarantine: Arc<Quarantine>,
+        limits: Limits,
+    ) -> Result<Self, DataFusionError> {
+        let context = analyst_session(limits.memory_bytes)?;
+        let events = SnapshotTable::new(events_schema(), move || Ok(hot.snapshot()));
+        let findings = SnapshotTable::new(findings_schema(), move || {
+            Ok(vec![findings_rows(&store.all())?])
+        });
+        let pieces = SnapshotTable::new(quarantine_schema(), move || {
+            Ok(vec![quarantine_rows(&quarantine.snapshot())?])
+        });
+        context.register_table("events", Arc::new(events))?;
+        context.register_table("findings", Arc::new(findings))?;
+        context.register_table("quarantine", Arc::new(pieces))?;
+        let running = Semaphore::new(limits.concurrent_max.max(1));
+        Ok(Self { context, running, timeout: limits.timeout })
+    }
+
+    /// The rows of a query as one JSON array of objects; NULLs are written. Dropping the future
+    /// stops the query.
+    ///
+    /// # Errors
+    /// When the query is wrong, not read-only, or beyond a limit.
+    pub async fn json(&self, sql: &str) -> Result<Vec<u8>, QueryError> {
+        let answer = async {
+            let _running = self.running.acquire().await;
+            let mut stream = self.start(sql).await?;
+            let mut writer =
+                WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
+            while let Some(batch) = stream.next().await {
+                writer.write(&batch?).map_err(DataFusionError::from)?;
+            }
+            writer.finish().map_err(DataFusionError::from)?;
+            let bytes = writer.into_inner();
+            // The writer writes nothing at all for no rows.
+            Ok(if bytes.is_empty() { b"[]".to_vec() } else { bytes })
+        };
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(QueryError::TimedOut(self.timeout)),
+        }
+    }
+
+    async fn start(&self, sql: &str) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let read_only = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        self.context.sql_with_options(sql, read_only).await?.execute_stream().await
+    }
+}

@@ -1,0 +1,214 @@
+//! Questions to JSON text by `JSONPath` (RFC 9535): `json_exists`, `json_value`, `json_query`.
+//!
+//! The names and their sense are SQL/JSON's, the path language is RFC 9535's. Text that is not
+//! JSON answers NULL. What lies deeper than [`DEPTH_MAX`] levels is seen as `null`: nobody can
+//! make a whole body unreadable by burying junk in it.
+
+use std::borrow::Cow;
+
+use datafusion::common::plan_err;
+use datafusion::error::Result;
+use serde_json::Value as Json;
+use serde_json_path::JsonPath;
+
+use super::text::{Argument, Gives, TextFunction, Value};
+
+/// Levels of nesting a path can see: below `serde_json`'s own limit of 128, at which it gives up.
+const DEPTH_MAX: usize = 100;
+
+/// Longest path: a path is parsed by recursion, and no honest one comes near.
+const PATH_BYTES_MAX: usize = 4 * 1024;
+
+const ARGUMENTS: &[Argument] = &[
+    Argument { name: "json", meaning: "JSON text." },
+    Argument { name: "path", meaning: "A JSONPath (RFC 9535), best a constant." },
+];
+
+/// `json_exists(json, path)`
+pub(super) struct Exists;
+
+impl TextFunction for Exists {
+    const NAME: &'static str = "json_exists";
+    const ARGUMENTS: &'static [Argument] = ARGUMENTS;
+    const DESCRIPTION: &'static str =
+        "Whether the path finds anything in the JSON text. NULL if the text is not JSON.";
+    const EXAMPLE: &'static str =
+        r#"json_exists(request_object, '$.rules[?@.verbs[?@ == "escalate"]]')"#;
+    const GIVES: Gives = Gives::Boolean;
+    type Prepared = JsonPath;
+
+    fn prepare(argument: &str) -> Result<JsonPath> {
+        path(Self::NAME, argument)
+    }
+
+    fn evaluate<'a>(path: &JsonPath, text: &'a str) -> Value<'a> {
+        parse(text).map(|json| !path.query(&json).is_empty()).into()
+    }
+}
+
+/// `json_value(json, path)`
+pub(super) struct First;
+
+impl TextFunction for First {
+    const NAME: &'static str = "json_value";
+    const ARGUMENTS: &'static [Argument] = ARGUMENTS;
+    const DESCRIPTION: &'static str = "The first thing the path finds, as text: a string without \
+         its quotes, a number, true or false. NULL if it finds nothing, null, a list or an object, \
+         or if the text is not JSON.";
+    const EXAMPLE: &'static str = "json_value(request_object, '$.roleRef.name')";
+    const GIVES: Gives = Gives::Text;
+    type Prepared = JsonPath;
+
+    fn prepare(argument: &str) -> Result<JsonPath> {
+        path(Self::NAME, argument)
+    }
+
+    fn evaluate<'a>(path: &JsonPath, text: &'a str) -> Value<'a> {
+        let scalar = parse(text).and_then(|json| match path.query(&json).first()? {
+            Json::String(text) => Some(text.clone()),
+            Json::Number(number) => Some(number.to_string()),
+            Json::Bool(answer) => Some(answer.to_string()),
+            Json::Null | Json::Array(_) | Json::Object(_) => None,
+        });
+        scalar.map(Cow::Owned).into()
+    }
+}
+
+/// `json_query(json, path)`
+pub(super) struct All;
+
+impl TextFunction for All {
+    const NAME: &'static str = "json_query";
+    const ARGUMENTS: &'static [Argument] = ARGUMENTS;
+    const DESCRIPTION: &'static str = "All that the path finds, as the text of one JSON list, `[]` \
+         when it finds nothing. NULL if the text is not JSON.";
+    const EXAMPLE: &'static str = "json_query(request_object, '$.subjects[*].name')";
+    const GIVES: Gives = Gives::Text;
+    type Prepared = JsonPath;
+
+    fn prepare(argument: &str) -> Result<JsonPath> {
+        path(Self::NAME, argument)
+    }
+
+    fn evaluate<'a>(path: &JsonPath, text: &'a str) -> Value<'a> {
+        let found = parse(text).and_then(|json| serde_json::to_string(&path.query(&json)).ok());
+        found.map(Cow::Owned).into()
+    }
+}
+
+fn path(function: &str, text: &str) -> Result<JsonPath> {
+    if text.len() > PATH_BYTES_MAX {
+        return plan_err!("{function}: path longer than {PATH_BYTES_MAX} bytes");
+    }
+    JsonPath::parse(text).or_else(|error| plan_err!("{function}: path `{text}`: {error}"))
+}
+
+/// The text as a tree, `None` when it is not JSON.
+fn parse(text: &str) -> Option<Json> {
+    match serde_json::from_str(text) {
+        Ok(json) => Some(json),
+        Err(_) => serde_json::from_str(&prune(text)?).ok(),
+    }
+}
+
+/// `text` with every list and object deeper than [`DEPTH_MAX`] replaced by `null`; `None` when
+/// there is none, so that the text is not JSON for another reason.
+fn prune(text: &str) -> Option<String> {
+    let mut pruned = String::new();
+    let (mut depth, mut kept, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                if depth == DEPTH_MAX + 1 {
+                    pruned.push_str(text.get(kept..at)?);
+                    pruned.push_str("null");
+                }
+            }
+            b']' | b'}' => {
+                // One bracket too many is no JSON, however it is cut.
+                depth = depth.checked_sub(1)?;
+                if depth == DEPTH_MAX {
+                    kept = at + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    if pruned.is_empty() {
+        return None;
+    }
+    pruned.push_str(text.get(kept..)?);
+    Some(pruned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DEPTH_MAX;
+    use crate::sql::functions::tests::{check, check_error, check_one};
+
+    #[test]
+    fn exists_is_true_false_or_null() {
+        let rows = [Some(r#"{"a":[1,{"b":"x"}]}"#), Some("{}"), Some("no json"), None, Some("")];
+        let expected = ["true", "false", "NULL", "NULL", "NULL"];
+        check(&rows, "json_exists({}, '$.a[?@.b == \"x\"]')", &expected);
+    }
+
+    #[test]
+    fn value_is_the_first_scalar() {
+        let rows = [
+            Some(r#"{"a":"x\ny"}"#),
+            Some(r#"{"a":1.50}"#),
+            Some(r#"{"a":true}"#),
+            Some(r#"{"a":null}"#),
+            Some(r#"{"a":{}}"#),
+            Some(r#"{"a":18446744073709551615}"#),
+            Some("[]"),
+            None,
+        ];
+        let expected =
+            ["x\ny", "1.5", "true", "NULL", "NULL", "18446744073709551615", "NULL", "NULL"];
+        check(&rows, "json_value({}, '$.a')", &expected);
+    }
+
+    #[test]
+    fn query_is_a_list_of_all() {
+        let rows = [Some(r#"{"s":[{"n":"a"},{"n":["b"]}]}"#), Some("{}"), Some("{"), None];
+        check(&rows, "json_query({}, '$.s[*].n')", &[r#"["a",["b"]]"#, "[]", "NULL", "NULL"]);
+    }
+
+    #[test]
+    fn the_last_of_equal_members_counts_as_it_does_for_the_api_server() {
+        check_one(r#"{"a":1,"a":2}"#, "json_value({}, '$.a')", "2");
+    }
+
+    #[test]
+    fn bad_constant_paths_are_errors_that_name_path_and_reason() {
+        check_error("json_exists('{}', '$.[')", "json_exists: path `$.[`");
+        check_error("json_value(column1, 'a.b')", "json_value: path `a.b`");
+        check_error("json_query(column1, '$[?@.a ==]')", "json_query: path `$[?@.a ==]`");
+        let long = format!("json_exists(column1, '$.{}')", "a".repeat(5_000));
+        check_error(&long, "path longer than 4096 bytes");
+    }
+
+    #[test]
+    fn a_path_that_is_a_column_is_prepared_per_row_and_never_fails() {
+        let rows = [Some("$.a"), Some("$.b"), Some("broken"), None];
+        check(&rows, r#"json_value('{"a":1,"b":2}', {})"#, &["1", "2", "NULL", "NULL"]);
+    }
+
+    #[test]
+    fn junk_buried_deep_does_not_hide_the_rest() {
+        for depth in [DEPTH_MAX - 1, DEPTH_MAX, 127, 128, 1_000, 50_000] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let body = format!(r#"{{"junk":{open}"]\"}}"{close},"kind":"Role"}}"#);
+            check_one(&body, "json_value({}, '$.kind')", "Role");
+        }
+        check_one(&"[".repeat(50_000), "json_exists({}, '$')", "NULL");
+        check_one(&"]".repeat(50_000), "json_exists({}, '$')", "NULL");
+    }
+}

@@ -1,0 +1,1 @@
+//! One binary: each test binary links the query engine again.
