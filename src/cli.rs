@@ -11,8 +11,12 @@ use crate::ingest::accept::ClusterName;
 
 /// Kubernetes audit events in, findings out, and a history that answers questions.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Exit codes: 0 done; 1 the answer is no (findings at \
-    --fail-on, a test failed); 2 usage or configuration error.")]
+#[command(
+    version,
+    about,
+    after_help = "Exit codes: 0 done; 1 the answer is no (findings at \
+    --fail-on, a test failed); 2 usage or configuration error."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

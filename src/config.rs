@@ -166,21 +166,13 @@ impl Default for Detect {
 
 impl Default for History {
     fn default() -> Self {
-        Self {
-            memory: ByteSize::gib(1),
-            findings_max: 100_000,
-            quarantine: ByteSize::mib(64),
-        }
+        Self { memory: ByteSize::gib(1), findings_max: 100_000, quarantine: ByteSize::mib(64) }
     }
 }
 
 impl Default for Query {
     fn default() -> Self {
-        Self {
-            memory: ByteSize::gib(1),
-            timeout: Span(Duration::from_mins(1)),
-            concurrent_max: 8,
-        }
+        Self { memory: ByteSize::gib(1), timeout: Span(Duration::from_mins(1)), concurrent_max: 8 }
     }
 }
 
@@ -262,8 +254,8 @@ impl Settings {
         // Read once by itself, so that errors have lines.
         let file: Self =
             toml::from_str(&text).map_err(|error| wrong(&origin, error.to_string()))?;
-        let mut table = toml::Table::try_from(&file)
-            .map_err(|error| wrong(&origin, error.to_string()))?;
+        let mut table =
+            toml::Table::try_from(&file).map_err(|error| wrong(&origin, error.to_string()))?;
         for (name, value) in environment {
             if !overlay(&mut table, &name, &value) {
                 continue;

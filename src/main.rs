@@ -32,8 +32,7 @@ fn main() -> ExitCode {
 fn log() {
     use std::io::IsTerminal as _;
     let filter = EnvFilter::try_from_env("AUDITMILL_LOG").unwrap_or_else(|_| "info".into());
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         subscriber.with_target(false).init();
     } else {

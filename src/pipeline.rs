@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 const READ_BYTES: usize = 8 << 20;
 /// How often time is looked at while nothing comes.
 const TICK: Duration = Duration::from_secs(1);
+const TICK_MICROS: i64 = 1_000_000;
 
 /// All that the loop joins.
 pub struct Pipeline {
@@ -67,7 +68,7 @@ impl Pipeline {
             }
             self.door.release(next);
             let now = now_micros();
-            if now >= ticked_at + TICK.as_micros() as i64 {
+            if now >= ticked_at + TICK_MICROS {
                 ticked_at = now;
                 let outcome = self.engine.on_time(now);
                 self.hand_on(&outcome);
@@ -86,24 +87,31 @@ impl Pipeline {
                 received_at: record.received_at,
                 body: &record.body,
             };
-            decoder.decode(&delivery, &mut rows, &mut quarantined);
+            decoder.decode_in_parts(&delivery, &mut rows, &mut quarantined, |rows| {
+                self.evaluate(&rows.finish());
+            });
         }
-        quarantined.into_iter().for_each(|piece| self.set_aside(piece));
-        let decoded = rows.finish();
+        for piece in quarantined {
+            self.set_aside(piece);
+        }
+        self.evaluate(&rows.finish());
+    }
+
+    fn evaluate(&mut self, arrived: &RecordBatch) {
         let now = now_micros();
-        let batch = match self.seen.keep_new(&decoded, now) {
+        let batch = match self.seen.keep_new(arrived, now) {
             Ok(batch) => batch,
             Err(error) => {
                 error!(%error, "duplicates not told");
-                decoded.clone()
+                arrived.clone()
             }
         };
-        self.count(&decoded, &batch);
+        self.count(arrived, &batch);
         let given_up = self.hot.push(batch.clone());
         let (hot_rows, hot_bytes) = self.hot.size();
         self.metrics.hot(hot_rows, hot_bytes, given_up);
         let outcome = self.engine.on_batch(&batch, now);
-        debug!(records = entries.len(), events = batch.num_rows(), "batch processed");
+        debug!(events = batch.num_rows(), "batch processed");
         self.hand_on(&outcome);
     }
 
@@ -130,9 +138,9 @@ impl Pipeline {
         }
     }
 
-    fn count(&self, decoded: &RecordBatch, kept: &RecordBatch) {
+    fn count(&self, arrived: &RecordBatch, kept: &RecordBatch) {
         let kept = events_by_cluster(kept);
-        for (cluster, events) in events_by_cluster(decoded) {
+        for (cluster, events) in events_by_cluster(arrived) {
             let new = kept.get(&cluster).copied().unwrap_or(0);
             self.metrics.events(&cluster, new);
             if events > new {

@@ -27,8 +27,11 @@ impl Input {
     /// # Errors
     /// When the file cannot be opened or its start not be read.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let raw: Box<dyn Read> =
-            if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+        let raw: Box<dyn Read> = if path == Path::new("-") {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(path)?)
+        };
         let mut raw = BufReader::with_capacity(1 << 16, raw);
         let start = raw.fill_buf()?;
         let reader: Box<dyn Read> = if start.starts_with(&[0x1f, 0x8b]) {

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use arrow::array::RecordBatch;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
 
@@ -121,16 +122,22 @@ impl Scan {
     /// Takes in bytes that end where an event ends.
     pub fn bytes(&mut self, cluster: &str, body: &[u8]) {
         let delivery = Delivery { cluster, source: "file", received_at: now_micros(), body };
-        self.decoder.decode(&delivery, &mut self.rows, &mut self.tally.quarantined);
+        let mut rows = std::mem::take(&mut self.rows);
+        let mut quarantined = std::mem::take(&mut self.tally.quarantined);
+        let mut decoder = std::mem::take(&mut self.decoder);
+        decoder.decode_in_parts(&delivery, &mut rows, &mut quarantined, |rows| {
+            self.evaluate(&rows.finish());
+        });
+        (self.decoder, self.rows, self.tally.quarantined) = (decoder, rows, quarantined);
         if self.rows.len() >= ROWS_MAX {
-            self.evaluate();
+            self.evaluate_rows();
         }
     }
 
     /// Closes every window and says what was found.
     #[must_use]
     pub fn finish(mut self) -> Tally {
-        self.evaluate();
+        self.evaluate_rows();
         let outcome = self.engine.finish(now_micros());
         self.gather(outcome);
         self.tally.findings = self.latest.into_values().collect();
@@ -142,11 +149,15 @@ impl Scan {
         self.tally
     }
 
-    fn evaluate(&mut self) {
-        let decoded = self.rows.finish();
+    fn evaluate_rows(&mut self) {
+        let rows = self.rows.finish();
+        self.evaluate(&rows);
+    }
+
+    fn evaluate(&mut self, decoded: &RecordBatch) {
         self.tally.events += decoded.num_rows();
         // The horizon is by number alone: a file says nothing about arrival.
-        let batch = self.seen.keep_new(&decoded, 0).unwrap_or_else(|_| decoded.clone());
+        let batch = self.seen.keep_new(decoded, 0).unwrap_or_else(|_| decoded.clone());
         self.tally.repeated += decoded.num_rows() - batch.num_rows();
         let outcome = self.engine.on_batch(&batch, now_micros());
         self.gather(outcome);

@@ -30,6 +30,9 @@ pub struct Delivery<'a> {
     pub body: &'a [u8],
 }
 
+/// Rows of more bytes than this are handed on before more are read.
+pub const ROWS_BYTES_MAX: usize = 64 << 20;
+
 /// Decodes deliveries one after the other, with buffers it keeps.
 #[derive(Default)]
 pub struct Decoder {
@@ -54,6 +57,19 @@ impl Decoder {
         quarantined: &mut Vec<Quarantined>,
     ) -> usize {
         let rows_before = rows.len();
+        self.decode_in_parts(delivery, rows, quarantined, |_| {});
+        rows.len() - rows_before
+    }
+
+    /// As [`Self::decode`], but calls `full` whenever `rows` has come to [`ROWS_BYTES_MAX`], to
+    /// empty it: small events become large rows, and a hostile body must not fill the memory.
+    pub fn decode_in_parts(
+        &mut self,
+        delivery: &Delivery<'_>,
+        rows: &mut Rows,
+        quarantined: &mut Vec<Quarantined>,
+        mut full: impl FnMut(&mut Rows),
+    ) {
         let mut quarantine = Quarantine::new(delivery, quarantined);
         let mut largest = 0;
         let mut pieces = Pieces::new(delivery.body);
@@ -63,7 +79,12 @@ impl Decoder {
                 Piece::Object { span, depth } => {
                     largest = largest.max(span.end - span.start);
                     match self.read(delivery, span, depth, rows) {
-                        Ok(()) => quarantine.event(),
+                        Ok(()) => {
+                            quarantine.event();
+                            if rows.bytes() >= ROWS_BYTES_MAX {
+                                full(rows);
+                            }
+                        }
                         Err(flaw) => quarantine.push(span, flaw),
                     }
                 }
@@ -72,7 +93,6 @@ impl Decoder {
         if largest > KEPT_EVENT_BYTES_MAX {
             *self = Self::new();
         }
-        rows.len() - rows_before
     }
 
     fn read(
@@ -85,10 +105,7 @@ impl Decoder {
         let bytes = delivery.body.get(span.start..span.end).unwrap_or_default();
         let text = str::from_utf8(bytes).map_err(|error| {
             let at = span.start + error.valid_up_to();
-            Flaw::new(
-                Reason::MalformedJson,
-                format!("not UTF-8 at byte {at} of the body"),
-            )
+            Flaw::new(Reason::MalformedJson, format!("not UTF-8 at byte {at} of the body"))
         })?;
         self.reader.read(delivery, text, depth, &self.members, rows)
     }

@@ -71,25 +71,13 @@ pub(super) struct Pieces<'b> {
     body: &'b [u8],
     at: usize,
     place: Place,
-    wasted_bytes: usize,
-    /// The last line start searched for: `(searched from, found)`.
-    line_start: (usize, usize),
+    places: Places<'b>,
 }
 
 impl<'b> Pieces<'b> {
     pub(super) fn new(body: &'b [u8]) -> Self {
-        let at = if body.starts_with(BYTE_ORDER_MARK) {
-            BYTE_ORDER_MARK.len()
-        } else {
-            0
-        };
-        Self {
-            body,
-            at,
-            place: Place::Between,
-            wasted_bytes: 0,
-            line_start: (0, 0),
-        }
+        let at = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        Self { body, at, place: Place::Between, places: Places::new(body) }
     }
 
     /// The next piece; for an object, `members` are its members.
@@ -118,14 +106,8 @@ impl<'b> Pieces<'b> {
             Some(b'{') => match self.open(scanner, members) {
                 Ok(Opened::Object(extent, shape)) => {
                     self.at = start + extent.end;
-                    let span = Span {
-                        start,
-                        end: self.at,
-                    };
-                    (shape == Shape::Single).then_some(Piece::Object {
-                        span,
-                        depth: extent.depth,
-                    })
+                    let span = Span { start, end: self.at };
+                    (shape == Shape::Single).then_some(Piece::Object { span, depth: extent.depth })
                 }
                 Ok(Opened::List(items)) => {
                     self.at = items;
@@ -151,21 +133,13 @@ impl<'b> Pieces<'b> {
     /// Extents are counted from the object's start.
     fn open(&self, scanner: &mut Scanner, members: &mut Vec<Member>) -> Result<Opened, Damage> {
         let bytes = self.body.get(self.at..).unwrap_or_default();
-        let from_body = |damage: Damage| Damage {
-            at: self.at + damage.at,
-        };
+        let from_body = |damage: Damage| Damage { at: self.at + damage.at };
         members.clear();
         let mut traits = Traits::default();
         let mut deepest = 0;
         let mut at = scan::skip_space(bytes, 1);
         if bytes.get(at) == Some(&b'}') {
-            return Ok(Opened::Object(
-                Extent {
-                    end: at + 1,
-                    depth: 1,
-                },
-                Shape::Single,
-            ));
+            return Ok(Opened::Object(Extent { end: at + 1, depth: 1 }, Shape::Single));
         }
         loop {
             let (key, start) = scan::key(bytes, at).map_err(from_body)?;
@@ -176,19 +150,13 @@ impl<'b> Pieces<'b> {
             }
             let Extent { end, depth } = scanner.value(bytes, start).map_err(from_body)?;
             traits.note(key_text, bytes.get(start..end).unwrap_or_default());
-            members.push(Member {
-                key,
-                value: Span { start, end },
-            });
+            members.push(Member { key, value: Span { start, end } });
             deepest = deepest.max(depth);
             at = scan::skip_space(bytes, end);
             match bytes.get(at) {
                 Some(b',') => at = scan::skip_space(bytes, at + 1),
                 Some(b'}') => {
-                    let extent = Extent {
-                        end: at + 1,
-                        depth: deepest + 1,
-                    };
+                    let extent = Extent { end: at + 1, depth: deepest + 1 };
                     return Ok(Opened::Object(extent, traits.shape()));
                 }
                 _ => return Err(from_body(Damage { at })),
@@ -206,10 +174,7 @@ impl<'b> Pieces<'b> {
         match self.body.get(start) {
             None => {
                 self.place = Place::Between;
-                let span = Span {
-                    start: list.read_to,
-                    end: self.body.len(),
-                };
+                let span = Span { start: list.read_to, end: self.body.len() };
                 let is_news = !list.is_damaged || !self.is_blank(span);
                 is_news.then(|| bad(span, Reason::MalformedJson, "the list is not closed".into()))
             }
@@ -219,11 +184,7 @@ impl<'b> Pieces<'b> {
             }
             Some(b']') => {
                 self.at += 1;
-                self.place = if list.in_object {
-                    Place::AfterItems
-                } else {
-                    Place::Between
-                };
+                self.place = if list.in_object { Place::AfterItems } else { Place::Between };
                 None
             }
             Some(b'{') => {
@@ -231,13 +192,7 @@ impl<'b> Pieces<'b> {
                 Some(match scanner.members(bytes, members) {
                     Ok(Extent { end, depth }) => {
                         self.end_item(list, start + end);
-                        Piece::Object {
-                            span: Span {
-                                start,
-                                end: self.at,
-                            },
-                            depth,
-                        }
+                        Piece::Object { span: Span { start, end: self.at }, depth }
                     }
                     Err(Damage { at }) => {
                         self.damaged_list(list.in_object, start, Damage { at: start + at })
@@ -296,28 +251,17 @@ impl<'b> Pieces<'b> {
     }
 
     fn enter_items(&mut self, in_object: bool, is_damaged: bool) {
-        self.place = Place::Items(List {
-            in_object,
-            read_to: self.at,
-            is_damaged,
-        });
+        self.place = Place::Items(List { in_object, read_to: self.at, is_damaged });
     }
 
     fn end_item(&mut self, list: List, end: usize) {
         self.at = end;
-        self.place = Place::Items(List {
-            read_to: end,
-            ..list
-        });
+        self.place = Place::Items(List { read_to: end, ..list });
     }
 
     fn no_object(&mut self, start: usize, end: usize) -> Piece {
         self.at = end;
-        bad(
-            Span { start, end },
-            Reason::NotAnEvent,
-            "not a JSON object".into(),
-        )
+        bad(Span { start, end }, Reason::NotAnEvent, "not a JSON object".into())
     }
 
     /// Whether a value can end at `at`: `12abc` is no number followed by something.
@@ -333,11 +277,8 @@ impl<'b> Pieces<'b> {
     /// Damage in a value of the stream: on to the next line, or, where an `EventList` lost its
     /// head, to its next item.
     fn damaged_top(&mut self, start: usize, damage: Damage) -> Piece {
-        let line = self.next_line(start + 1);
-        let head = self
-            .body
-            .get(start..line.min(start + 64))
-            .unwrap_or_default();
+        let line = self.places.line(start + 1);
+        let head = self.body.get(start..line.min(start + 64)).unwrap_or_default();
         if memmem::find(head, br#""EventList""#).is_some() {
             return self.damaged_list(true, start, damage);
         }
@@ -348,14 +289,10 @@ impl<'b> Pieces<'b> {
     /// line, else to the next line.
     fn damaged_list(&mut self, in_object: bool, start: usize, damage: Damage) -> Piece {
         let from = start + 1;
-        let line = self.next_line(from);
-        match self.next_beginning(from, line) {
+        let line = self.places.line(from);
+        match self.places.event(from, line) {
             Some(item) => {
-                let list = List {
-                    in_object,
-                    read_to: item,
-                    is_damaged: true,
-                };
+                let list = List { in_object, read_to: item, is_damaged: true };
                 self.resume(start, damage, item, Place::Items(list))
             }
             None => self.resume(start, damage, line, Place::Between),
@@ -363,26 +300,20 @@ impl<'b> Pieces<'b> {
     }
 
     fn resume(&mut self, start: usize, damage: Damage, next: usize, place: Place) -> Piece {
-        self.wasted_bytes = self
-            .wasted_bytes
-            .saturating_add(damage.at.saturating_sub(start));
-        let is_hopeless = self.wasted_bytes / WASTE_FACTOR_MAX > self.body.len();
-        let end = if is_hopeless { self.body.len() } else { next };
-        self.at = end;
-        self.place = if is_hopeless { Place::Between } else { place };
-        let what = if damage.at >= self.body.len() {
-            "the body ends in a value"
+        let wasted_bytes = damage.at.saturating_sub(start);
+        let (end, place) = if self.places.may_go_on(wasted_bytes) {
+            (next, place)
         } else {
-            "damage"
+            (self.body.len(), Place::Between)
         };
+        self.at = end;
+        self.place = place;
+        let what = if damage.at >= self.body.len() { "the body ends in a value" } else { "damage" };
         let detail = format!("{what} at byte {} of the body", damage.at);
         bad(Span { start, end }, Reason::MalformedJson, detail)
     }
 }
 
 fn bad(span: Span, reason: Reason, detail: String) -> Piece {
-    Piece::Bad {
-        span,
-        flaw: Flaw::new(reason, detail),
-    }
+    Piece::Bad { span, flaw: Flaw::new(reason, detail) }
 }

@@ -36,5 +36,5 @@ mod tape;
 /// RFC 3339 texts to microseconds.
 mod timestamp;
 
-pub use decoder::{Decoder, Delivery};
+pub use decoder::{Decoder, Delivery, ROWS_BYTES_MAX};
 pub use quarantine::{Quarantined, Reason};

@@ -72,10 +72,7 @@ pub(super) struct Flaw {
 
 impl Flaw {
     pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-        }
+        Self { reason, detail: detail.into() }
     }
 }
 
@@ -97,12 +94,7 @@ pub(super) struct Quarantine<'d, 'o> {
 
 impl<'d, 'o> Quarantine<'d, 'o> {
     pub(super) fn new(delivery: &'d Delivery<'d>, out: &'o mut Vec<Quarantined>) -> Self {
-        Self {
-            delivery,
-            out,
-            pieces: 0,
-            open_end: None,
-        }
+        Self { delivery, out, pieces: 0, open_end: None }
     }
 
     /// An event was read: what comes next does not continue the last piece.
@@ -113,13 +105,10 @@ impl<'d, 'o> Quarantine<'d, 'o> {
     /// Keeps one piece. Spans come in the order of the body.
     pub(super) fn push(&mut self, span: Span, flaw: Flaw) {
         let body = self.delivery.body;
-        if let (true, Some(end), Some(last)) = (
-            self.pieces >= PIECES_APART_MAX,
-            self.open_end,
-            self.out.last_mut(),
-        ) {
-            last.bytes
-                .extend_from_slice(body.get(end..span.end).unwrap_or_default());
+        if let (true, Some(end), Some(last)) =
+            (self.pieces >= PIECES_APART_MAX, self.open_end, self.out.last_mut())
+        {
+            last.bytes.extend_from_slice(body.get(end..span.end).unwrap_or_default());
         } else {
             self.out.push(Quarantined {
                 cluster: self.delivery.cluster.to_owned(),

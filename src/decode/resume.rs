@@ -28,11 +28,7 @@ pub(super) struct Places<'b> {
 
 impl<'b> Places<'b> {
     pub(super) fn new(body: &'b [u8]) -> Self {
-        Self {
-            body,
-            wasted_bytes: 0,
-            line: None,
-        }
+        Self { body, wasted_bytes: 0, line: None }
     }
 
     /// Counts bytes that were read in vain; false when it is too much and the rest of the body

@@ -128,10 +128,7 @@ impl Scanner {
             // A value is complete; close what it completes, up to the next value.
             loop {
                 let Some(above) = depth.checked_sub(1) else {
-                    return Ok(Extent {
-                        end: at,
-                        depth: deepest,
-                    });
+                    return Ok(Extent { end: at, depth: deepest });
                 };
                 at = skip_space(bytes, at);
                 match (bytes.get(at), self.is_object(above)) {
@@ -159,27 +156,18 @@ impl Scanner {
         let mut at = skip_space(bytes, 1);
         let mut deepest = 0;
         if bytes.get(at) == Some(&b'}') {
-            return Ok(Extent {
-                end: at + 1,
-                depth: 1,
-            });
+            return Ok(Extent { end: at + 1, depth: 1 });
         }
         loop {
             let (key, start) = key(bytes, at)?;
             let Extent { end, depth } = self.value(bytes, start)?;
             deepest = deepest.max(depth);
-            members.push(Member {
-                key,
-                value: Span { start, end },
-            });
+            members.push(Member { key, value: Span { start, end } });
             at = skip_space(bytes, end);
             match bytes.get(at) {
                 Some(b',') => at = skip_space(bytes, at + 1),
                 Some(b'}') => {
-                    return Ok(Extent {
-                        end: at + 1,
-                        depth: deepest + 1,
-                    });
+                    return Ok(Extent { end: at + 1, depth: deepest + 1 });
                 }
                 _ => return Err(Damage { at }),
             }
@@ -192,18 +180,12 @@ impl Scanner {
             self.kinds.resize(word + 1, 0);
         }
         if let Some(kinds) = self.kinds.get_mut(word) {
-            *kinds = if is_object {
-                *kinds | bit
-            } else {
-                *kinds & !bit
-            };
+            *kinds = if is_object { *kinds | bit } else { *kinds & !bit };
         }
     }
 
     fn is_object(&self, depth: usize) -> bool {
-        self.kinds
-            .get(depth / 64)
-            .is_some_and(|kinds| kinds & (1 << (depth % 64)) != 0)
+        self.kinds.get(depth / 64).is_some_and(|kinds| kinds & (1 << (depth % 64)) != 0)
     }
 }
 
@@ -238,11 +220,7 @@ fn string_rest(mut rest: &[u8]) -> Option<&[u8]> {
             {
                 after
             }
-            [
-                b'\\',
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
-                after @ ..,
-            ] => after,
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', after @ ..] => after,
             [b'\\' | 0..0x20, ..] | [] => return None,
             [_, after @ ..] => after,
         };
@@ -323,25 +301,10 @@ mod tests {
 
     #[test]
     fn judges_strings_and_numbers() {
-        for text in [
-            "0",
-            "-0.5e+10",
-            "123456789012345678901234567890",
-            "1e999",
-            r#""\ud800""#,
-        ] {
+        for text in ["0", "-0.5e+10", "123456789012345678901234567890", "1e999", r#""\ud800""#] {
             check_json(text, true);
         }
-        for text in [
-            "01",
-            "-",
-            "1.",
-            "1e",
-            "1-2",
-            r#""\x""#,
-            r#""\u12g4""#,
-            "\"\u{1}\"",
-        ] {
+        for text in ["01", "-", "1.", "1e", "1-2", r#""\x""#, r#""\u12g4""#, "\"\u{1}\""] {
             check_json(text, false);
         }
     }

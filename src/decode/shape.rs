@@ -16,6 +16,7 @@ pub(super) enum Shape {
 }
 
 /// What the members of an object at the top said so far.
+#[expect(clippy::struct_excessive_bools, reason = "each is one trait, seen or not")]
 #[derive(Default)]
 pub(super) struct Traits {
     has_audit_id: bool,
@@ -44,10 +45,6 @@ impl Traits {
 
     /// The shape of the whole object.
     pub(super) fn shape(&self) -> Shape {
-        if self.is_event_list && !self.has_items {
-            Shape::EmptyList
-        } else {
-            Shape::Single
-        }
+        if self.is_event_list && !self.has_items { Shape::EmptyList } else { Shape::Single }
     }
 }

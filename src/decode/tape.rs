@@ -72,17 +72,8 @@ impl EventReader {
             let detail = format!("{depth} levels, at most {DEPTH_MAX} are read");
             return Err(Flaw::new(Reason::TooDeep, detail));
         }
-        let Self {
-            copy,
-            buffers,
-            tape: spare,
-            workspace,
-        } = self;
-        let event = Event {
-            delivery,
-            text,
-            members,
-        };
+        let Self { copy, buffers, tape: spare, workspace } = self;
+        let event = Event { delivery, text, members };
         copy.clear();
         copy.extend_from_slice(text.as_bytes());
         let mut tape = std::mem::replace(spare, Tape(Vec::new())).reset();
@@ -129,11 +120,7 @@ impl Event<'_> {
         workspace: &mut Workspace,
         rows: &mut Rows,
     ) -> Result<(), Flaw> {
-        let Workspace {
-            scanner,
-            nested,
-            leftovers,
-        } = workspace;
+        let Workspace { scanner, nested, leftovers } = workspace;
         leftovers.clear();
         let mut fields = Fields::new(scanner, nested, leftovers);
         let mut digest = EventDigest::new(self.delivery.cluster);
@@ -144,10 +131,8 @@ impl Event<'_> {
         row.source = self.delivery.source;
         row.event_id = event_id.as_str();
         row.ingest_time = self.delivery.received_at;
-        row.event_time = fields
-            .stage_time
-            .or(row.request_time)
-            .unwrap_or(self.delivery.received_at);
+        row.event_time =
+            fields.stage_time.or(row.request_time).unwrap_or(self.delivery.received_at);
         row.other = leftovers.finish();
         rows.push(&row);
         Ok(())
@@ -159,24 +144,15 @@ impl Event<'_> {
         copy.clear();
         let mut copied_to = 0;
         for member in self.members {
-            let key = self
-                .text
-                .get(member.key.start..member.key.end)
-                .unwrap_or_default();
+            let key = self.text.get(member.key.start..member.key.end).unwrap_or_default();
             if !BODIES.contains(&key) {
                 continue;
             }
-            let value = self
-                .text
-                .get(member.value.start..member.value.end)
-                .unwrap_or_default();
+            let value = self.text.get(member.value.start..member.value.end).unwrap_or_default();
             if !scan::is_json(value) {
                 return false;
             }
-            let before = self
-                .text
-                .get(copied_to..member.value.start)
-                .unwrap_or_default();
+            let before = self.text.get(copied_to..member.value.start).unwrap_or_default();
             copy.extend_from_slice(before.as_bytes());
             copy.extend_from_slice(b"null");
             copied_to = member.value.end;

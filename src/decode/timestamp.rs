@@ -22,10 +22,7 @@ pub(super) struct Moment {
 /// Reads an RFC 3339 text; None when it is not one or no such time exists.
 pub(super) fn moment(text: &str) -> Option<Moment> {
     if let Some(micros) = fixed_form(text.as_bytes()) {
-        return Some(Moment {
-            micros,
-            is_cut: false,
-        });
+        return Some(Moment { micros, is_cut: false });
     }
     if !has_rfc_3339_shape(text.as_bytes()) {
         return None;
@@ -34,16 +31,9 @@ pub(super) fn moment(text: &str) -> Option<Moment> {
     let nanos_of_second = i64::from(time.subsec_nanosecond());
     let micros = time.as_second().checked_mul(MICROS_PER_SECOND)?;
     let micros = micros.checked_add(nanos_of_second.div_euclid(1_000))?;
-    let fraction_digits = text
-        .bytes()
-        .skip_while(|b| *b != b'.')
-        .skip(1)
-        .take_while(u8::is_ascii_digit)
-        .count();
-    Some(Moment {
-        micros,
-        is_cut: fraction_digits > 6,
-    })
+    let fraction_digits =
+        text.bytes().skip_while(|b| *b != b'.').skip(1).take_while(u8::is_ascii_digit).count();
+    Some(Moment { micros, is_cut: fraction_digits > 6 })
 }
 
 /// `YYYY-MM-DDTHH:MM:SSZ` with six digits of a fraction before the `Z`.
@@ -79,11 +69,7 @@ fn fixed_form(text: &[u8]) -> Option<i64> {
     let year = number(&[*y0, *y1, *y2, *y3])?;
     let month = number(&[*m0, *m1])?;
     let day = number(&[*d0, *d1])?;
-    let (hour, minute, second) = (
-        number(&[*h0, *h1])?,
-        number(&[*n0, *n1])?,
-        number(&[*s0, *s1])?,
-    );
+    let (hour, minute, second) = (number(&[*h0, *h1])?, number(&[*n0, *n1])?, number(&[*s0, *s1])?);
     let micros = number(fraction)?;
     // Leap seconds and days that do not exist are left to the general parser.
     if !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
@@ -99,9 +85,7 @@ fn fixed_form(text: &[u8]) -> Option<i64> {
 
 fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |sum, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| sum * 10 + i64::from(digit - b'0'))
+        digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0'))
     })
 }
 
@@ -131,22 +115,16 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 fn has_rfc_3339_shape(text: &[u8]) -> bool {
     let shape = b"0000-00-00T00:00:00";
     let starts_so = text.len() > shape.len()
-        && shape
-            .iter()
-            .zip(text)
-            .all(|(expected, found)| match expected {
-                b'0' => found.is_ascii_digit(),
-                b'T' => matches!(found, b'T' | b't'),
-                _ => found == expected,
-            });
+        && shape.iter().zip(text).all(|(expected, found)| match expected {
+            b'0' => found.is_ascii_digit(),
+            b'T' => matches!(found, b'T' | b't'),
+            _ => found == expected,
+        });
     let rest = text.get(shape.len()..).unwrap_or_default();
     let rest = match rest.strip_prefix(b".") {
         Some(fraction) => {
             let digits = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
-            fraction
-                .get(digits..)
-                .filter(|_| digits > 0)
-                .unwrap_or_default()
+            fraction.get(digits..).filter(|_| digits > 0).unwrap_or_default()
         }
         None => rest,
     };

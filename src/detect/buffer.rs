@@ -95,7 +95,9 @@ impl Buffer {
             .filter(|(_, pane)| pane.touched_at < since)
             .map(|(start, _)| *start)
             .collect();
-        over.into_iter().for_each(|start| self.remove(start));
+        for start in over {
+            self.remove(start);
+        }
         let mut capped = false;
         while self.bytes > bytes_max
             && let Some(start) = self.panes.keys().next().copied()

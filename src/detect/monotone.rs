@@ -22,7 +22,8 @@ pub(crate) fn is_monotone(having: &Expr, aggregate: &Aggregate) -> bool {
             is_monotone(left, aggregate) && is_monotone(right, aggregate)
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let (Some(left), Some(right)) = (direction(left, aggregate), direction(right, aggregate))
+            let (Some(left), Some(right)) =
+                (direction(left, aggregate), direction(right, aggregate))
             else {
                 return false;
             };

@@ -43,6 +43,10 @@ pub(crate) struct Requery {
 }
 
 type Key = Vec<u8>;
+/// A row as it is shown: column names and values.
+type Row = Vec<(String, Value)>;
+/// The keys that a window finds, with their values and rows.
+type Found = BTreeMap<Key, (Vec<Value>, Row)>;
 
 /// One cluster's buffered rows, and what its windows said when they were last asked.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ pub(crate) struct State {
 struct Keyed {
     values: Vec<Value>,
     /// Row of each window (by its end) that found the key.
-    windows: BTreeMap<i64, Vec<(String, Value)>>,
+    windows: BTreeMap<i64, Row>,
     /// The key's events in each pane of these windows.
     panes: BTreeMap<i64, Evidence>,
     /// What was last said about each bucket.
@@ -170,7 +174,7 @@ impl Requery {
         now: i64,
         changed: &mut BTreeSet<(Key, i64)>,
     ) -> Result<()> {
-        let mut found: BTreeMap<Key, (Vec<Value>, Vec<(String, Value)>)> = BTreeMap::new();
+        let mut found = Found::new();
         for result in self.plans.query.run(rows.clone()).await? {
             let shown = Columns::of(&result, |name| !name.starts_with("__key_"));
             let key = Columns::of(&result, |name| name.starts_with("__key_"));
@@ -179,11 +183,8 @@ impl Requery {
                 found.entry(key_bytes(&values)).or_insert_with(|| (values, shown.named(row)));
             }
         }
-        let evidence = if found.is_empty() {
-            HashMap::new()
-        } else {
-            self.evidence(&found, rows).await?
-        };
+        let evidence =
+            if found.is_empty() { HashMap::new() } else { self.evidence(&found, rows).await? };
         let bucket = bucket(&self.detection, end);
         let before = state.fired.remove(&end).unwrap_or_default();
         for key in before.iter().filter(|key| !found.contains_key(*key)) {
@@ -216,7 +217,7 @@ impl Requery {
     /// The events of a window by key and pane, for the keys that it found.
     async fn evidence(
         &self,
-        found: &BTreeMap<Key, (Vec<Value>, Vec<(String, Value)>)>,
+        found: &Found,
         rows: Vec<RecordBatch>,
     ) -> Result<HashMap<Key, BTreeMap<i64, Evidence>>> {
         // Several keys may agree in what the evidence rows carry.
@@ -244,13 +245,7 @@ impl Requery {
     }
 
     /// What is to be said now about a key in a bucket; `None` when it is what was said before.
-    fn revise(
-        &self,
-        state: &mut State,
-        cluster: &str,
-        key: &Key,
-        bucket: i64,
-    ) -> Option<Finding> {
+    fn revise(&self, state: &mut State, cluster: &str, key: &Key, bucket: i64) -> Option<Finding> {
         let capped = state.capped;
         let keyed = state.keys.get_mut(key)?;
         let before = keyed.findings.get(&bucket);
@@ -278,7 +273,7 @@ impl Requery {
         let dedup = self.detection.dedup;
         let ends = bucket.saturating_mul(dedup)..bucket.saturating_add(1).saturating_mul(dedup);
         let mut panes: BTreeMap<i64, &Evidence> = BTreeMap::new();
-        let mut shown: Option<(u64, &Vec<(String, Value)>)> = None;
+        let mut shown: Option<(u64, &Row)> = None;
         for (end, row) in keyed.windows.range(ends) {
             let start = end.saturating_sub(self.window.length);
             let within = keyed.panes.range(start..*end);
@@ -290,7 +285,9 @@ impl Requery {
         }
         let (_, row) = shown?;
         let mut evidence = Evidence::default();
-        panes.values().for_each(|pane| evidence.merge(pane));
+        for pane in panes.values() {
+            evidence.merge(pane);
+        }
         let detection = &self.detection;
         let identity = Identity { detection, cluster, key: &keyed.values, bucket };
         Some(Finding {

@@ -81,11 +81,7 @@ mod tests {
     #[test]
     fn is_the_head_of_the_sha_256_of_cluster_and_members() {
         // printf 'c\0"a":1,"b":[2],' | sha256sum | head -c 32
-        check(
-            "c",
-            &[(r#""a""#, "1"), (r#""b""#, "[2]")],
-            "e5c25cbbb1de6c8710a3696a4e2ad068",
-        );
+        check("c", &[(r#""a""#, "1"), (r#""b""#, "[2]")], "e5c25cbbb1de6c8710a3696a4e2ad068");
         // printf 'c\0' | sha256sum | head -c 32
         check("c", &[], "ec49f17f2c205644d3a0d242eb5a82ec");
     }

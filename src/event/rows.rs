@@ -21,10 +21,7 @@ use super::schema::{COLUMNS, Form, events_schema};
 /// [`COLUMNS`](super::COLUMNS), where their meaning is written. Times are microseconds since
 /// 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "each field is the column of its name, documented there"
-)]
+#[expect(missing_docs, reason = "each field is the column of its name, documented there")]
 pub struct EventRow<'a> {
     pub cluster: &'a str,
     pub event_id: &'a str,
@@ -378,18 +375,12 @@ mod tests {
     fn check(users: &[Option<&str>], expected: &[Option<&str>], distinct: usize) {
         let mut rows = Rows::new();
         for user in users {
-            rows.push(&EventRow {
-                user_name: *user,
-                ..EventRow::default()
-            });
+            rows.push(&EventRow { user_name: *user, ..EventRow::default() });
         }
         assert_eq!(rows.len(), users.len());
         let batch = rows.finish();
         assert!(rows.is_empty() && rows.bytes() == 0);
-        let column = batch
-            .column_by_name("user_name")
-            .unwrap()
-            .as_dictionary::<Int32Type>();
+        let column = batch.column_by_name("user_name").unwrap().as_dictionary::<Int32Type>();
         let texts = column.downcast_dict::<arrow::array::StringArray>().unwrap();
         assert_eq!(texts.into_iter().collect::<Vec<_>>(), expected);
         assert_eq!(column.values().len(), distinct);
@@ -407,31 +398,19 @@ mod tests {
     #[test]
     fn a_second_batch_starts_from_nothing() {
         let mut rows = Rows::new();
-        rows.push(&EventRow {
-            verb: Some("get"),
-            ..EventRow::default()
-        });
+        rows.push(&EventRow { verb: Some("get"), ..EventRow::default() });
         let first = rows.finish();
         assert_eq!(rows.finish().num_rows(), 0);
-        rows.push(&EventRow {
-            verb: Some("get"),
-            ..EventRow::default()
-        });
+        rows.push(&EventRow { verb: Some("get"), ..EventRow::default() });
         assert_eq!(rows.finish(), first);
     }
 
     #[test]
     fn bytes_grow_with_the_text() {
         let mut rows = Rows::new();
-        rows.push(&EventRow {
-            request_object: Some("{}"),
-            ..EventRow::default()
-        });
+        rows.push(&EventRow { request_object: Some("{}"), ..EventRow::default() });
         let small = rows.bytes();
-        rows.push(&EventRow {
-            request_object: Some(&"x".repeat(10_000)),
-            ..EventRow::default()
-        });
+        rows.push(&EventRow { request_object: Some(&"x".repeat(10_000)), ..EventRow::default() });
         assert!(rows.bytes() - small >= 10_000);
     }
 }

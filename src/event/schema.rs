@@ -56,21 +56,11 @@ impl Form {
 }
 
 const fn required(name: &'static str, form: Form, about: &'static str) -> Column {
-    Column {
-        name,
-        form,
-        required: true,
-        about,
-    }
+    Column { name, form, required: true, about }
 }
 
 const fn optional(name: &'static str, form: Form, about: &'static str) -> Column {
-    Column {
-        name,
-        form,
-        required: false,
-        about,
-    }
+    Column { name, form, required: false, about }
 }
 
 /// The columns of the events table, in order. Lists and maps are the JSON text as received; an
@@ -83,9 +73,9 @@ pub const COLUMNS: [Column; 40] = [
     optional("request_time", Form::Time, "requestReceivedTimestamp: when the request arrived."),
     required("ingest_time", Form::Time, "When the delivery that carried the event arrived here."),
     optional("audit_id", Form::Text, "auditID: one request's, but any client can choose it."),
-    optional("stage", Form::Repeating, "RequestReceived, ResponseStarted, ResponseComplete, Panic."),
+    optional("stage", Form::Repeating, "RequestReceived, ResponseStarted, ResponseComplete."),
     optional("level", Form::Repeating, "Metadata, Request or RequestResponse: how much is logged."),
-    optional("verb", Form::Repeating, "get, list, create, ...; lower-case HTTP method off resources."),
+    optional("verb", Form::Repeating, "get, list, create, ...; the HTTP method off resources."),
     optional("request_uri", Form::Text, "requestURI: path and query as the client sent them."),
     optional("user_name", Form::Repeating, "user.username: who authenticated."),
     optional("user_uid", Form::Repeating, "user.uid."),
@@ -93,7 +83,7 @@ pub const COLUMNS: [Column; 40] = [
     optional("user_extra", Form::Text, "user.extra: JSON map of lists of texts."),
     optional("impersonated_user", Form::Repeating, "impersonatedUser.username: acted as whom."),
     optional("impersonated_groups", Form::Repeating, "impersonatedUser.groups: JSON list."),
-    optional("source_ips", Form::Repeating, "sourceIPs: JSON list; all but the last can be forged."),
+    optional("source_ips", Form::Repeating, "sourceIPs: JSON list; only the last is no hearsay."),
     optional("source_ip", Form::Repeating, "The last of sourceIPs: the peer the API server saw."),
     optional("user_agent", Form::Repeating, "userAgent: the client's own word."),
     optional("api_group", Form::Repeating, "objectRef.apiGroup; NULL for the core group."),
@@ -137,13 +127,20 @@ mod tests {
     #[test]
     fn names_are_unique() {
         for (index, column) in COLUMNS.iter().enumerate() {
-            assert_eq!(
-                events_schema().index_of(column.name).ok(),
-                Some(index),
-                "{}",
-                column.name
-            );
+            assert_eq!(events_schema().index_of(column.name).ok(), Some(index), "{}", column.name);
         }
+    }
+
+    #[test]
+    fn names_stay_as_they_are() {
+        let names: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();
+        let expected = "cluster event_id event_time request_time ingest_time audit_id stage level \
+             verb request_uri user_name user_uid user_groups user_extra impersonated_user \
+             impersonated_groups source_ips source_ip user_agent api_group api_version resource \
+             subresource namespace name object_uid response_code response_reason \
+             response_message decision decision_reason annotations request_object \
+             response_object credential_id pod_name node_name truncated source other";
+        assert_eq!(names.join(" "), expected);
     }
 
     #[test]
@@ -155,14 +152,7 @@ mod tests {
             .filter(|f| !f.is_nullable())
             .map(|f| f.name().as_str())
             .collect();
-        let expected = [
-            "cluster",
-            "event_id",
-            "event_time",
-            "ingest_time",
-            "truncated",
-            "source",
-        ];
+        let expected = ["cluster", "event_id", "event_time", "ingest_time", "truncated", "source"];
         assert_eq!(required, expected);
     }
 }

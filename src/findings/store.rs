@@ -106,7 +106,7 @@ impl Store {
     pub fn list(&self, filter: &Filter, limit: usize, cursor: Option<&str>) -> Page {
         let mut found = self.all();
         found.retain(|record| filter.matches(record));
-        found.sort_by(|a, b| place(b).cmp(&place(a)));
+        found.sort_by_cached_key(|record| std::cmp::Reverse(place(record)));
         if let Some(cursor) = cursor {
             found.retain(|record| place(record).as_str() < cursor);
         }

@@ -100,20 +100,15 @@ impl Server {
     /// When the socket breaks.
     pub async fn serve(self, router: Router) -> std::io::Result<()> {
         let service = router.into_make_service();
-        match self.tls {
-            Some(config) => {
-                // Without TCP_NODELAY, HTTP/2 stalls for 40 ms at a time.
-                let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(config))
-                    .acceptor(NoDelayAcceptor::new());
-                let mut server = axum_server::from_tcp(self.listener)?;
-                server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT).timer(timer());
-                server.acceptor(acceptor).handle(self.handle).serve(service).await
-            }
-            None => {
-                let mut server = axum_server::from_tcp(self.listener)?;
-                server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT).timer(timer());
-                server.acceptor(NoDelayAcceptor::new()).handle(self.handle).serve(service).await
-            }
+        let mut server = axum_server::from_tcp(self.listener)?.handle(self.handle);
+        server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT).timer(timer());
+        // Without TCP_NODELAY, HTTP/2 stalls for 40 ms at a time.
+        let plain = NoDelayAcceptor::new();
+        if let Some(config) = self.tls {
+            let tls = RustlsAcceptor::new(RustlsConfig::from_config(config)).acceptor(plain);
+            server.acceptor(tls).serve(service).await
+        } else {
+            server.acceptor(plain).serve(service).await
         }
     }
 }

@@ -73,9 +73,8 @@ impl QueryService {
     ) -> Result<Self, DataFusionError> {
         let context = analyst_session(limits.memory_bytes)?;
         let events = SnapshotTable::new(events_schema(), move || Ok(hot.snapshot()));
-        let findings = SnapshotTable::new(findings_schema(), move || {
-            Ok(vec![findings_rows(&store.all())?])
-        });
+        let findings =
+            SnapshotTable::new(findings_schema(), move || Ok(vec![findings_rows(&store.all())?]));
         let pieces = SnapshotTable::new(quarantine_schema(), move || {
             Ok(vec![quarantine_rows(&quarantine.snapshot())?])
         });

@@ -11,6 +11,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
+mod column;
 mod glob;
 mod identity;
 mod json;

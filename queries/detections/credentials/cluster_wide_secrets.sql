@@ -20,10 +20,9 @@ SELECT
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL AND namespace IS NULL
-  AND decision = 'allow' AND response_code BETWEEN 200 AND 299
-  -- One stage of each: a list is done when it is complete, a watch may never be.
-  AND ((verb = 'list' AND stage = 'ResponseComplete')
-    OR (verb = 'watch' AND stage = 'ResponseStarted'))
+  AND verb IN ('list', 'watch') AND response_code BETWEEN 200 AND 299
+  -- A watch is told when it starts; its completion tells of it again.
+  AND NOT (verb = 'watch' AND stage = 'ResponseComplete')
   AND NOT is_system_user(user_name)
   -- The controller manager's own accounts: name and user agent together, for the name alone is
   -- within reach of everybody who may create tokens in kube-system.

@@ -16,11 +16,12 @@ respond: >-
   Find what runs at the address. If it is yours, renew its credential; if not, block it and look for
   requests of the same address that succeeded.
 */
--- A request that fails authentication has no user, and ResponseStarted is its only stage.
+-- A request that fails authentication has no user, and one event only, of stage ResponseStarted. A
+-- 401 with a user comes from a backend behind the API server.
 SELECT
   cluster, source_ip, count(*) AS requests, count(DISTINCT split_part(request_uri, '?', 1)) AS paths,
   min(user_agent) AS user_agent, count(DISTINCT user_agent) AS user_agents
 FROM events
-WHERE response_code = 401 AND stage = 'ResponseStarted' AND user_name IS NULL
+WHERE response_code = 401 AND user_name IS NULL
 GROUP BY cluster, source_ip
 HAVING count(*) >= $requests

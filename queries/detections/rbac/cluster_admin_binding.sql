@@ -22,10 +22,10 @@ SELECT
     json_query(response_object, '$.subjects[*]["kind", "namespace", "name"]')) AS subjects
 FROM events
 WHERE resource IN ('clusterrolebindings', 'rolebindings')
-  AND api_group = 'rbac.authorization.k8s.io' AND subresource IS NULL
-  AND verb IN ('create', 'update', 'patch') AND stage = 'ResponseComplete'
-  -- Allowed is not done: admission, validation or a conflict may have stopped it, a dry run too.
-  AND decision = 'allow' AND response_code BETWEEN 200 AND 299
+  AND api_group = 'rbac.authorization.k8s.io'
+  AND verb IN ('create', 'update', 'patch')
+  -- Done, not just allowed: admission, validation or a conflict may have stopped it, a dry run too.
+  AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   -- The API server writes its default bindings itself when it starts.
   AND NOT is_system_user(user_name)

@@ -22,10 +22,10 @@ SELECT
     json_query(request_object, '$[*].value')), 1000) AS rules
 FROM events
 WHERE resource IN ('roles', 'clusterroles')
-  AND api_group = 'rbac.authorization.k8s.io' AND subresource IS NULL
-  AND verb IN ('create', 'update', 'patch') AND stage = 'ResponseComplete'
-  -- Allowed is not done: the API server refuses an escalation after authorization, with 403.
-  AND decision = 'allow' AND response_code BETWEEN 200 AND 299
+  AND api_group = 'rbac.authorization.k8s.io'
+  AND verb IN ('create', 'update', 'patch')
+  -- Done, not just allowed: the API server refuses an escalation after authorization, with 403.
+  AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   -- The API server writes its default roles itself when it starts.
   AND NOT is_system_user(user_name)

@@ -23,9 +23,9 @@ FROM events
 WHERE resource IN ('pods', 'deployments', 'daemonsets', 'statefulsets', 'replicasets',
     'replicationcontrollers', 'jobs', 'cronjobs', 'podtemplates')
   AND (subresource IS NULL OR subresource = 'ephemeralcontainers')
-  AND verb IN ('create', 'update', 'patch') AND stage = 'ResponseComplete'
-  -- Allowed is not done: admission (Pod Security) may have stopped it, a dry run too.
-  AND decision = 'allow' AND response_code BETWEEN 200 AND 299
+  AND verb IN ('create', 'update', 'patch')
+  -- Done, not just allowed: admission (Pod Security) may have stopped it, a dry run too.
+  AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   -- The person is on the write of the owner. What controllers make of it, and the mirror pods of
   -- nodes, would say the same again. Name and user agent together, for the name alone is within

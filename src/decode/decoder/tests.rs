@@ -16,24 +16,15 @@ use super::*;
 const RECEIVED_AT: i64 = 1_700_000_000_000_000;
 
 /// Lines of the audit log of a real API server; see the README beside it.
-const RECORDED_LOG: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/testdata/events/realcluster/audit.jsonl"
-);
+const RECORDED_LOG: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/events/realcluster/audit.jsonl");
 
 /// One body its webhook sent in the same run.
-const RECORDED_BODY: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/testdata/events/realcluster/webhook-body-sample.json"
-);
+const RECORDED_BODY: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/events/realcluster/webhook-body-sample.json");
 
 fn delivery(body: &[u8]) -> Delivery<'_> {
-    Delivery {
-        cluster: "east",
-        source: "webhook",
-        received_at: RECEIVED_AT,
-        body,
-    }
+    Delivery { cluster: "east", source: "webhook", received_at: RECEIVED_AT, body }
 }
 
 fn decode(body: &[u8]) -> (RecordBatch, Vec<Quarantined>) {
@@ -43,26 +34,16 @@ fn decode(body: &[u8]) -> (RecordBatch, Vec<Quarantined>) {
     assert_eq!(count, rows.len());
     for piece in &quarantined {
         let end = piece.offset + piece.bytes.len();
-        assert_eq!(
-            body.get(piece.offset..end),
-            Some(&piece.bytes[..]),
-            "not as received"
-        );
+        assert_eq!(body.get(piece.offset..end), Some(&piece.bytes[..]), "not as received");
     }
     (rows.finish(), quarantined)
 }
 
 /// A column as texts, whatever its form.
 fn texts(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
-    let column = batch
-        .column_by_name(name)
-        .unwrap_or_else(|| panic!("no column {name}"));
+    let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}"));
     let column = cast(column, &DataType::Utf8).unwrap();
-    column
-        .as_string::<i32>()
-        .iter()
-        .map(|text| text.map(str::to_owned))
-        .collect()
+    column.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
 }
 
 /// Decodes a body and compares the auditIDs of its rows, and reason and bytes of its pieces.
@@ -76,10 +57,7 @@ fn check(body: impl AsRef<[u8]>, audit_ids: &[&str], pieces: &[(Reason, &str)]) 
         .iter()
         .map(|q| (q.reason, String::from_utf8_lossy(&q.bytes).into_owned()))
         .collect();
-    let expected: Vec<_> = pieces
-        .iter()
-        .map(|(r, bytes)| (*r, (*bytes).to_owned()))
-        .collect();
+    let expected: Vec<_> = pieces.iter().map(|(r, bytes)| (*r, (*bytes).to_owned())).collect();
     assert_eq!(found, expected, "pieces of {shown}");
 }
 

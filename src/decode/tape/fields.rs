@@ -45,6 +45,7 @@ struct Raw<'r> {
 }
 
 /// The objects inside an event that have columns.
+#[expect(clippy::enum_variant_names, reason = "`objectRef` is the API's own word")]
 #[derive(Clone, Copy)]
 enum Object {
     User,
@@ -71,14 +72,7 @@ impl<'r, 'w> Fields<'r, 'w> {
         leftovers: &'w mut Leftovers,
     ) -> Self {
         let row = EventRow::default();
-        Self {
-            row,
-            stage_time: None,
-            objects: 0,
-            scanner,
-            nested,
-            leftovers,
-        }
+        Self { row, stage_time: None, objects: 0, scanner, nested, leftovers }
     }
 
     /// Reads the whole event: its nodes, its text, and its members' places in the text.
@@ -312,20 +306,12 @@ fn in_step<'r>(
     for member in members {
         let (key, value) = walk.next().ok_or_else(out_of_step)?;
         let raw = Raw {
-            key: text
-                .get(member.key.start..member.key.end)
-                .ok_or_else(out_of_step)?,
-            value: text
-                .get(member.value.start..member.value.end)
-                .ok_or_else(out_of_step)?,
+            key: text.get(member.key.start..member.key.end).ok_or_else(out_of_step)?,
+            value: text.get(member.value.start..member.value.end).ok_or_else(out_of_step)?,
         };
         read(key, value, raw)?;
     }
-    if walk.next().is_none() {
-        Ok(())
-    } else {
-        Err(out_of_step())
-    }
+    if walk.next().is_none() { Ok(()) } else { Err(out_of_step()) }
 }
 
 /// Scanner and parser disagree on the structure. No input is known to do that; should one be
@@ -336,10 +322,7 @@ fn out_of_step() -> Flaw {
 }
 
 fn wrong(path: &[&str], expected: &str) -> Flaw {
-    Flaw::new(
-        Reason::WrongType,
-        format!("`{}` is not {expected}", path.join(".")),
-    )
+    Flaw::new(Reason::WrongType, format!("`{}` is not {expected}", path.join(".")))
 }
 
 fn unless_null(raw: Raw<'_>) -> Option<&str> {
@@ -367,11 +350,7 @@ fn text_list<'r>(value: Value<'_, 'r>, raw: Raw<'r>, path: &[&str]) -> Read<Opti
     if nodes::is_null(value) {
         return Ok(None);
     }
-    if is_text_list(value) {
-        Ok(Some(raw.value))
-    } else {
-        Err(wrong(path, "a list of texts"))
-    }
+    if is_text_list(value) { Ok(Some(raw.value)) } else { Err(wrong(path, "a list of texts")) }
 }
 
 fn is_text_list(value: Value<'_, '_>) -> bool {

@@ -82,10 +82,7 @@ mod tests {
     fn is_one_object() {
         check(|_| {}, None);
         check(|l| l.member(r#""a""#, "1"), Some(r#"{"a":1}"#));
-        check(
-            |l| l.nested("user", r#""b""#, "[]"),
-            Some(r#"{"user":{"b":[]}}"#),
-        );
+        check(|l| l.nested("user", r#""b""#, "[]"), Some(r#"{"user":{"b":[]}}"#));
         check(
             |l| {
                 l.nested("user", r#""b""#, "2");

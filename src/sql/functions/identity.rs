@@ -47,9 +47,8 @@ mod tests {
             Some(""),
             None,
         ];
-        let expected = [
-            "true", "true", "true", "false", "false", "false", "false", "false", "false", "false",
-        ];
+        let expected =
+            ["true", "true", "true", "false", "false", "false", "false", "false", "false", "false"];
         check(&rows, "is_system_user({})", &expected);
     }
 }

@@ -26,10 +26,10 @@ impl TextFunction for CidrMatch {
     type Prepared = Network;
 
     fn prepare(argument: &str) -> Result<Network> {
-        match Network::parse(argument) {
-            Some(network) => Ok(network),
-            None => plan_err!("cidr_match: `{argument}` is neither a network nor an address"),
-        }
+        let network = Network::parse(argument).map(Ok);
+        network.unwrap_or_else(|| {
+            plan_err!("cidr_match: `{argument}` is neither a network nor an address")
+        })
     }
 
     fn evaluate<'a>(network: &Network, text: &'a str) -> Value<'a> {
@@ -71,9 +71,7 @@ fn is_private(ip: IpAddr) -> bool {
             let carrier_grade = u32::from(ip) >> 22 == 0b01_1001_0001; // 100.64.0.0/10, RFC 6598
             ip.is_private() || ip.is_loopback() || ip.is_link_local() || carrier_grade
         }
-        IpAddr::V6(ip) => {
-            ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local()
-        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local(),
     }
 }
 

@@ -140,7 +140,7 @@ fn each_function_is_documented_and_works_as_its_example_shows() {
     let columns = "'{}' AS request_object, '{}' AS annotations, '[]' AS user_groups, \
         'u' AS user_name, '/x' AS request_uri, '::1' AS source_ip";
     for function in super::functions() {
-        let documentation = function.documentation().expect(function.name());
+        let documentation = function.documentation().unwrap();
         assert!(documentation.description.ends_with('.'), "{}", function.name());
         let example = documentation.sql_example.as_deref().unwrap();
         let example = example.trim_start_matches("```sql\n").trim_end_matches("\n```");

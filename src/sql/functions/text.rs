@@ -4,16 +4,12 @@
 //! of every text type, prepares a constant second argument once, and computes each distinct value
 //! of a dictionary at most once. It never fails because of what a row holds.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, LargeStringArray, StringArray, StringViewArray,
-    StringViewBuilder, UInt32Array, new_null_array,
-};
+use arrow::array::{ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{ScalarValue, exec_err, plan_err};
@@ -23,39 +19,8 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 
-/// The answer for one row; `Null` fits every function, the others must fit
-/// [`TextFunction::GIVES`].
-pub(super) enum Value<'a> {
-    Null,
-    Boolean(bool),
-    Text(Cow<'a, str>),
-}
-
-impl From<bool> for Value<'_> {
-    fn from(answer: bool) -> Self {
-        Self::Boolean(answer)
-    }
-}
-
-impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
-    fn from(answer: Option<T>) -> Self {
-        answer.map_or(Self::Null, Into::into)
-    }
-}
-
-impl<'a> From<Cow<'a, str>> for Value<'a> {
-    fn from(answer: Cow<'a, str>) -> Self {
-        Self::Text(answer)
-    }
-}
-
-/// What a function gives.
-#[derive(Clone, Copy)]
-pub(super) enum Gives {
-    Boolean,
-    /// `Utf8View`: unlike `Utf8`, a batch of large bodies cannot overflow its offsets.
-    Text,
-}
+use super::column::{Answers, Column};
+pub(super) use super::column::{Gives, Value};
 
 /// One named argument of a function, for the manual.
 pub(super) struct Argument {
@@ -232,9 +197,9 @@ fn evaluate_all<F: TextFunction>(prepared: &F::Prepared, column: &ArrayRef) -> R
     let mut answer_of_slot: Vec<Option<u32>> = vec![None; column.texts.len()];
     let mut answer_of_row = Vec::with_capacity(column.rows);
     for slot in slots {
-        let Some((memo, text)) = slot.and_then(|slot| {
-            Some((answer_of_slot.get_mut(slot)?, column.texts.get(slot)?))
-        }) else {
+        let Some((memo, text)) =
+            slot.and_then(|slot| Some((answer_of_slot.get_mut(slot)?, column.texts.get(slot)?)))
+        else {
             answer_of_row.push(0);
             continue;
         };
@@ -269,125 +234,4 @@ fn evaluate_pairs<F: TextFunction>(texts: &ArrayRef, arguments: &ArrayRef) -> Re
         });
     }
     Ok(answers.finish())
-}
-
-/// A column of text, or of keys into distinct texts.
-struct Column<'a> {
-    texts: Texts<'a>,
-    /// Per row the place of its text, `None` for NULL; absent when rows and texts are the same.
-    slots: Option<Vec<Option<usize>>>,
-    rows: usize,
-}
-
-impl<'a> Column<'a> {
-    fn new(array: &'a ArrayRef) -> Result<Self> {
-        let rows = array.len();
-        if let Some(dictionary) = array.as_any_dictionary_opt() {
-            let texts = Texts::new(dictionary.values())?;
-            let keys = dictionary.keys();
-            // `normalized_keys` must not be asked of a dictionary without values.
-            let slots = if texts.len() == 0 {
-                vec![None; rows]
-            } else {
-                let keyed = dictionary.normalized_keys().into_iter().enumerate();
-                keyed.map(|(row, slot)| keys.is_valid(row).then_some(slot)).collect()
-            };
-            return Ok(Self { texts, slots: Some(slots), rows });
-        }
-        Ok(Self { texts: Texts::new(array)?, slots: None, rows })
-    }
-
-    fn get(&self, row: usize) -> Option<&'a str> {
-        match &self.slots {
-            None => self.texts.get(row),
-            Some(slots) => self.texts.get((*slots.get(row)?)?),
-        }
-    }
-}
-
-enum Texts<'a> {
-    Utf8(&'a StringArray),
-    Large(&'a LargeStringArray),
-    View(&'a StringViewArray),
-}
-
-impl<'a> Texts<'a> {
-    fn new(array: &'a ArrayRef) -> Result<Self> {
-        match array.data_type() {
-            DataType::Utf8 => Ok(Self::Utf8(array.as_string())),
-            DataType::LargeUtf8 => Ok(Self::Large(array.as_string())),
-            DataType::Utf8View => Ok(Self::View(array.as_string_view())),
-            other => exec_err!("a column of text expected, not of {other}"),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Utf8(array) => array.len(),
-            Self::Large(array) => array.len(),
-            Self::View(array) => array.len(),
-        }
-    }
-
-    /// The text in `place`, `None` for NULL and beyond the end.
-    fn get(&self, place: usize) -> Option<&'a str> {
-        if place >= self.len() {
-            return None;
-        }
-        match self {
-            Self::Utf8(array) => array.is_valid(place).then(|| array.value(place)),
-            Self::Large(array) => array.is_valid(place).then(|| array.value(place)),
-            Self::View(array) => array.is_valid(place).then(|| array.value(place)),
-        }
-    }
-}
-
-/// The answers so far.
-enum Answers {
-    Boolean(BooleanBuilder),
-    Text(StringViewBuilder),
-}
-
-impl Answers {
-    fn new(gives: Gives) -> Self {
-        match gives {
-            Gives::Boolean => Self::Boolean(BooleanBuilder::new()),
-            Gives::Text => Self::Text(StringViewBuilder::new()),
-        }
-    }
-
-    fn append(&mut self, value: Value<'_>) {
-        match (self, value) {
-            (Self::Boolean(builder), Value::Boolean(answer)) => builder.append_value(answer),
-            (Self::Text(builder), Value::Text(answer)) => builder.append_value(answer),
-            (Self::Boolean(builder), _) => builder.append_null(),
-            (Self::Text(builder), _) => builder.append_null(),
-        }
-    }
-
-    /// Where the last answer is; batches are far below four thousand million rows.
-    fn last(&self) -> u32 {
-        use arrow::array::ArrayBuilder as _;
-        let answers = match self {
-            Self::Boolean(builder) => builder.len(),
-            Self::Text(builder) => builder.len(),
-        };
-        u32::try_from(answers.saturating_sub(1)).expect("a batch has fewer than 2^32 rows")
-    }
-
-    fn finish(self) -> ArrayRef {
-        match self {
-            Self::Boolean(mut builder) => Arc::new(builder.finish()),
-            Self::Text(mut builder) => Arc::new(builder.finish()),
-        }
-    }
-}
-
-impl Gives {
-    fn data_type(self) -> DataType {
-        match self {
-            Self::Boolean => DataType::Boolean,
-            Self::Text => DataType::Utf8View,
-        }
-    }
 }

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn long_commands_are_cut_at_a_character() {
         let uri = format!("/?command=x{}", "%e2%82%ac".repeat(COMMAND_BYTES_MAX));
-        check_one(&uri, "octet_length(exec_command({}))", &(COMMAND_BYTES_MAX - 0).to_string());
+        check_one(&uri, "octet_length(exec_command({}))", &COMMAND_BYTES_MAX.to_string());
         let uri = format!("/?command=xy{}", "&command=%e2%82%ac".repeat(COMMAND_BYTES_MAX));
         check_one(&uri, "octet_length(exec_command({})) <= 65536", "true");
     }

@@ -56,7 +56,11 @@ fn pod_spec(json: &str) -> Option<&str> {
         "Pod" => descend(json, POD),
         "CronJob" => descend(json, CRON_JOB),
         "PodTemplate" => descend(json, POD_TEMPLATE),
-        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job"
+        "Deployment"
+        | "ReplicaSet"
+        | "StatefulSet"
+        | "DaemonSet"
+        | "Job"
         | "ReplicationController" => descend(json, OWNER),
         _ => None,
     };
@@ -92,12 +96,15 @@ mod tests {
             "Rollout",
         ];
         for kind in owners {
-            let json = format!(r#"{{"kind":"{kind}","spec":{{"template":{{"spec":{{"a": 1}}}}}}}}"#);
+            let json =
+                format!(r#"{{"kind":"{kind}","spec":{{"template":{{"spec":{{"a": 1}}}}}}}}"#);
             check_one(&json, "pod_spec({})", r#"{"a": 1}"#);
         }
         let rows = [
             Some(r#"{"kind":"Pod","spec":{"nodeName":"n"}}"#),
-            Some(r#"{"spec":{"jobTemplate":{"spec":{"template":{"spec":{"b":2}}}}},"kind":"CronJob"}"#),
+            Some(
+                r#"{"spec":{"jobTemplate":{"spec":{"template":{"spec":{"b":2}}}}},"kind":"CronJob"}"#,
+            ),
             Some(r#"{"kind":"PodTemplate","template":{"spec":{"c":3}}}"#),
             Some(r#"{"kind":"Service","spec":{"ports":[]}}"#),
             Some(r#"{"kind":"Deployment","spec":{"replicas":3}}"#),

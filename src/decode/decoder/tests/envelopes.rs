@@ -11,21 +11,9 @@ fn lists() {
     check("[]", &[], &[]);
     check(r#"{"kind":"EventList","items":null}"#, &[], &[]);
     check(r#"{"kind":"EventList"}"#, &[], &[]);
-    check(
-        format!(r#"{{"items":[{a}],"kind":"EventList","x":[{{}}]}}"#),
-        &["a"],
-        &[],
-    );
-    check(
-        format!(r#"{{"kind":"EventList","x":{{"items":[{{}}]}},"items":[{a}]}}"#),
-        &["a"],
-        &[],
-    );
-    check(
-        format!("{}\n\n{}", list(&[a.clone()]), list(&[b.clone()])),
-        &["a", "b"],
-        &[],
-    );
+    check(format!(r#"{{"items":[{a}],"kind":"EventList","x":[{{}}]}}"#), &["a"], &[]);
+    check(format!(r#"{{"kind":"EventList","x":{{"items":[{{}}]}},"items":[{a}]}}"#), &["a"], &[]);
+    check(format!("{}\n\n{}", list(&[a.clone()]), list(&[b.clone()])), &["a", "b"], &[]);
 }
 
 #[test]
@@ -37,11 +25,7 @@ fn streams() {
     check(format!("\u{feff}{a}\n\r\n{b}\n"), &["a", "b"], &[]);
     check(format!("{a}{b} {a}"), &["a", "b", "a"], &[]);
     check(a.replace(',', ",\n  ").replace('{', "{\n  "), &["a"], &[]);
-    check(
-        format!("{a}\n{}\n[{b}]", list(&[b.clone()])),
-        &["a", "b", "b"],
-        &[],
-    );
+    check(format!("{a}\n{}\n[{b}]", list(&[b.clone()])), &["a", "b", "b"], &[]);
 }
 
 #[test]
@@ -69,17 +53,9 @@ fn what_is_no_event_is_told() {
         "true",
     ] {
         check(format!("{piece}\n{a}"), &["a"], &[(NotAnEvent, piece)]);
-        check(
-            list(&[a.clone(), piece.into(), a.clone()]),
-            &["a", "a"],
-            &[(NotAnEvent, piece)],
-        );
+        check(list(&[a.clone(), piece.into(), a.clone()]), &["a", "a"], &[(NotAnEvent, piece)]);
     }
-    check(
-        list(&[a.clone(), "[1]".into(), a]),
-        &["a", "a"],
-        &[(NotAnEvent, "[1]")],
-    );
+    check(list(&[a.clone(), "[1]".into(), a]), &["a", "a"], &[(NotAnEvent, "[1]")]);
 }
 
 #[test]
@@ -88,12 +64,8 @@ fn a_decoder_is_the_same_after_each_delivery() {
     let mut rows = Rows::new();
     let mut quarantined = Vec::new();
     let log = std::fs::read(RECORDED_LOG).unwrap();
-    let bodies = [
-        &log[..100_000],
-        b"{\"auditID\":\"a\"",
-        list(&[event("a")]).as_bytes(),
-    ]
-    .map(<[u8]>::to_vec);
+    let bodies = [&log[..100_000], b"{\"auditID\":\"a\"", list(&[event("a")]).as_bytes()]
+        .map(<[u8]>::to_vec);
     for body in bodies.iter().cycle().take(6) {
         quarantined.clear();
         decoder.decode(&delivery(body), &mut rows, &mut quarantined);

@@ -45,11 +45,7 @@ fn put(event: &mut Value, path: &[&str], value: Value) {
         [] => merge(event, value),
         [key, rest @ ..] => {
             let members = event.as_object_mut().expect("paths lead through objects");
-            put(
-                members.entry(*key).or_insert_with(|| json!({})),
-                rest,
-                value,
-            );
+            put(members.entry(*key).or_insert_with(|| json!({})), rest, value);
         }
     }
 }

@@ -149,7 +149,8 @@ proptest! {
         let (batch, _) = decode(&spliced);
         let before = places.iter().filter(|place| place.end <= start).count();
         let found = ids(&batch);
-        prop_assert!(found.starts_with(&whole[..before]), "{:?}", String::from_utf8_lossy(&spliced));
+        let shown = String::from_utf8_lossy(&spliced);
+        prop_assert!(found.starts_with(&whole[..before]), "{}", shown);
     }
 
     #[test]

@@ -1,0 +1,48 @@
+# Everything a developer types. Caches live outside the clone, so that a fresh clone builds warm.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export AUDITMILL_CACHE ?= $(HOME)/.cache/auditmill
+export CARGO_TARGET_DIR ?= $(AUDITMILL_CACHE)/target
+
+.PHONY: help run check test soak bench release detections cluster-bin tools
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: ## build and start the service with a recorded sample fed in
+	cargo build --locked
+	./deployments/demo.sh "$(CARGO_TARGET_DIR)/debug/auditmill"
+
+check: ## the quick loop: format, lints, tests that need nothing else
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked
+
+test: tools cluster-bin ## everything, also against a real API server; what CI runs
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	"$(AUDITMILL_CACHE)/bin/cargo-deny" --offline check bans licenses sources
+	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --no-fail-fast
+
+soak: ## what takes longer than a test may (nothing yet)
+	@echo 'nothing to soak yet'
+
+bench: ## figures, one per line
+	cargo bench --locked --bench end_to_end
+
+detections: ## run the detections' own tests
+	cargo run --locked --quiet -- test
+
+release: ## the binary to ship
+	cargo build --locked --release
+
+# The real cluster's parts, built from Go modules once per version.
+cluster-bin:
+	./tests/cluster/build.sh
+
+# Debian packages and cargo tools, each only when it is missing.
+tools:
+	./tests/tools.sh

@@ -1,0 +1,227 @@
+//! Windowed queries taken apart: which rows of `events` they can use, what their keys are, and
+//! which events stand behind a row of their result.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Column, Result};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::prelude::SessionContext;
+
+use super::compiled::{Compiled, Slot};
+use super::detection::{Detection, LoadError};
+use super::mistake::located;
+use super::monotone::is_monotone;
+use super::plan::{
+    EVENT_COLUMNS, Execution, bind, input_column, is_filter_and_projection, plan_over,
+};
+use super::requery::{Plans, Requery};
+use crate::event::schema::events_schema;
+
+/// Plans a query over windows.
+///
+/// # Errors
+/// As [`super::plan::plan`].
+pub(crate) async fn windowed(
+    detection: &Arc<Detection>,
+    context: &SessionContext,
+    logical: &LogicalPlan,
+    optimized: &LogicalPlan,
+    slot: &Arc<Slot>,
+) -> Result<Execution, LoadError> {
+    if grouped(logical).is_some() && !detection.key.is_empty() {
+        let hint = "remove it: the GROUP BY columns are the key".to_owned();
+        let message = "key: has no meaning beside GROUP BY".to_owned();
+        return Err(detection.error(detection.line_of("key"), message, Some(hint)));
+    }
+    if grouped(logical).is_none() && detection.key.is_empty() {
+        let hint = "add `key: [columns]` that name whom a finding is about".to_owned();
+        let message = "no `key`, and the query is not a plain GROUP BY".to_owned();
+        return Err(detection.error(None, message, Some(hint)));
+    }
+    let built = build_requery(detection, context, optimized, slot).await;
+    built.map(Execution::Requery).map_err(|error| located(detection, &error))
+}
+
+async fn build_requery(
+    detection: &Arc<Detection>,
+    context: &SessionContext,
+    optimized: &LogicalPlan,
+    slot: &Arc<Slot>,
+) -> Result<Requery> {
+    let intake = intake(detection, optimized, slot)?;
+    let intake = Compiled::new(context, &intake, slot).await?;
+
+    // The same text again, over a table of just the columns that the buffer holds.
+    let buffer = Slot::new(intake.schema());
+    let (context, logical) = plan_over(detection, &buffer).await?;
+    let logical = bind(detection, logical)?;
+    let parts = match grouped(&logical) {
+        Some(grouped) => grouped_parts(&grouped)?,
+        None => odd_parts(detection, &logical, &buffer)?,
+    };
+    let query = Compiled::new(&context, &parts.query, &buffer).await?;
+    let evidence = Compiled::new(&context, &parts.evidence, &buffer).await?;
+    Ok(Requery::new(
+        Arc::clone(detection),
+        Plans {
+            intake,
+            query,
+            evidence,
+            key: parts.key,
+            evidence_key: parts.evidence_key,
+            monotone: parts.monotone,
+        },
+    ))
+}
+
+/// The rows and columns of `events` that the query can use: its scans' filters, joined by OR.
+fn intake(detection: &Detection, optimized: &LogicalPlan, slot: &Arc<Slot>) -> Result<LogicalPlan> {
+    let mut needed: BTreeSet<String> =
+        EVENT_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
+    let schema = events_schema();
+    needed.extend(detection.key.iter().filter(|key| schema.index_of(key).is_ok()).cloned());
+    // A scan without a filter above it needs every row.
+    let mut scans = 0_usize;
+    let mut filters = Vec::new();
+    optimized.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::TableScan(scan) => {
+                scans += 1;
+                needed.extend(scan.projected_schema.fields().iter().map(|f| f.name().clone()));
+                filters.extend(scan.filters.iter().cloned().reduce(Expr::and));
+            }
+            LogicalPlan::Filter(filter)
+                if matches!(filter.input.as_ref(), LogicalPlan::TableScan(_)) =>
+            {
+                filters.push(filter.predicate.clone());
+            }
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let table: Arc<dyn TableProvider> = slot.table()?;
+    let mut builder = LogicalPlanBuilder::scan("events", provider_as_source(table), None)?;
+    if filters.len() == scans
+        && let Some(filter) = filters.into_iter().reduce(Expr::or)
+    {
+        builder = builder.filter(filter)?;
+    }
+    let columns = schema.fields().iter().filter(|field| needed.contains(field.name()));
+    builder
+        .project(columns.map(|field| Expr::Column(Column::new(Some("events"), field.name()))))?
+        .build()
+}
+
+/// A query of the plain shape: SELECT ... FROM (anything) GROUP BY ... [HAVING ...].
+struct Grouped<'a> {
+    projection: &'a Projection,
+    having: Option<&'a Expr>,
+    aggregate: &'a Aggregate,
+}
+
+fn grouped(logical: &LogicalPlan) -> Option<Grouped<'_>> {
+    let LogicalPlan::Projection(projection) = logical else { return None };
+    let (having, below) = match projection.input.as_ref() {
+        LogicalPlan::Filter(filter) => (Some(&filter.predicate), filter.input.as_ref()),
+        other => (None, other),
+    };
+    let LogicalPlan::Aggregate(aggregate) = below else { return None };
+    let plain = !aggregate.group_expr.is_empty()
+        && !aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_)))
+        && is_filter_and_projection(&aggregate.input)
+        && input_column(aggregate.input.schema(), "event_id").is_ok();
+    plain.then_some(Grouped { projection, having, aggregate })
+}
+
+/// What a windowed query is run as.
+struct Parts {
+    /// The query with its key columns appended.
+    query: LogicalPlan,
+    /// One row per event that counts: key columns, then [`EVENT_COLUMNS`].
+    evidence: LogicalPlan,
+    /// Names of the key columns; `cluster` is left out, state is per cluster anyway.
+    key: Vec<String>,
+    /// Which key columns the evidence rows carry.
+    evidence_key: Vec<usize>,
+    /// Its rows can appear but never go while events come.
+    monotone: bool,
+}
+
+fn grouped_parts(grouped: &Grouped<'_>) -> Result<Parts> {
+    let Grouped { projection, having, aggregate } = grouped;
+    let mut names = Vec::new();
+    let mut outputs = projection.expr.clone();
+    let mut inputs = Vec::new();
+    for (expr, column) in aggregate.group_expr.iter().zip(aggregate.schema.columns()) {
+        let name = key_name(projection, expr, &column);
+        if name == "cluster" {
+            continue;
+        }
+        outputs.push(Expr::Column(column).alias(format!("__key_{}", names.len())));
+        inputs.push(expr.clone().unalias().alias(format!("__key_{}", names.len())));
+        names.push(name);
+    }
+    for name in EVENT_COLUMNS {
+        inputs.push(input_column(aggregate.input.schema(), name)?.alias(format!("__{name}")));
+    }
+    let query = LogicalPlanBuilder::from(projection.input.as_ref().clone());
+    let evidence = LogicalPlanBuilder::from(aggregate.input.as_ref().clone());
+    Ok(Parts {
+        query: query.project(outputs)?.build()?,
+        evidence: evidence.project(inputs)?.build()?,
+        evidence_key: (0..names.len()).collect(),
+        key: names,
+        monotone: having.is_none_or(|having| is_monotone(having, aggregate)),
+    })
+}
+
+/// The name of a group column: its own, or the alias that the SELECT gives it.
+fn key_name(projection: &Projection, group: &Expr, column: &Column) -> String {
+    if let Expr::Column(column) = group {
+        return column.name.clone();
+    }
+    let alias = projection.expr.iter().find_map(|expr| match expr {
+        Expr::Alias(alias) if *alias.expr == Expr::Column(column.clone()) => Some(&alias.name),
+        _ => None,
+    });
+    alias.unwrap_or(&column.name).clone()
+}
+
+/// Any other shape: the key is named, and the events that count are the buffered ones that agree
+/// with it in the columns of the same name.
+fn odd_parts(detection: &Detection, logical: &LogicalPlan, buffer: &Arc<Slot>) -> Result<Parts> {
+    let names: Vec<String> =
+        detection.key.iter().filter(|name| *name != "cluster").cloned().collect();
+    let schema = logical.schema();
+    let mut outputs: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+    for (position, name) in names.iter().enumerate() {
+        outputs.push(input_column(schema, name)?.alias(format!("__key_{position}")));
+    }
+    let table: Arc<dyn TableProvider> = buffer.table()?;
+    let columns: Arc<Schema> = table.schema();
+    let rows = LogicalPlanBuilder::scan("events", provider_as_source(table), None)?;
+    let mut inputs = Vec::new();
+    let mut evidence_key = Vec::new();
+    for (position, name) in names.iter().enumerate() {
+        if columns.index_of(name).is_ok() {
+            let column = Expr::Column(Column::new(Some("events"), name));
+            inputs.push(column.alias(format!("__key_{position}")));
+            evidence_key.push(position);
+        }
+    }
+    for name in EVENT_COLUMNS {
+        inputs.push(Expr::Column(Column::new(Some("events"), name)).alias(format!("__{name}")));
+    }
+    Ok(Parts {
+        query: LogicalPlanBuilder::from(logical.clone()).project(outputs)?.build()?,
+        evidence: rows.project(inputs)?.build()?,
+        key: names,
+        evidence_key,
+        monotone: false,
+    })
+}
