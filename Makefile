@@ -24,7 +24,7 @@ test: tools cluster-bin ## everything, also against a real API server; what CI r
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
-	"$(AUDITMILL_CACHE)/bin/cargo-deny" --offline check bans licenses sources
+	"$(AUDITMILL_CACHE)/bin/cargo-deny" --locked check bans licenses sources
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --no-fail-fast
 
 soak: ## what takes longer than a test may (nothing yet)

@@ -160,6 +160,11 @@ impl Engine {
         outcome
     }
 
+    /// Forgets every event, as if none had come: for the next of many short inputs.
+    pub fn clear(&mut self) {
+        self.clusters.clear();
+    }
+
     /// Watermark of each cluster in microseconds, as far as it was last advanced.
     pub fn watermarks(&self) -> impl Iterator<Item = (&str, i64)> {
         self.clusters.iter().map(|(name, cluster)| (name.as_str(), cluster.watermark.reached()))

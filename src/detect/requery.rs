@@ -3,6 +3,7 @@
 //! Slow and plain on purpose: what it finds is what the query says about each window, so it is
 //! the measure of every faster way, and the way of queries that no faster one can run.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -179,8 +180,13 @@ impl Requery {
             let shown = Columns::of(&result, |name| !name.starts_with("__key_"));
             let key = Columns::of(&result, |name| name.starts_with("__key_"));
             for row in 0..result.num_rows() {
-                let values = key.values(row);
-                found.entry(key_bytes(&values)).or_insert_with(|| (values, shown.named(row)));
+                let (values, row) = (key.values(row), shown.named(row));
+                // Of several rows of a key the smallest is shown, whatever order they came in.
+                match found.entry(key_bytes(&values)) {
+                    Entry::Occupied(mut kept) if row < kept.get().1 => kept.get_mut().1 = row,
+                    Entry::Occupied(_) => {}
+                    Entry::Vacant(place) => drop(place.insert((values, row))),
+                }
             }
         }
         let evidence =

@@ -52,7 +52,7 @@ impl Store {
     /// A store for at most so many findings.
     #[must_use]
     pub fn new(findings_max: usize) -> Self {
-        Self { findings_max, state: Mutex::default(), changed: Condvar::new() }
+        Self { findings_max: findings_max.max(1), state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Stores new versions of findings; gives how many of them had not been there before.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use arrow::json::writer::{JsonArray, WriterBuilder};
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt as _;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::tables::{findings_rows, findings_schema, quarantine_rows, quarantine_schema};
 use crate::event::schema::events_schema;
@@ -50,8 +51,19 @@ pub struct Limits {
 /// The tables and the limits.
 pub struct QueryService {
     context: SessionContext,
-    running: Semaphore,
+    running: Arc<Semaphore>,
     timeout: Duration,
+    /// Queries have threads of their own: one that does not give way must not hold up the wire.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for QueryService {
+    fn drop(&mut self) {
+        // A query that does not give way must not hold up the stop either.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl std::fmt::Debug for QueryService {
@@ -64,7 +76,7 @@ impl QueryService {
     /// A service over these stores: tables `events`, `findings` and `quarantine`.
     ///
     /// # Errors
-    /// Only when a table cannot be registered.
+    /// Only when a table cannot be registered, or no thread be started.
     pub fn new(
         hot: Arc<Hot>,
         store: Arc<Store>,
@@ -81,8 +93,14 @@ impl QueryService {
         context.register_table("events", Arc::new(events))?;
         context.register_table("findings", Arc::new(findings))?;
         context.register_table("quarantine", Arc::new(pieces))?;
-        let running = Semaphore::new(limits.concurrent_max.max(1));
-        Ok(Self { context, running, timeout: limits.timeout })
+        let threads = limits.concurrent_max.max(1);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("query")
+            .enable_time()
+            .build()?;
+        let running = Arc::new(Semaphore::new(threads));
+        Ok(Self { context, running, timeout: limits.timeout, runtime: Some(runtime) })
     }
 
     /// The rows of a query as one JSON array of objects; NULLs are written. Dropping the future
@@ -91,30 +109,36 @@ impl QueryService {
     /// # Errors
     /// When the query is wrong, not read-only, or beyond a limit.
     pub async fn json(&self, sql: &str) -> Result<Vec<u8>, QueryError> {
-        let answer = async {
-            let _running = self.running.acquire().await;
-            let mut stream = self.start(sql).await?;
-            let mut writer =
-                WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
-            while let Some(batch) = stream.next().await {
-                writer.write(&batch?).map_err(DataFusionError::from)?;
-            }
-            writer.finish().map_err(DataFusionError::from)?;
-            let bytes = writer.into_inner();
-            // The writer writes nothing at all for no rows.
-            Ok(if bytes.is_empty() { b"[]".to_vec() } else { bytes })
+        let (context, running) = (self.context.clone(), Arc::clone(&self.running));
+        let sql = sql.to_owned();
+        let mut task = JoinSet::new();
+        let answer = async move {
+            let _running = running.acquire().await;
+            rows(&context, &sql).await
         };
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(answer) => answer,
+        if let Some(runtime) = &self.runtime {
+            task.spawn_on(answer, runtime.handle());
+        }
+        // The set is dropped with this future, and the query is stopped with the set.
+        match tokio::time::timeout(self.timeout, task.join_next()).await {
+            Ok(Some(Ok(answer))) => Ok(answer?),
+            Ok(_) => Err(QueryError::Wrong("the query failed in an unforeseen way".to_owned())),
             Err(_) => Err(QueryError::TimedOut(self.timeout)),
         }
     }
+}
 
-    async fn start(&self, sql: &str) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let read_only = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        self.context.sql_with_options(sql, read_only).await?.execute_stream().await
+async fn rows(context: &SessionContext, sql: &str) -> Result<Vec<u8>, DataFusionError> {
+    let read_only =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let mut stream = context.sql_with_options(sql, read_only).await?.execute_stream().await?;
+    let mut writer =
+        WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
+    while let Some(batch) = stream.next().await {
+        writer.write(&batch?)?;
     }
+    writer.finish()?;
+    let bytes = writer.into_inner();
+    // The writer writes nothing at all for no rows.
+    Ok(if bytes.is_empty() { b"[]".to_vec() } else { bytes })
 }

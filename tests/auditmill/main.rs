@@ -1,1 +1,32 @@
-//! One binary: each test binary links the query engine again.
+//! The one integration test binary: each test binary links the query engine again.
+//!
+//! Everything here goes through the doors that users have: the program's commands, its HTTP
+//! interface, its files. Only [`oracle`] calls the engine itself, to compare it with a model.
+//!
+//! - `events`: audit events and bodies to send
+//! - `program`: the program, run to its end
+//! - `server`: the program, serving
+//! - `webhook`: deliveries in, findings out, and what is refused
+//! - `hostile`: bodies and queries that mean harm
+//! - `detections`: the detections shipped, and folders of an operator's own
+//! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
+//! - `scan`: the command line
+//! - `oracle`: the engine of windows against a slow and simple model of it
+//! - `tidy`: the house rules that a machine can check
+//! - `cluster`: behind a real API server
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
+#![expect(clippy::float_cmp, reason = "counters are whole numbers")]
+
+mod cluster;
+mod detections;
+mod events;
+mod hostile;
+mod oracle;
+mod program;
+mod recording;
+mod scan;
+mod server;
+mod tidy;
+mod webhook;

@@ -113,8 +113,15 @@ impl Report {
             let message = "needs a case that fires and one that is quiet".to_owned();
             self.line(&detection.id, "test file", Err(message));
         }
+        let engines = engine(detection, Pace::Replay)
+            .and_then(|in_order| Ok((in_order, engine(detection, Pace::Live)?)));
+        let (mut in_order, mut disturbed) = match engines {
+            Ok(engines) => engines,
+            Err(message) => return self.line(&detection.id, "query", Err(message)),
+        };
         for case in &file.cases {
-            self.line(&detection.id, &case.name, check(detection, &file, case));
+            let result = check(&mut in_order, &mut disturbed, &file, case);
+            self.line(&detection.id, &case.name, result);
         }
     }
 
@@ -144,39 +151,44 @@ impl Report {
     }
 }
 
-fn check(detection: &Detection, file: &TestFile, case: &Case) -> Result<(), String> {
+/// An engine of one detection: planned once, used for every case.
+fn engine(detection: &Detection, pace: Pace) -> Result<Engine, String> {
+    let catalog = Catalog::of(detection.clone());
+    let settings = EngineSettings { pace, ..EngineSettings::default() };
+    Engine::new(&catalog, settings).map_err(|errors| BadDetections(errors).to_string())
+}
+
+fn check(
+    in_order: &mut Engine,
+    disturbed: &mut Engine,
+    file: &TestFile,
+    case: &Case,
+) -> Result<(), String> {
     if case.quiet != case.fires.is_empty() {
         return Err("say either `fires:` or `quiet: true`".to_owned());
     }
     let events = file.events(case)?;
-    let forwards = findings(detection, std::slice::from_ref(&events), Pace::Replay)?;
+    let forwards = findings(in_order, std::slice::from_ref(&events))?;
     let mut backwards = events;
     backwards.reverse();
     let deliveries: Vec<Vec<Json>> =
         backwards.chunks(7).flat_map(|chunk| [chunk.to_vec(), chunk.to_vec()]).collect();
-    let disturbed = findings(detection, &deliveries, Pace::Live)?;
-    if forwards != disturbed {
+    let backwards = findings(disturbed, &deliveries)?;
+    if forwards != backwards {
         let show =
             |found: &[FindingRecord]| serde_json::to_string_pretty(found).unwrap_or_default();
         return Err(format!(
             "the order of events changes what is found\nin order: {}\nbackwards, twice: {}",
             show(&forwards),
-            show(&disturbed)
+            show(&backwards)
         ));
     }
     compare(&case.fires, &forwards)
 }
 
-/// What a detection finds in these deliveries, in the order of ids.
-fn findings(
-    detection: &Detection,
-    deliveries: &[Vec<Json>],
-    pace: Pace,
-) -> Result<Vec<FindingRecord>, String> {
-    let catalog = Catalog::of(detection.clone());
-    let settings = EngineSettings { pace, ..EngineSettings::default() };
-    let mut engine =
-        Engine::new(&catalog, settings).map_err(|errors| BadDetections(errors).to_string())?;
+/// What an engine finds in these deliveries, in the order of ids.
+fn findings(engine: &mut Engine, deliveries: &[Vec<Json>]) -> Result<Vec<FindingRecord>, String> {
+    engine.clear();
     let mut decoder = Decoder::new();
     let mut seen = Seen::new(1_000_000, i64::MAX);
     let mut latest = BTreeMap::new();

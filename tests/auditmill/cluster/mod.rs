@@ -1,0 +1,48 @@
+//! auditmill behind a real kube-apiserver.
+//!
+//! Promises: etcd, kube-apiserver, kube-controller-manager and kwok (a kubelet that only pretends)
+//! run on 127.0.0.1 with ports the system picks, driven by kubectl and curl as people would; every
+//! process is gone when the test ends, however it ends. Never: a mock of the API server, a fixed
+//! port, a wait that is not for a condition.
+//!
+//! The parts are programs, so the tests need `AUDITMILL_CLUSTER_BIN`, the folder that
+//! `tests/cluster/build.sh` filled; `make test` sets it. Without it they say so and pass, except
+//! under `CI`, where a test that silently did nothing would be a lie.
+//!
+//! `AUDITMILL_RECORD=DIR` makes [`record_events`] write the same traffic to DIR, one file for each
+//! scenario: this is how `testdata/events/apiserver` was made.
+//!
+//! - `pki`: the authority, certificates and signing keys of one cluster
+//! - `process`: a child that cannot outlive the test, and waiting with a deadline
+//! - `apiserver`: the cluster, from etcd to a Ready node
+//! - `kubeconfig`: where the API server is and who is asking, as files
+//! - `audit_log`: what the API server's own log backend wrote, to compare with
+//! - `drive`: ordinary work and attacks, one function each
+//! - `service`: the program under test and its HTTP interface
+//! - `first_finding`, `record`: the two stories told with them
+
+#![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
+
+mod apiserver;
+mod audit_log;
+mod drive;
+mod first_finding;
+mod kubeconfig;
+mod pki;
+mod process;
+mod record;
+mod service;
+
+#[test]
+fn real_apiserver_first_finding() {
+    if let Some(bin) = apiserver::programs() {
+        first_finding::tell(&bin);
+    }
+}
+
+#[test]
+fn record_events() {
+    if let (Some(dir), Some(bin)) = (record::destination(), apiserver::programs()) {
+        record::write(&bin, &dir);
+    }
+}

@@ -1,0 +1,261 @@
+//! Bodies and queries that mean harm: they get an answer, their neighbours are kept, and the
+//! service goes on.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::events::{exec, list, read};
+use super::server::TestServer;
+
+/// A body, how many events of it are good, and the reasons for which pieces of it are set aside.
+struct Hostile {
+    name: &'static str,
+    body: Vec<u8>,
+    events: i64,
+    quarantined: &'static [(&'static str, i64)],
+}
+
+const MALFORMED: &[(&str, i64)] = &[("malformed_json", 1)];
+const NO_EVENT: &[(&str, i64)] = &[("not_an_event", 1)];
+const WRONG_TYPE: &[(&str, i64)] = &[("wrong_type", 1)];
+const TOO_DEEP: &[(&str, i64)] = &[("too_deep", 1)];
+
+#[tokio::test]
+async fn bodies_of_any_content_are_taken_and_good_neighbours_kept() {
+    let server = TestServer::start("");
+    let bodies: Vec<Hostile> = [broken(), odd(), enormous()].into_iter().flatten().collect();
+    let mut good = 0;
+    for Hostile { name, body, events, quarantined } in bodies {
+        assert_eq!(server.post(name, body).await, 200, "{name}");
+        good += events;
+        server.quiesce().await;
+        let of = format!("WHERE cluster = '{name}'");
+        let kept = server.number(&format!("SELECT count(*) FROM events {of}")).await;
+        assert_eq!(kept, events, "{name}");
+        let reasons = format!("SELECT reason, count(*) AS n FROM quarantine {of} GROUP BY reason");
+        let reasons = server.sql(&reasons).await;
+        let found: BTreeMap<&str, i64> = reasons
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| (row["reason"].as_str().unwrap(), row["n"].as_i64().unwrap()))
+            .collect();
+        assert_eq!(found, quarantined.iter().copied().collect(), "{name}");
+        for (reason, pieces) in quarantined {
+            let metric = "auditmill_decode_quarantined_total";
+            let metric = format!("{metric}{{cluster=\"{name}\",reason=\"{reason}\"}}");
+            #[expect(clippy::cast_precision_loss, reason = "a handful")]
+            let expected = *pieces as f64;
+            assert!(server.metric(&metric).await == expected, "{metric}");
+        }
+    }
+    // Nobody's harm came to the rest.
+    assert_eq!(server.number("SELECT count(*) FROM events").await, good);
+    assert_eq!(server.post("after", list(&[exec(1)])).await, 200);
+    server.quiesce().await;
+    assert_eq!(server.findings("cluster=after").await.len(), 1);
+}
+
+/// A good event before and after `item`, as the webhook sends them.
+fn between(item: &str) -> Vec<u8> {
+    list(&[read(1).to_string(), item.to_owned(), read(2).to_string()]).into_bytes()
+}
+
+/// A good event with `"old"` in its text replaced.
+fn with(old: &str, new: &str) -> String {
+    let event = read(3).to_string();
+    assert!(event.contains(old), "{old} is not in {event}");
+    event.replace(old, new)
+}
+
+fn broken() -> Vec<Hostile> {
+    let whole = list(&[read(1), read(2), read(3)]);
+    let cut = whole.len() - 40;
+    let lines = [read(1).to_string(), "{\"auditID\":\"x\",".to_owned(), read(2).to_string()];
+    let mut not_utf8 = between(&with("read-3", "read-\u{1}"));
+    not_utf8.iter_mut().filter(|byte| **byte == 1).for_each(|byte| *byte = 0xFF);
+    let garbage = (0..50_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80);
+    let body = |name, body, events, quarantined| Hostile { name, body, events, quarantined };
+    vec![
+        body("unbalanced", between(&with("\"objectRef\":{", "\"objectRef\":")), 2, MALFORMED),
+        body("bad-number", between(&with(":200", ":0200")), 2, MALFORMED),
+        body("bad-escape", between(&with("alice", "al\\xice")), 2, MALFORMED),
+        body("broken-line", lines.join("\n").into_bytes(), 2, MALFORMED),
+        body("cut", whole.as_bytes()[..cut].to_vec(), 2, MALFORMED),
+        body("not-utf8", not_utf8, 2, MALFORMED),
+        body("garbage", garbage.collect(), 0, MALFORMED),
+        body("text", b"<html>502 Bad Gateway</html>".to_vec(), 0, MALFORMED),
+        body("nul", vec![0; 4096], 0, MALFORMED),
+        body("gzip", vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0], 0, MALFORMED),
+    ]
+}
+
+fn odd() -> Vec<Hostile> {
+    let body = |name, body, events, quarantined| Hostile { name, body, events, quarantined };
+    let list_of = |items: &str| format!(r#"{{"kind":"EventList","items":{items}}}"#).into_bytes();
+    let nulls = read(1).to_string().replace(r#""2026-03-01T00:00:01.000000Z""#, "null");
+    let mut no_times = read(2);
+    for member in ["stageTimestamp", "requestReceivedTimestamp"] {
+        no_times.as_object_mut().unwrap().shift_remove(member);
+    }
+    let times = format!("[{nulls},{no_times}]");
+    vec![
+        body("wrong-verb", between(&with(r#""verb":"get""#, r#""verb":5"#)), 2, WRONG_TYPE),
+        body("wrong-code", between(&with(":200", ":\"200\"")), 2, WRONG_TYPE),
+        body("wrong-user", between(&with(r#""user":{"#, r#""user":5,"x":{"#)), 2, WRONG_TYPE),
+        body("wrong-ips", between(&with(r#"["10.0.0.1"]"#, r#""10.0.0.1""#)), 2, WRONG_TYPE),
+        body("wrong-time", between(&with("T00:00:03.", "T25:00:03.")), 2, WRONG_TYPE),
+        body("null-item", between("null"), 2, NO_EVENT),
+        body("number-item", between("17"), 2, NO_EVENT),
+        body("no-audit-id", between(r#"{"verb":"get"}"#), 2, NO_EVENT),
+        body("empty-audit-id", between(&with("read-3", "")), 2, NO_EVENT),
+        body("empty", Vec::new(), 0, &[]),
+        body("blank", b" \n\n\t ".to_vec(), 0, &[]),
+        body("empty-list", list_of("[]"), 0, &[]),
+        body("null-list", list_of("null"), 0, &[]),
+        body("no-times", list_of(&times), 2, &[]),
+        body("no-json-event", b"\"a text\"".to_vec(), 0, NO_EVENT),
+    ]
+}
+
+fn enormous() -> Vec<Hostile> {
+    let body = |name, body, events, quarantined| Hostile { name, body, events, quarantined };
+    let huge = with("alice", &"a".repeat(20 << 20));
+    let deep = |levels: usize| {
+        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+        read(3).to_string().replacen('{', &format!(r#"{{"requestObject":{open}{close},"#), 1)
+    };
+    vec![
+        body("huge-text", between(&huge), 3, &[]),
+        body("deep", between(&deep(900)), 3, &[]),
+        body("too-deep", between(&deep(100_000)), 2, TOO_DEEP),
+        body("open-brackets", "[".repeat(100_000).into_bytes(), 0, MALFORMED),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_set_aside_is_kept_whole() {
+    let server = TestServer::start("");
+    let bad = with(r#""verb":"get""#, r#""verb":5"#);
+    let body = between(&bad);
+    let offset = String::from_utf8_lossy(&body).find(&bad).unwrap();
+    assert_eq!(server.post("east", body).await, 200);
+    server.quiesce().await;
+    let row = "SELECT cluster, source, reason, detail, \"offset\", bytes FROM quarantine";
+    let detail = "`verb` is not a text";
+    let rows = server.sql(row).await;
+    let expected = json!([{"cluster": "east", "source": "webhook", "reason": "wrong_type",
+        "detail": detail, "offset": offset, "bytes": bad}]);
+    assert_eq!(rows, expected);
+}
+
+#[tokio::test]
+async fn unknown_fields_are_kept_in_other() {
+    let server = TestServer::start("");
+    let mut event = read(1);
+    event["newInV2"] = json!({"a": [1, null, "x"]});
+    event["user"]["home"] = json!("/root");
+    event["objectRef"]["resourceVersion"] = json!("12");
+    assert_eq!(server.post("default", list(&[event])).await, 200);
+    server.quiesce().await;
+    let rows = server.sql("SELECT other, user_name FROM events").await;
+    let other: Value = serde_json::from_str(rows[0]["other"].as_str().unwrap()).unwrap();
+    let expected = json!({"newInV2": {"a": [1, null, "x"]}, "user": {"home": "/root"},
+        "objectRef": {"resourceVersion": "12"}, "responseStatus": {"metadata": {}}});
+    assert_eq!(other, expected);
+    assert_eq!(rows[0]["user_name"], "alice");
+}
+
+#[tokio::test]
+async fn queries_that_would_change_anything_are_refused() {
+    let server = TestServer::start("");
+    assert_eq!(server.post("default", list(&[read(1), read(2)])).await, 200);
+    server.quiesce().await;
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("out.csv").display().to_string();
+    for query in [
+        "DROP TABLE events".to_owned(),
+        "CREATE TABLE mine AS SELECT * FROM events".to_owned(),
+        "CREATE VIEW mine AS SELECT * FROM events".to_owned(),
+        "CREATE EXTERNAL TABLE mine STORED AS CSV LOCATION '/etc/passwd'".to_owned(),
+        "CREATE DATABASE mine".to_owned(),
+        format!("COPY events TO '{file}'"),
+        format!("COPY (SELECT 1) TO '{file}' STORED AS CSV"),
+        "SET datafusion.execution.batch_size = 1".to_owned(),
+        "RESET datafusion.execution.batch_size".to_owned(),
+        "INSERT INTO events SELECT * FROM events".to_owned(),
+        "UPDATE events SET verb = 'x'".to_owned(),
+        "DELETE FROM events".to_owned(),
+        "TRUNCATE TABLE events".to_owned(),
+        "PREPARE p AS SELECT 1".to_owned(),
+        "BEGIN".to_owned(),
+        "EXPLAIN ANALYZE INSERT INTO events SELECT * FROM events".to_owned(),
+        "SELECT 1; DROP TABLE events".to_owned(),
+        "SELECT * FROM '/etc/passwd'".to_owned(),
+        "SELECT * FROM read_csv('/etc/passwd')".to_owned(),
+        "SELEC 1".to_owned(),
+        "SELECT no_such_column FROM events".to_owned(),
+        String::new(),
+    ] {
+        let (status, answer) = server.try_sql(&query).await;
+        assert_eq!(status, 400, "{query}: {answer}");
+        assert!(answer["error"].as_str().is_some_and(|error| !error.is_empty()), "{query}");
+    }
+    assert!(std::fs::read_dir(out.path()).unwrap().next().is_none(), "nothing was written");
+    let kept = "SELECT count(*) FROM events WHERE verb = 'get'";
+    assert_eq!(server.number(kept).await, 2);
+    let size = "SELECT CAST(value AS BIGINT) FROM information_schema.df_settings \
+                WHERE name = 'datafusion.execution.batch_size'";
+    assert_eq!(server.number(size).await, 8192);
+    for wrong in ["", "{}", "[]", r#"{"query": 5}"#, r#"{"query": "SELECT 1", "x": 1}"#] {
+        let request = server.client().post(server.url("/v1/sql")).body(wrong);
+        assert_eq!(request.send().await.unwrap().status(), 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn endless_queries_are_stopped_and_hold_nobody_up() {
+    let server = TestServer::start("[query]\ntimeout = \"3s\"\nconcurrent_max = 4");
+    let events: Vec<Value> = (0..1_000).map(read).collect();
+    assert_eq!(server.post("default", list(&events)).await, 200);
+    server.quiesce().await;
+    let endless = "SELECT max(a.event_id || b.event_id || c.event_id) \
+                   FROM events a, events b, events c";
+    let server = std::sync::Arc::new(server);
+    let queries: Vec<_> = (0..6)
+        .map(|_| {
+            let server = std::sync::Arc::clone(&server);
+            tokio::spawn(async move { server.try_sql(endless).await })
+        })
+        .collect();
+    for delivery in 0..20 {
+        assert_eq!(server.post("meanwhile", list(&[exec(delivery)])).await, 200);
+    }
+    server.quiesce().await;
+    assert_eq!(server.findings("cluster=meanwhile").await.len(), 20);
+    let over = queries.iter().filter(|query| query.is_finished()).count();
+    assert_eq!(over, 0, "deliveries had to wait for queries to end");
+    for query in queries {
+        let (status, answer) = query.await.unwrap();
+        assert_eq!(status, 408, "{answer}");
+        assert_eq!(answer["error"], "stopped after 3s, the limit of `[query] timeout`");
+    }
+    assert_eq!(server.number("SELECT count(*) FROM events").await, 1_020);
+}
+
+#[tokio::test]
+async fn a_query_beyond_its_memory_fails_alone() {
+    let server = TestServer::start("[query]\nmemory = \"4MiB\"");
+    let events: Vec<Value> = (0..1_000).map(read).collect();
+    assert_eq!(server.post("default", list(&events)).await, 200);
+    server.quiesce().await;
+    let greedy = "SELECT count(*) FROM (SELECT DISTINCT a.event_id, b.event_id AS other \
+                  FROM events a, events b)";
+    let (status, answer) = server.try_sql(greedy).await;
+    assert_eq!(status, 400, "{answer}");
+    let error = answer["error"].as_str().unwrap();
+    assert!(error.contains("Resources exhausted"), "{error}");
+    assert_eq!(server.number("SELECT count(DISTINCT event_id) FROM events").await, 1_000);
+    assert_eq!(server.post("default", list(&[read(5_000)])).await, 200);
+}
