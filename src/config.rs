@@ -5,11 +5,17 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub use auth::Auth;
+
+/// `[auth]`
+pub mod auth;
 
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,7 +43,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Address to listen on; port 0 means any free port, which is printed. An address that is
-    /// not loopback demands TLS and `[auth] client_ca`.
+    /// not loopback demands TLS and `[auth]`.
     pub listen: SocketAddr,
     /// PEM file with the server's certificate chain; with `tls_key`, turns TLS on.
     pub tls_cert: Option<PathBuf>,
@@ -45,17 +51,10 @@ pub struct Http {
     pub tls_key: Option<PathBuf>,
     /// The largest body of a delivery; a larger one is answered with 413.
     pub body_bytes_max: ByteSize,
-    /// How long a sender may take over one delivery; a slower one is answered with 408.
+    /// How long a sender may take over one body; a slower one is answered with 408.
     pub body_timeout: Span,
-}
-
-/// `[auth]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// PEM file with certificate authorities; every client must show a certificate that one of
-    /// them signed.
-    pub client_ca: Option<PathBuf>,
+    /// How many connections may be open; more of them are closed at once.
+    pub connections_max: NonZeroUsize,
 }
 
 /// `[ingest]`
@@ -136,6 +135,7 @@ impl Default for Http {
             tls_key: None,
             body_bytes_max: ByteSize::mib(256),
             body_timeout: Span(Duration::from_secs(30)),
+            connections_max: NonZeroUsize::new(1024).expect("1024 is not 0"),
         }
     }
 }
@@ -252,10 +252,9 @@ impl Settings {
             message: message.trim_end().to_owned(),
         };
         // Read once by itself, so that errors have lines.
-        let file: Self =
-            toml::from_str(&text).map_err(|error| wrong(&origin, error.to_string()))?;
-        let mut table =
-            toml::Table::try_from(&file).map_err(|error| wrong(&origin, error.to_string()))?;
+        toml::from_str::<Self>(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
+        let mut table: toml::Table =
+            toml::from_str(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
         for (name, value) in environment {
             if !overlay(&mut table, &name, &value) {
                 continue;
@@ -266,13 +265,23 @@ impl Settings {
         table.try_into().map_err(|error: toml::de::Error| wrong(&origin, error.to_string()))
     }
 
-    /// The settings as TOML.
+    /// The settings as TOML, secrets as `***`.
     ///
     /// # Errors
     /// Never in practice: every setting has a text form.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(self)
     }
+}
+
+/// The message of an error and its place; without the line itself, which may hold a secret.
+fn placed(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("TOML parse error at line {line}, column {column}: {}", error.message())
 }
 
 const SECTIONS: [&str; 6] = ["http", "auth", "ingest", "detect", "history", "query"];
@@ -285,7 +294,8 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> bool {
     if !SECTIONS.contains(&section) {
         return false;
     }
-    let Some(toml::Value::Table(section)) = table.get_mut(section) else { return false };
+    let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
+    let toml::Value::Table(section) = section else { return false };
     let value = match value.parse::<i64>() {
         Ok(number) => toml::Value::Integer(number),
         Err(_) => toml::Value::String(value.to_owned()),
@@ -298,7 +308,7 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+    pub(super) fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));

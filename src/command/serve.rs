@@ -20,8 +20,9 @@ use crate::event::seen::Seen;
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
 use crate::history::hot::Hot;
+use crate::http::auth::Gate;
 use crate::http::health::Ready;
-use crate::http::routes::{HostCheck, Shared, router};
+use crate::http::routes::{Shared, router};
 use crate::http::server::Server;
 use crate::ingest::accept::Door;
 use crate::ingest::budget::Budget;
@@ -101,10 +102,7 @@ impl Service {
             ready: ready.clone(),
             body_bytes_max: bytes(settings.http.body_bytes_max),
             body_timeout: settings.http.body_timeout.0,
-            host_check: match settings.auth.client_ca {
-                Some(_) => HostCheck::Any,
-                None => HostCheck::LoopbackOnly,
-            },
+            gate: Gate::new(&settings.auth),
         };
         let seen = Seen::new(
             settings.ingest.duplicates_events_max,

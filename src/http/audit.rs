@@ -1,7 +1,7 @@
 //! `POST /v1/audit[/{cluster}]`: a delivery of the API server's audit webhook.
 //!
-//! Answers: 200 once the delivery is in the journal, whatever its content; 403, 408, 413 and 429
-//! say what kept it out. The API server retries every other answer too and then drops the
+//! Answers: 200 once the delivery is in the journal, whatever its content; 401, 403, 408, 413
+//! and 429 say what kept it out. The API server retries every other answer too and then drops the
 //! batch, so content is never a reason to refuse.
 
 use std::sync::Arc;
@@ -14,34 +14,50 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
+use super::auth::Caller;
 use super::routes::{Failure, Shared};
 use crate::clock::now_micros;
 use crate::ingest::accept::{ClusterName, RawBatch};
 use crate::ingest::budget::Permit;
 
 /// Deliveries that name no cluster are of `default`.
-pub(super) async fn post_default(state: State<Arc<Shared>>, body: Body) -> Response {
-    post(state, Ok(ClusterName::default()), body).await
+pub(super) async fn post_default(
+    state: State<Arc<Shared>>,
+    caller: Result<Caller, Failure>,
+    body: Body,
+) -> Response {
+    let cluster = caller.and_then(|caller| allowed(&caller, ClusterName::default()));
+    post(state, cluster, body).await
 }
 
 /// The cluster is told by the path: the API server drops any query string.
 pub(super) async fn post_cluster(
     state: State<Arc<Shared>>,
+    caller: Result<Caller, Failure>,
     Path(cluster): Path<String>,
     body: Body,
 ) -> Response {
-    post(state, cluster.parse(), body).await
+    let cluster = caller.and_then(|caller| {
+        let cluster = cluster.parse().map_err(Failure::Forbidden)?;
+        allowed(&caller, cluster)
+    });
+    post(state, cluster, body).await
+}
+
+/// The cluster, when this caller may deliver for it.
+fn allowed(caller: &Caller, cluster: ClusterName) -> Result<ClusterName, Failure> {
+    caller.may_deliver(&cluster).map(|()| cluster)
 }
 
 async fn post(
     State(shared): State<Arc<Shared>>,
-    cluster: Result<ClusterName, String>,
+    cluster: Result<ClusterName, Failure>,
     body: Body,
 ) -> Response {
     let started = Instant::now();
     let taken = match cluster {
         Ok(cluster) => take(&shared, cluster, body).await,
-        Err(message) => Err(Failure::Forbidden(message)),
+        Err(failure) => Err(failure),
     };
     match taken {
         Ok((cluster, bytes)) => {

@@ -1,6 +1,7 @@
 //! The only folder that knows axum: handlers decode, call, encode.
 
 pub mod audit;
+pub mod auth;
 pub mod findings;
 pub mod health;
 pub mod routes;
