@@ -96,10 +96,14 @@ fn user(args: &KubeconfigArgs) -> Result<Value> {
     }
     Ok(match (&args.client_certificate, &args.client_key) {
         (Some(certificate), Some(key)) => {
-            json!({ "client-certificate": certificate, "client-key": key })
+            json!({ "client-certificate": utf8(certificate)?, "client-key": utf8(key)? })
         }
         _ => json!({}),
     })
+}
+
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("path is not UTF-8: `{}`", path.display()))
 }
 
 /// The authority's certificates in base64.

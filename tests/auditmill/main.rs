@@ -1,1 +1,3 @@
 //! One binary: each test binary links the query engine again.
+
+mod auth;
