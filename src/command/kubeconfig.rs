@@ -152,7 +152,7 @@ fn kubeconfig(server: &str, authority: Option<String>, user: &Value) -> String {
 /// `key: value` lines of an object.
 fn lines(object: &Value) -> String {
     let fields = object.as_object().into_iter().flatten();
-    fields.map(|(key, value)| format!("      {key}: {value}\n")).collect()
+    fields.fold(String::new(), |lines, (key, value)| lines + &format!("      {key}: {value}\n"))
 }
 
 #[cfg(test)]

@@ -428,7 +428,8 @@ fn client_of(name: &str, clusters: &str, key: &str, value: &str) -> String {
 }
 
 fn sha256(token: &str) -> String {
-    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(token);
+    digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -438,7 +439,7 @@ fn text(bytes: &[u8]) -> String {
 /// A client that knows no authority.
 fn plain() -> Client {
     install_crypto();
-    Client::builder().timeout(LIMIT).no_proxy().build().unwrap()
+    Client::builder().timeout(LIMIT).no_proxy().build().expect("build an HTTP client")
 }
 
 fn install_crypto() {
@@ -470,14 +471,14 @@ struct Server {
 
 impl Server {
     fn start(settings: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("create a folder");
         let config = dir.path().join("auditmill.toml");
-        fs::write(&config, settings).unwrap();
+        fs::write(&config, settings).expect("write the settings");
         let mut command = program();
         command.arg("serve").arg("--config").arg(config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start the program");
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let lines = BufReader::new(child.stderr.take().expect("a pipe was asked for")).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, receiver) = mpsc::channel();
         let kept = Arc::clone(&log);
@@ -522,21 +523,21 @@ impl Server {
     }
 
     fn connect(&self) -> TcpStream {
-        let (_, address) = self.url.split_once("://").unwrap();
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let (_, address) = self.url.split_once("://").expect("a URL has a scheme");
+        let stream = TcpStream::connect(address).expect("connect");
+        stream.set_read_timeout(Some(LIMIT)).expect("set a limit");
         stream
     }
 
     fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", &kill]).status().expect("run a shell").success());
     }
 
     fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + LIMIT;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.try_wait().expect("ask for a child's status") {
                 return status;
             }
             assert!(Instant::now() < deadline, "it did not end:\n{}", self.log());
@@ -562,16 +563,19 @@ struct Pki {
 impl Pki {
     fn new() -> Self {
         install_crypto();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("create a folder");
         // With the library's own name for both, OpenSSL takes what it signed for self-signed.
         let mut authority = named("authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = authority.self_signed(&key).unwrap();
-        fs::write(dir.path().join("ca.crt"), certificate.pem()).unwrap();
-        fs::write(dir.path().join("authority.crt"), certificate.pem()).unwrap();
+        let key = KeyPair::generate().expect("generate a key");
+        let certificate = authority.self_signed(&key).expect("sign a certificate");
+        fs::write(dir.path().join("ca.crt"), certificate.pem())
+            .expect("write a file of the authority");
+        fs::write(dir.path().join("authority.crt"), certificate.pem())
+            .expect("write a file of the authority");
         let pki = Self { dir, issuer: Issuer::new(authority, key) };
-        let names = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let names = CertificateParams::new(["127.0.0.1".to_owned()])
+            .expect("write a file of the authority");
         pki.write("server", &pki.signed(&names));
         pki
     }
@@ -581,19 +585,20 @@ impl Pki {
     }
 
     fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
+        fs::read_to_string(self.path(name)).expect("read a file")
     }
 
     /// A certificate and its key, in PEM.
     fn signed(&self, params: &CertificateParams) -> [String; 2] {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = KeyPair::generate().expect("generate a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("sign a certificate");
         [certificate.pem(), key.serialize_pem()]
     }
 
     fn write(&self, name: &str, [certificate, key]: &[String; 2]) {
-        fs::write(self.path(&format!("{name}.crt")), certificate).unwrap();
-        fs::write(self.path(&format!("{name}.key")), key).unwrap();
+        fs::write(self.path(&format!("{name}.crt")), certificate)
+            .expect("write a file of the authority");
+        fs::write(self.path(&format!("{name}.key")), key).expect("write a file of the authority");
     }
 
     fn write_identity(&self, common_name: &str) {
@@ -602,20 +607,23 @@ impl Pki {
 
     fn identity(&self, common_name: &str) -> reqwest::Identity {
         let pem = self.signed(&named(common_name)).concat();
-        reqwest::Identity::from_pem(pem.as_bytes()).unwrap()
+        reqwest::Identity::from_pem(pem.as_bytes()).expect("an identity")
     }
 
     fn expired(&self, common_name: &str) -> reqwest::Identity {
         let mut params = named(common_name);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2021, 1, 1);
-        reqwest::Identity::from_pem(self.signed(&params).concat().as_bytes()).unwrap()
+        reqwest::Identity::from_pem(self.signed(&params).concat().as_bytes()).expect("an identity")
     }
 
     /// A client that knows this authority.
     fn client(&self) -> reqwest::ClientBuilder {
         let authority = reqwest::Certificate::from_pem(self.text("authority.crt").as_bytes());
-        Client::builder().tls_certs_only([authority.unwrap()]).timeout(LIMIT).no_proxy()
+        Client::builder()
+            .tls_certs_only([authority.expect("a certificate")])
+            .timeout(LIMIT)
+            .no_proxy()
     }
 
     /// The settings of a server with these files.
@@ -639,8 +647,8 @@ impl Pki {
 /// As certificates are renewed: a new file takes the name.
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::rename(new, path).unwrap();
+    fs::write(&new, text).expect("write a file of the authority");
+    fs::rename(new, path).expect("write a file of the authority");
 }
 
 fn named(common_name: &str) -> CertificateParams {

@@ -83,9 +83,10 @@ impl TlsFiles {
                 }
                 let roots = Arc::new(roots);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-                let verifier = match self.certificate_optional {
-                    true => verifier.allow_unauthenticated(),
-                    false => verifier,
+                let verifier = if self.certificate_optional {
+                    verifier.allow_unauthenticated()
+                } else {
+                    verifier
                 };
                 let verifier = verifier.build().map_err(|error| pem(CLIENT_CA, path, &error))?;
                 builder.with_client_cert_verifier(verifier)
