@@ -27,6 +27,9 @@ pub struct Settings {
     pub history: History,
     /// Analysts' queries.
     pub query: Query,
+    /// What is read beside what comes over HTTP.
+    #[serde(rename = "source")]
+    pub sources: Vec<Source>,
     /// Where findings go. None: JSON lines on standard output.
     #[serde(rename = "sink")]
     pub sinks: Vec<Sink>,
@@ -115,6 +118,23 @@ pub struct Query {
     pub concurrent_max: usize,
 }
 
+/// `[[source]]`: what is read beside what comes over HTTP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Source {
+    /// An audit log (`--audit-log-path` of the API server), followed while it is written and
+    /// rotated.
+    File {
+        /// Its name in messages and metrics; with `--data` its progress is kept under it.
+        name: Name,
+        /// The file that is written.
+        path: PathBuf,
+        /// Whose events are in it.
+        #[serde(default)]
+        cluster: Name,
+    },
+}
+
 /// `[[sink]]`: where findings go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
@@ -173,6 +193,38 @@ impl Default for History {
 impl Default for Query {
     fn default() -> Self {
         Self { memory: ByteSize::gib(1), timeout: Span(Duration::from_mins(1)), concurrent_max: 8 }
+    }
+}
+
+/// A name of 1 to 64 characters of `a-z`, `0-9`, `.` and `-`; `default` where none is given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+impl Name {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            return Ok(Self(text));
+        }
+        let message = "is not a name of 1 to 64 characters of a-z, 0-9, `.` and `-`";
+        Err(de::Error::custom(format!("`{text}` {message}")))
     }
 }
 
@@ -254,6 +306,7 @@ impl Settings {
         // Read once by itself, so that errors have lines.
         let file: Self =
             toml::from_str(&text).map_err(|error| wrong(&origin, error.to_string()))?;
+        check_sources(&file.sources).map_err(|message| wrong(&origin, message))?;
         let mut table =
             toml::Table::try_from(&file).map_err(|error| wrong(&origin, error.to_string()))?;
         for (name, value) in environment {
@@ -273,6 +326,26 @@ impl Settings {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(self)
     }
+}
+
+/// Two sources of one name would share their progress; a log followed twice is a mistake.
+fn check_sources(sources: &[Source]) -> Result<(), String> {
+    for (place, source) in sources.iter().enumerate() {
+        let Source::File { name, path, .. } = source;
+        if path.file_name().is_none() {
+            return Err(format!("source `{}`: `{}` names no file", name.as_str(), path.display()));
+        }
+        for Source::File { name: other, path: other_path, .. } in sources.iter().take(place) {
+            if other == name {
+                return Err(format!("two sources have the name `{}`", name.as_str()));
+            }
+            if other_path == path {
+                let path = path.display();
+                return Err(format!("two sources have the path `{path}`"));
+            }
+        }
+    }
+    Ok(())
 }
 
 const SECTIONS: [&str; 6] = ["http", "auth", "ingest", "detect", "history", "query"];
@@ -308,7 +381,8 @@ mod tests {
     #[test]
     fn file_then_environment_then_text_and_back() {
         let text = "[http]\nlisten = \"127.0.0.1:0\"\n[detect]\nlateness = \"2m\"\n\
-                    [[sink]]\ntype = \"jsonl\"\nname = \"all\"\npath = \"-\"\n";
+                    [[sink]]\ntype = \"jsonl\"\nname = \"all\"\npath = \"-\"\n\
+                    [[source]]\ntype = \"file\"\nname = \"cp-1\"\npath = \"/a.log\"\n";
         let environment = [
             ("AUDITMILL_DETECT_IDLE_AFTER", "30s"),
             ("AUDITMILL_INGEST_CLUSTERS_MAX", "7"),
@@ -320,6 +394,9 @@ mod tests {
         assert_eq!(settings.detect.idle_after, Span(Duration::from_secs(30)));
         assert_eq!(settings.ingest.clusters_max, 7);
         assert_eq!(settings.sinks.len(), 1);
+        let Source::File { name, path, cluster } = settings.sources.first().unwrap();
+        assert_eq!((name.as_str(), cluster.as_str()), ("cp-1", "default"));
+        assert_eq!(path, Path::new("/a.log"));
         assert_eq!(load(&settings.to_toml().unwrap(), &[]).unwrap(), settings);
     }
 
@@ -332,6 +409,15 @@ mod tests {
         check("[http]\nlistne = \"x\"\n", &[], "line 2");
         check("[http]\nlistne = \"x\"\n", &[], "`listne`, expected one of `listen`");
         check("[detect]\nlateness = \"soon\"\n", &[], "not a duration such as 90s");
+        let source = |name: &str, path: &str| {
+            format!("[[source]]\ntype = \"file\"\nname = \"{name}\"\npath = \"{path}\"\n")
+        };
+        check(&source("../x", "/a"), &[], "`../x` is not a name of 1 to 64 characters");
+        check(&source("", "/a"), &[], "`` is not a name");
+        check(&source("x", "/"), &[], "source `x`: `/` names no file");
+        check(&(source("x", "/a") + &source("x", "/b")), &[], "have the name `x`");
+        check(&(source("x", "/a") + &source("y", "/a")), &[], "have the path `/a`");
+        check(&source("x", "/a").replace("file", "fifo"), &[], "unknown variant `fifo`");
         check("", &[("AUDITMILL_HTTP_LISTEN", "nowhere")], "AUDITMILL_HTTP_LISTEN: ");
         check("", &[("AUDITMILL_HTTP_LISTNE", "x")], "AUDITMILL_HTTP_LISTNE: ");
     }

@@ -1,5 +1,5 @@
 //! Every metric, by name, one function each. Labels are bounded: clusters by the ingest limit,
-//! detections by the catalogue, reasons by their enums.
+//! detections by the catalogue, sources by the settings, reasons by their enums.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -28,6 +28,11 @@ struct ByReason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySource {
+    source: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDetection {
     detection: String,
 }
@@ -46,6 +51,10 @@ pub struct Metrics {
     delivery_bytes: Family<ByCluster, Counter>,
     refused: Family<ByReason, Counter>,
     acknowledge: Histogram,
+    file_bytes: Family<BySource, Counter>,
+    file_truncations: Family<BySource, Counter>,
+    file_gone: Family<BySource, Counter>,
+    file_passed_over: Family<BySource, Counter>,
     events: Family<ByCluster, Counter>,
     duplicates: Family<ByCluster, Counter>,
     late: Family<ByCluster, Counter>,
@@ -75,6 +84,10 @@ impl Metrics {
             delivery_bytes: Family::default(),
             refused: Family::default(),
             acknowledge: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+            file_bytes: Family::default(),
+            file_truncations: Family::default(),
+            file_gone: Family::default(),
+            file_passed_over: Family::default(),
             events: Family::default(),
             duplicates: Family::default(),
             late: Family::default(),
@@ -87,8 +100,21 @@ impl Metrics {
             hot_bytes: Gauge::default(),
             given_up: Counter::default(),
         };
+        metrics.register_files();
         metrics.register();
         metrics
+    }
+
+    fn register_files(&mut self) {
+        let registry = &mut self.registry;
+        let help = "Bytes of logs taken";
+        registry.register("ingest_file_bytes", help, self.file_bytes.clone());
+        let help = "Times that a log was cut in place, so that lines may be lost";
+        registry.register("ingest_file_truncations", help, self.file_truncations.clone());
+        let help = "Rotated logs that were gone before they were known to be read to their end";
+        registry.register("ingest_file_gone", help, self.file_gone.clone());
+        let help = "Bytes of log lines that were too long, passed over";
+        registry.register("ingest_file_passed_over_bytes", help, self.file_passed_over.clone());
     }
 
     fn register(&mut self) {
@@ -131,6 +157,38 @@ impl Metrics {
     /// A delivery was refused.
     pub fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// A log is followed: its counters are there, at zero.
+    pub fn file_source(&self, source: &str) {
+        let label = BySource { source: source.to_owned() };
+        let counters =
+            [&self.file_bytes, &self.file_truncations, &self.file_gone, &self.file_passed_over];
+        for counter in counters {
+            drop(counter.get_or_create(&label));
+        }
+    }
+
+    /// Lines of a log were taken.
+    pub fn file_bytes(&self, source: &str, bytes: usize) {
+        let label = BySource { source: source.to_owned() };
+        self.file_bytes.get_or_create(&label).inc_by(bytes as u64);
+    }
+
+    /// A log was cut in place.
+    pub fn file_truncated(&self, source: &str) {
+        self.file_truncations.get_or_create(&BySource { source: source.to_owned() }).inc();
+    }
+
+    /// A log was gone before it was known to be read to its end.
+    pub fn file_gone(&self, source: &str) {
+        self.file_gone.get_or_create(&BySource { source: source.to_owned() }).inc();
+    }
+
+    /// A part of a log line that was too long was passed over.
+    pub fn file_passed_over(&self, source: &str, bytes: u64) {
+        let label = BySource { source: source.to_owned() };
+        self.file_passed_over.get_or_create(&label).inc_by(bytes);
     }
 
     /// Events of a cluster were decoded.

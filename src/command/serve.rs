@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{BadDetections, Verdict};
 use crate::alert::jsonl;
 use crate::cli::ServeArgs;
-use crate::config::{Settings, Sink};
+use crate::config::{Settings, Sink, Source};
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Engine, EngineSettings, Pace};
 use crate::detect::watermark::Patience;
@@ -25,6 +26,7 @@ use crate::http::routes::{HostCheck, Shared, router};
 use crate::http::server::Server;
 use crate::ingest::accept::Door;
 use crate::ingest::budget::Budget;
+use crate::ingest::tail::{FileSource, Tail};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -56,6 +58,7 @@ struct Service {
     store: Arc<Store>,
     ready: Ready,
     sinks: Vec<Sink>,
+    tails: Vec<Tail>,
 }
 
 impl Service {
@@ -121,7 +124,9 @@ impl Service {
             metrics,
         };
         let sinks = sinks(settings, data)?;
-        Ok(Self { server, shared: Arc::new(shared), journal, pipeline, store, ready, sinks })
+        let tails = tails(settings, data, &shared)?;
+        let shared = Arc::new(shared);
+        Ok(Self { server, shared, journal, pipeline, store, ready, sinks, tails })
     }
 
     async fn run(self) -> Result<Verdict> {
@@ -140,6 +145,13 @@ impl Service {
             pipeline.run();
             Ok(())
         })?;
+        for tail in self.tails {
+            let (runtime, stop) = (Handle::current(), tasks.stop().clone());
+            tasks.spawn_thread("tail", move || {
+                tail.run(&runtime, &stop);
+                Ok(())
+            })?;
+        }
         let (url, stop_server) = (self.server.url(), self.server.stopper());
         let serving = self.server.serve(router(self.shared));
         tasks.spawn("http", async { Ok(serving.await?) });
@@ -151,6 +163,7 @@ impl Service {
             () = either(&mut terminate, &mut interrupt) => info!("stopping"),
         }
         self.ready.set(false);
+        tasks.stop().cancel();
         stop_server(STOP_GRACE / 2);
         self.journal.close();
         tokio::select! {
@@ -202,6 +215,19 @@ fn sinks(settings: &Settings, data: Option<&Path>) -> Result<Vec<Sink>> {
         }
     }
     Ok(sinks)
+}
+
+/// The configured logs; nothing is read yet.
+fn tails(settings: &Settings, data: Option<&Path>, shared: &Shared) -> Result<Vec<Tail>> {
+    let tail = |Source::File { name, path, cluster }: &Source| {
+        let name = name.as_str().to_owned();
+        let cluster = cluster.as_str().parse().map_err(anyhow::Error::msg)?;
+        let line_bytes_max = bytes(settings.http.body_bytes_max).max(1);
+        let source = FileSource { name, path: path.clone(), cluster, line_bytes_max };
+        let (door, metrics) = (Arc::clone(&shared.door), Arc::clone(&shared.metrics));
+        Ok(Tail::open(source, data, door, metrics)?)
+    };
+    settings.sources.iter().map(tail).collect()
 }
 
 fn bytes(size: bytesize::ByteSize) -> usize {
