@@ -48,8 +48,9 @@ impl Extent {
 pub(super) struct LogFile {
     file: File,
     mark: Mark,
-    /// There is no newline from the mark up to here, so a line that grows is searched once.
-    searched_to: u64,
+    /// Size and modification time of the file when there was nothing to hand on, so that a line
+    /// without its newline is not searched at each look.
+    searched: Option<(u64, i64)>,
 }
 
 impl LogFile {
@@ -71,7 +72,7 @@ impl LogFile {
             modified_ns: folder::modified_ns(&metadata),
             in_long_line: false,
         };
-        Ok(Some(Self { file, mark, searched_to: 0 }))
+        Ok(Some(Self { file, mark, searched: None }))
     }
 
     /// Opens a file where a mark stands, which may be another file's if that was copied;
@@ -109,7 +110,11 @@ impl LogFile {
     /// The next whole lines, or the beginning of a line that is too long. The second value is
     /// how many bytes of such a line were passed over on the way.
     pub(super) fn lines(&mut self, limits: Limits) -> io::Result<(Option<Extent>, u64)> {
-        let bytes = self.bytes()?;
+        let metadata = self.file.metadata()?;
+        let (bytes, modified_ns) = (metadata.len(), folder::modified_ns(&metadata));
+        if self.searched == Some((bytes, modified_ns)) {
+            return Ok((None, 0));
+        }
         let passed_over = if self.mark.in_long_line { self.pass_over(bytes)? } else { 0 };
         let start = self.mark.offset;
         if self.mark.in_long_line || start >= bytes {
@@ -117,10 +122,9 @@ impl LogFile {
         }
         let line_end_max = start.saturating_add(limits.line_bytes_max);
         let chunk_end = start.saturating_add(limits.chunk_bytes).min(line_end_max).min(bytes);
-        let search_from = self.searched_to.max(start);
-        let mut end = self.last_newline(search_from, chunk_end)?;
+        let mut end = self.last_newline(start, chunk_end)?;
         if end.is_none() {
-            end = self.first_newline(search_from.max(chunk_end), bytes.min(line_end_max))?;
+            end = self.first_newline(chunk_end, bytes.min(line_end_max))?;
         }
         let extent = match end {
             Some(newline) => Some(Extent { start, end: newline + 1, is_cut: false }),
@@ -130,7 +134,7 @@ impl LogFile {
             None => None,
         };
         if extent.is_none() {
-            self.searched_to = bytes;
+            self.searched = Some((bytes, modified_ns));
         }
         Ok((extent, passed_over))
     }
