@@ -140,7 +140,10 @@ impl Tail {
                 Step::Nothing => POLL_INTERVAL,
                 Step::Full => WAIT,
             };
-            runtime.block_on(stop.run_until_cancelled(tokio::time::sleep(pause)));
+            // A timer can only be made inside the runtime.
+            runtime.block_on(async {
+                stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+            });
         }
     }
 

@@ -402,6 +402,26 @@ fn a_closed_journal_takes_nothing_and_the_mark_stays() {
 }
 
 #[test]
+fn it_follows_on_a_thread_of_its_own_until_it_is_stopped() {
+    let mut site = Site::new();
+    site.start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (tail, stop) = (site.tail.take().unwrap(), CancellationToken::new());
+    let tasks = crate::tasks::Tasks::new();
+    let (handle, stopped) = (runtime.handle().clone(), stop.clone());
+    let follow = move || {
+        tail.run(&handle, &stopped);
+        Ok(())
+    };
+    tasks.spawn_thread("tail", follow).unwrap();
+    site.append("a\n");
+    let read = site.journal.read(0, 99, Duration::from_secs(30));
+    assert!(matches!(read, Read::Entries(_)), "{read:?}");
+    stop.cancel();
+    assert!(runtime.block_on(tasks.finished()));
+}
+
+#[test]
 fn what_is_no_file_is_held_up_and_then_read() {
     let mut site = Site::new();
     fs::create_dir(site.path()).unwrap();
