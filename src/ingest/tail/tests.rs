@@ -518,7 +518,9 @@ impl Model {
             }
             Act::StopAnd(acts) => {
                 site.stop();
-                acts.iter().for_each(|act| self.perform(act, site));
+                for act in acts {
+                    self.perform(act, site);
+                }
                 site.start();
             }
             _ => {}
