@@ -1,5 +1,6 @@
 //! Whole deliveries in, rows and quarantined pieces out.
 
+mod clouds;
 mod columns;
 mod damage;
 mod envelopes;
