@@ -134,14 +134,13 @@ impl<'d, 'o> Quarantine<'d, 'o> {
     /// Keeps one piece. Spans come in the order of the body.
     pub(super) fn push(&mut self, span: Span, flaw: Flaw) {
         let body = self.delivery.body;
-        match (self.last, self.continued()) {
-            (Last::Piece { end }, Some(last)) => {
-                last.bytes.extend_from_slice(body.get(end..span.end).unwrap_or_default());
-            }
-            _ => {
-                let bytes = body.get(span.start..span.end).unwrap_or_default();
-                self.keep(self.delivery.source, span.start, bytes, flaw);
-            }
+        if let Last::Piece { end } = self.last
+            && let Some(last) = self.continued()
+        {
+            last.bytes.extend_from_slice(body.get(end..span.end).unwrap_or_default());
+        } else {
+            let bytes = body.get(span.start..span.end).unwrap_or_default();
+            self.keep(self.delivery.source, span.start, bytes, flaw);
         }
         self.last = Last::Piece { end: span.end };
     }
@@ -149,12 +148,13 @@ impl<'d, 'o> Quarantine<'d, 'o> {
     /// Keeps one piece from within a wrapping; those kept as one have a line each.
     pub(super) fn push_wrapped(&mut self, piece: Wrapped<'_>, flaw: Flaw) {
         let this = Last::Wrapped { wrapping_start: piece.wrapping_start };
-        match (self.last == this, self.continued()) {
-            (true, Some(last)) => {
-                last.bytes.push(b'\n');
-                last.bytes.extend_from_slice(piece.bytes);
-            }
-            _ => self.keep(piece.source, piece.wrapping_start, piece.bytes, flaw),
+        if self.last == this
+            && let Some(last) = self.continued()
+        {
+            last.bytes.push(b'\n');
+            last.bytes.extend_from_slice(piece.bytes);
+        } else {
+            self.keep(piece.source, piece.wrapping_start, piece.bytes, flaw);
         }
         self.last = this;
     }

@@ -1,6 +1,6 @@
 //! Base64 (RFC 4648) of gzip (RFC 1952), unpacked within bounds.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 
@@ -27,11 +27,8 @@ impl Unpacker {
         }
         let bytes = base64(text).ok_or_else(|| bad("not base64"))?;
         let bytes = if bytes.starts_with(GZIP_MAGIC) {
-            let mut unpacked = Vec::new();
-            let limit = u64::try_from(self.bytes_left).unwrap_or(u64::MAX).saturating_add(1);
-            let mut gzip = MultiGzDecoder::new(bytes.as_slice()).take(limit);
-            gzip.read_to_end(&mut unpacked).map_err(|error| bad(&format!("not gzip: {error}")))?;
-            unpacked
+            let gzip = MultiGzDecoder::new(bytes.as_slice());
+            read_past(self.bytes_left, gzip).map_err(|error| bad(&format!("not gzip: {error}")))?
         } else {
             bytes
         };
@@ -39,6 +36,14 @@ impl Unpacker {
         self.bytes_left = left.ok_or_else(|| bad("the delivery is too large when unpacked"))?;
         Ok(bytes)
     }
+}
+
+/// All that is read, but no more than one byte more than `bytes_max`: that tells too much.
+fn read_past(bytes_max: usize, from: impl Read) -> io::Result<Vec<u8>> {
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    from.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The bytes of a base64 text, padded or not.
@@ -115,5 +120,7 @@ mod tests {
         assert!(unpacker.unpack(zeros.as_bytes()).is_ok());
         assert!(unpacker.unpack(zeros.as_bytes()).is_err(), "all records together");
         check("H4sIAAAAAAAC", 1_000, None);
+        let bomb = io::repeat(0).take(10_000_000);
+        assert_eq!(read_past(1_000, bomb).unwrap().len(), 1_001, "the rest is never unpacked");
     }
 }

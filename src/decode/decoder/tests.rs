@@ -3,6 +3,7 @@
 mod clouds;
 mod columns;
 mod damage;
+mod differential;
 mod envelopes;
 mod lossless;
 mod properties;

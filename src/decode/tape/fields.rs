@@ -68,14 +68,14 @@ impl<'r, 'w> Fields<'r, 'w> {
         digest: &mut EventDigest,
     ) -> Read<()> {
         let mut run = Run::default();
-        for (name, value) in event {
+        for (name, value) in event.clone() {
             if matches!(name.text, "kind" | "apiVersion") {
                 run.end(text, digest);
             } else {
                 run.member(name, value, text, digest);
             }
             if let Err(flaw) = self.member(name, value) {
-                return Err(if is_event(event) { flaw } else { no_event() });
+                return Err(if is_event(event.clone()) { flaw } else { no_event() });
             }
         }
         run.end(text, digest);

@@ -186,7 +186,7 @@ pub(in super::super) struct Name<'v> {
 }
 
 /// The members of an object, in order.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(in super::super) struct Members<'t, 'v> {
     rest: &'t [Node],
     source: Source<'v>,

@@ -147,7 +147,7 @@ fn broken_structure_in_a_list_costs_up_to_the_next_event() {
         r#"{"auditID":x}"#,
         r#"{"auditID":"x" "verb"}"#,
         r#"{"auditID":"x]"#,
-        r#"{auditID}"#,
+        "{auditID}",
         "#",
         "12a",
         "\0\0",
