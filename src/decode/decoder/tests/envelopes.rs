@@ -13,7 +13,11 @@ fn lists() {
     check(r#"{"kind":"EventList"}"#, &[], &[]);
     check(format!(r#"{{"items":[{a}],"kind":"EventList","x":[{{}}]}}"#), &["a"], &[]);
     check(format!(r#"{{"kind":"EventList","x":{{"items":[{{}}]}},"items":[{a}]}}"#), &["a"], &[]);
-    check(format!("{}\n\n{}", list(&[a.clone()]), list(&[b.clone()])), &["a", "b"], &[]);
+    check(
+        format!("{}\n\n{}", list(std::slice::from_ref(&a)), list(std::slice::from_ref(&b))),
+        &["a", "b"],
+        &[],
+    );
 }
 
 #[test]
@@ -25,7 +29,7 @@ fn streams() {
     check(format!("\u{feff}{a}\n\r\n{b}\n"), &["a", "b"], &[]);
     check(format!("{a}{b} {a}"), &["a", "b", "a"], &[]);
     check(a.replace(',', ",\n  ").replace('{', "{\n  "), &["a"], &[]);
-    check(format!("{a}\n{}\n[{b}]", list(&[b.clone()])), &["a", "b", "b"], &[]);
+    check(format!("{a}\n{}\n[{b}]", list(std::slice::from_ref(&b))), &["a", "b", "b"], &[]);
 }
 
 #[test]
