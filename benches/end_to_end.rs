@@ -7,6 +7,15 @@
 //! server sends them. `server` posts them to the real binary over loopback: the client's work is
 //! in the figure, and both share the machine's cores.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::print_stdout,
+    reason = "figures for people"
+)]
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +35,8 @@ const EVENTS: usize = 100_000;
 /// Rows that the engine gets at once when deliveries queue up.
 const ROWS_PER_EVALUATION: usize = 4_000;
 const SENDERS: usize = 4;
+const STAGE: &str = "\"stageTimestamp\":\"";
+const RECEIVED: &str = "\"requestReceivedTimestamp\":\"";
 
 fn main() {
     let deliveries = deliveries();
@@ -67,8 +78,6 @@ fn deliveries() -> Vec<Vec<u8>> {
         let start = line.find(key)? + key.len();
         Some((start, parse_rfc3339(line.get(start..start + 27)?)?))
     };
-    const STAGE: &str = "\"stageTimestamp\":\"";
-    const RECEIVED: &str = "\"requestReceivedTimestamp\":\"";
     let times = || lines.iter().filter_map(|line| time(line, STAGE)).map(|(_, time)| time);
     let (first, last) = (times().min().expect("times"), times().max().expect("times"));
     let copies = EVENTS.div_ceil(lines.len());
@@ -89,7 +98,7 @@ fn deliveries() -> Vec<Vec<u8>> {
         event
     });
     let events: Vec<String> = events.collect();
-    let list = |items: &[String]| {
+    let event_list = |items: &[String]| {
         format!(
             "{{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"metadata\":{{}},\
              \"items\":[{}]}}",
@@ -97,7 +106,7 @@ fn deliveries() -> Vec<Vec<u8>> {
         )
         .into_bytes()
     };
-    events.chunks(EVENTS_PER_DELIVERY).map(list).collect()
+    events.chunks(EVENTS_PER_DELIVERY).map(event_list).collect()
 }
 
 /// The bar: simd-json's tape with its buffers kept, on a copy as it writes into its input.
@@ -120,13 +129,13 @@ fn tape(deliveries: &[Vec<u8>]) -> Duration {
 
 fn decode(deliveries: &[Vec<u8>]) -> Duration {
     let mut decoder = Decoder::new();
-    let mut decoded = 0;
+    let mut total = 0;
     let started = Instant::now();
     for body in deliveries {
-        decoded += rows(&mut decoder, &[body]).num_rows();
+        total += rows(&mut decoder, &[body]).num_rows();
     }
     let elapsed = started.elapsed();
-    assert_eq!(decoded, EVENTS);
+    assert_eq!(total, EVENTS);
     elapsed
 }
 
@@ -166,8 +175,7 @@ fn rows(decoder: &mut Decoder, bodies: &[&Vec<u8>]) -> arrow::array::RecordBatch
 /// The real binary: posts everything, waits until it is processed. Also gives the sorted times
 /// from a post to its answer.
 fn server(deliveries: &[Vec<u8>]) -> (Duration, Vec<Duration>) {
-    let (child, url) = start();
-    let _stop = Stop(child);
+    let Server { url, process: _process } = start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let started = Instant::now();
@@ -204,27 +212,34 @@ fn server(deliveries: &[Vec<u8>]) -> (Duration, Vec<Duration>) {
     (elapsed, answers)
 }
 
-fn start() -> (Child, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_auditmill"))
+struct Server {
+    url: String,
+    process: Process,
+}
+
+fn start() -> Server {
+    let child = Command::new(env!("CARGO_BIN_EXE_auditmill"))
         .args(["serve", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    let log = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut process = Process(child);
+    let log = BufReader::new(process.0.stderr.take().expect("a pipe"));
     for line in log.lines() {
         let line = line.expect("a line");
         if let Some(start) = line.find("http://") {
             let url = line[start..].split('"').next().expect("a url").to_owned();
-            return (child, url);
+            return Server { url, process };
         }
     }
     panic!("no address in the log");
 }
 
-struct Stop(Child);
+/// Ends with its owner.
+struct Process(Child);
 
-impl Drop for Stop {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

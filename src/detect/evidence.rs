@@ -118,7 +118,9 @@ mod tests {
             let (left, right) = times.split_at(split);
             let gather = |times: &[i64]| {
                 let mut evidence = Evidence::default();
-                times.iter().for_each(|time| evidence.add(&event(*time)));
+                for time in times {
+                    evidence.add(&event(*time));
+                }
                 evidence
             };
             let mut merged = gather(left);

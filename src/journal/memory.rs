@@ -132,7 +132,7 @@ mod tests {
         journal.close();
         assert_eq!(journal.append(record("d")).await, Err(AppendError::Closed));
         assert_eq!(positions(&journal.read(2, 99, Duration::ZERO)), [2]);
-        assert_eq!(journal.read(3, 99, Duration::from_secs(60)), Read::Closed);
+        assert_eq!(journal.read(3, 99, Duration::from_mins(1)), Read::Closed);
         assert_eq!(journal.position(), 3);
     }
 

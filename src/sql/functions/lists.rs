@@ -46,8 +46,8 @@ impl TextFunction for Annotation {
         Argument { name: "annotations", meaning: "A JSON object of strings: `annotations`." },
         Argument { name: "key", meaning: "The exact key; dots and slashes mean themselves." },
     ];
-    const DESCRIPTION: &'static str = "The value of one audit annotation. NULL if there is none, or \
-         if the text is not a JSON object.";
+    const DESCRIPTION: &'static str = "The value of one audit annotation. NULL if there is none, \
+         or if the text is not a JSON object.";
     const EXAMPLE: &'static str = "annotation(annotations, 'authentication.k8s.io/legacy-token')";
     const GIVES: Gives = Gives::Text;
     type Prepared = String;
@@ -89,6 +89,7 @@ mod tests {
     fn a_group_is_a_member_not_a_part_of_the_text() {
         let rows = [
             Some(r#"["dev","system:masters"]"#),
+            Some(r#"["system:masters","dev"]"#),
             Some(r#"["not-system:masters","system:masters:x"]"#),
             Some(r#"["system\u003amasters"]"#),
             Some("[]"),
@@ -97,7 +98,7 @@ mod tests {
             Some("system:masters"),
             None,
         ];
-        let expected = ["true", "false", "true", "false", "NULL", "NULL", "NULL", "NULL"];
+        let expected = ["true", "true", "false", "true", "false", "NULL", "NULL", "NULL", "NULL"];
         check(&rows, "has_group({}, 'system:masters')", &expected);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The query is read as the API server reads it (Go's `url.ParseQuery`), or else one could hide
 //! from the one what the other obeys: parts are divided by `&` only, `+` is a blank, a part with a
-//! `;` or with a broken escape is dropped, `#` ends nothing. Bytes that are not UTF-8 become U+FFFD.
+//! `;` or with a broken escape is dropped, `#` ends nothing. Bytes that are not UTF-8 become
+//! U+FFFD.
 
 use std::borrow::Cow;
 
@@ -59,8 +60,8 @@ impl TextFunction for UrlParam {
     const NAME: &'static str = "url_param";
     const ARGUMENTS: &'static [Argument] =
         &[URI, Argument { name: "name", meaning: "The exact name of a query parameter." }];
-    const DESCRIPTION: &'static str = "The decoded value of the first query parameter of that name: \
-         empty if it has none, NULL if there is no such parameter.";
+    const DESCRIPTION: &'static str = "The decoded value of the first query parameter of that \
+         name: empty if it has none, NULL if there is no such parameter.";
     const EXAMPLE: &'static str = "url_param(request_uri, 'dryRun')";
     const GIVES: Gives = Gives::Text;
     type Prepared = String;

@@ -33,9 +33,10 @@ impl TextFunction for PodSpec {
         &[Argument { name: "json", meaning: "An object of any workload kind, or a merge patch." }];
     const DESCRIPTION: &'static str = "The pod's spec in a workload's object, as the JSON text it \
          was: of a Pod, of the template of a Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, \
-         ReplicationController or CronJob, of a PodTemplate. Where `kind` is missing or unknown (a \
-         patch, a custom resource), the shape decides. NULL if there is none; NULL for a JSON \
-         patch, which is a list.";
+         ReplicationController or CronJob, of a PodTemplate. The shape decides, so merge patches \
+         and custom resources built alike will do. NULL if there is none, and for a JSON patch, \
+         which is a list. A hostile patch may have two shapes and shows only one here: what must \
+         not be missed is asked of the whole object, `$..[?...]`.";
     const EXAMPLE: &'static str =
         "json_exists(pod_spec(request_object), '$.volumes[?@.hostPath.path == \"/\"]')";
     const GIVES: Gives = Gives::Text;
@@ -51,26 +52,14 @@ impl TextFunction for PodSpec {
 }
 
 fn pod_spec(json: &str) -> Option<&str> {
-    let kind = member(json, "kind").unwrap_or_default();
-    let by_kind = match kind.trim_matches('"') {
-        "Pod" => descend(json, POD),
-        "CronJob" => descend(json, CRON_JOB),
-        "PodTemplate" => descend(json, POD_TEMPLATE),
-        "Deployment"
-        | "ReplicaSet"
-        | "StatefulSet"
-        | "DaemonSet"
-        | "Job"
-        | "ReplicationController" => descend(json, OWNER),
-        _ => None,
-    };
-    // A patch may carry any kind, so the shape is asked when the kind leads nowhere.
-    by_kind.or_else(|| {
-        let owned = [CRON_JOB, OWNER, POD_TEMPLATE];
-        owned.into_iter().find_map(|path| descend(json, path)).or_else(|| {
-            let spec = descend(json, POD)?;
-            POD_MEMBERS.iter().any(|name| member(spec, name).is_some()).then_some(spec)
-        })
+    // No pod's spec has a template, so the deeper shapes are asked first, whatever the kind says:
+    // a patch may carry any kind.
+    let owned = [CRON_JOB, OWNER, POD_TEMPLATE];
+    owned.into_iter().find_map(|path| descend(json, path)).or_else(|| {
+        let spec = descend(json, POD)?;
+        let is_pod = member(json, "kind") == Some("\"Pod\"")
+            || POD_MEMBERS.iter().any(|name| member(spec, name).is_some());
+        is_pod.then_some(spec)
     })
 }
 
@@ -102,9 +91,7 @@ mod tests {
         }
         let rows = [
             Some(r#"{"kind":"Pod","spec":{"nodeName":"n"}}"#),
-            Some(
-                r#"{"spec":{"jobTemplate":{"spec":{"template":{"spec":{"b":2}}}}},"kind":"CronJob"}"#,
-            ),
+            Some(r#"{"spec":{"jobTemplate":{"spec":{"template":{"spec":{"b":2}}}}}}"#),
             Some(r#"{"kind":"PodTemplate","template":{"spec":{"c":3}}}"#),
             Some(r#"{"kind":"Service","spec":{"ports":[]}}"#),
             Some(r#"{"kind":"Deployment","spec":{"replicas":3}}"#),
@@ -140,6 +127,8 @@ mod tests {
     #[test]
     fn a_wrong_kind_in_a_patch_hides_nothing() {
         let patch = r#"{"kind":"Deployment","spec":{"containers":[1]}}"#;
+        check_one(patch, "pod_spec({})", r#"{"containers":[1]}"#);
+        let patch = r#"{"kind":"Pod","spec":{"template":{"spec":{"containers":[1]}}}}"#;
         check_one(patch, "pod_spec({})", r#"{"containers":[1]}"#);
         let patch = r#"{"k\u0069nd":"x","spec":{"containers":[1]},"spec":{"containers":[2]}}"#;
         check_one(patch, "pod_spec({})", r#"{"containers":[2]}"#);
