@@ -39,6 +39,7 @@ const STAGE: &str = "\"stageTimestamp\":\"";
 const RECEIVED: &str = "\"requestReceivedTimestamp\":\"";
 
 fn main() {
+    rustls::crypto::ring::default_provider().install_default().expect("the only provider");
     let deliveries = deliveries();
     let bytes: usize = deliveries.iter().map(Vec::len).sum();
     println!(

@@ -37,6 +37,12 @@ pub enum Command {
     Test(TestArgs),
     /// Print the settings in effect
     Config(ConfigArgs),
+    /// Write the file that tells an API server where to send its audit events
+    #[command(after_help = KUBECONFIG_EXAMPLES)]
+    Kubeconfig(KubeconfigArgs),
+    /// Make tokens for clients
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 const SERVE_EXAMPLES: &str = "Examples:
@@ -54,6 +60,18 @@ const TEST_EXAMPLES: &str = "Examples:
   auditmill test                      the shipped detections
   auditmill test my-detections/       a folder of .sql files, each with a .yaml beside it";
 
+const KUBECONFIG_EXAMPLES: &str = "Examples:
+  auditmill kubeconfig --cluster prod-eu --url https://auditmill.example:8443 --ca ca.crt \\
+      --token-file prod-eu.token --output audit-webhook.kubeconfig
+  auditmill kubeconfig --cluster prod-eu --url https://auditmill.example:8443 --ca ca.crt \\
+      --client-certificate /etc/kubernetes/auditmill/client.crt \\
+      --client-key /etc/kubernetes/auditmill/client.key
+The API server takes it as --audit-webhook-config-file.";
+
+const TOKEN_NEW_EXAMPLES: &str = "Examples:
+  auditmill token new                    shows a token and its line for `[[auth.client]]`
+  auditmill token new > prod-eu.token    the token in a file, only the line on the terminal";
+
 /// Where settings come from.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
@@ -69,8 +87,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Directory for what is kept on disk; created when missing
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", default_value = "auditmill-data")]
+    pub data: PathBuf,
     /// Address to listen on, instead of `[http] listen`; port 0 means any free port
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
@@ -108,6 +126,41 @@ pub struct TestArgs {
     /// Test only this detection
     #[arg(long, value_name = "ID")]
     pub detection: Option<String>,
+}
+
+/// `auditmill kubeconfig`
+#[derive(Debug, Args)]
+pub struct KubeconfigArgs {
+    /// Name of the API server's cluster
+    #[arg(long, value_name = "NAME")]
+    pub cluster: ClusterName,
+    /// Where auditmill listens, as the API server sees it, such as `https://auditmill.example:8443`
+    #[arg(long, value_name = "URL")]
+    pub url: String,
+    /// PEM file with the authority that signed auditmill's certificate; goes into the kubeconfig.
+    /// Without it, the API server's machine must know the authority
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// File with the API server's token; goes into the kubeconfig, which is then a secret
+    #[arg(long, value_name = "FILE", conflicts_with = "client_certificate")]
+    pub token_file: Option<PathBuf>,
+    /// The API server's client certificate: a path on its machine, written down as it is
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+    /// The certificate's private key: a path on the API server's machine, written down as it is
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
+    /// A new file to write, for its owner only; without it, standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `auditmill token`
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Print a new token, and its line for `[[auth.client]]` on standard error
+    #[command(after_help = TOKEN_NEW_EXAMPLES)]
+    New,
 }
 
 /// How findings are printed.

@@ -3,13 +3,23 @@
 //!
 //! Every setting `[section] key` is also `AUDITMILL_SECTION_KEY`.
 
-use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
+
+pub use auth::Auth;
+
+/// `[auth]`
+pub mod auth;
+
+/// Settings with a text form of their own.
+pub mod value;
+
+pub use value::{Name, Span};
 
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,12 +31,17 @@ pub struct Settings {
     pub auth: Auth,
     /// What is taken in.
     pub ingest: Ingest,
+    /// What was acknowledged, on disk.
+    pub journal: Journal,
     /// Detections.
     pub detect: Detect,
     /// What is kept.
     pub history: History,
     /// Analysts' queries.
     pub query: Query,
+    /// What is read beside what comes over HTTP.
+    #[serde(rename = "source")]
+    pub sources: Vec<Source>,
     /// Where findings go. None: JSON lines on standard output.
     #[serde(rename = "sink")]
     pub sinks: Vec<Sink>,
@@ -37,7 +52,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Address to listen on; port 0 means any free port, which is printed. An address that is
-    /// not loopback demands TLS and `[auth] client_ca`.
+    /// not loopback demands TLS and `[auth]`.
     pub listen: SocketAddr,
     /// PEM file with the server's certificate chain; with `tls_key`, turns TLS on.
     pub tls_cert: Option<PathBuf>,
@@ -45,17 +60,10 @@ pub struct Http {
     pub tls_key: Option<PathBuf>,
     /// The largest body of a delivery; a larger one is answered with 413.
     pub body_bytes_max: ByteSize,
-    /// How long a sender may take over one delivery; a slower one is answered with 408.
+    /// How long a sender may take over one body; a slower one is answered with 408.
     pub body_timeout: Span,
-}
-
-/// `[auth]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// PEM file with certificate authorities; every client must show a certificate that one of
-    /// them signed.
-    pub client_ca: Option<PathBuf>,
+    /// How many connections may be open; more of them are closed at once.
+    pub connections_max: NonZeroUsize,
 }
 
 /// `[ingest]`
@@ -71,6 +79,20 @@ pub struct Ingest {
     pub duplicates_events_max: usize,
     /// ... and this long after its first arrival.
     pub duplicates_span: Span,
+    /// Repeats of a whole delivery are told for this long.
+    pub deliveries_span: Span,
+}
+
+/// `[journal]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Journal {
+    /// Size of one of its files.
+    pub segment: ByteSize,
+    /// Space that is left free on its device; below, deliveries are answered with 429.
+    pub reserve: ByteSize,
+    /// Memory for its newest records, so that they need not be read back.
+    pub memory: ByteSize,
 }
 
 /// `[detect]`
@@ -99,7 +121,7 @@ pub struct History {
     pub memory: ByteSize,
     /// How many findings are kept.
     pub findings_max: usize,
-    /// Memory for what could not be read.
+    /// Disk space for what could not be read; the oldest goes first.
     pub quarantine: ByteSize,
 }
 
@@ -113,6 +135,23 @@ pub struct Query {
     pub timeout: Span,
     /// How many queries may run at the same time; more of them wait.
     pub concurrent_max: usize,
+}
+
+/// `[[source]]`: what is read beside what comes over HTTP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Source {
+    /// An audit log (`--audit-log-path` of the API server), followed while it is written and
+    /// rotated.
+    File {
+        /// Its name in messages and metrics; with `--data` its progress is kept under it.
+        name: Name,
+        /// The file that is written.
+        path: PathBuf,
+        /// Whose events are in it.
+        #[serde(default)]
+        cluster: Name,
+    },
 }
 
 /// `[[sink]]`: where findings go.
@@ -136,6 +175,7 @@ impl Default for Http {
             tls_key: None,
             body_bytes_max: ByteSize::mib(256),
             body_timeout: Span(Duration::from_secs(30)),
+            connections_max: NonZeroUsize::new(1024).expect("1024 is not 0"),
         }
     }
 }
@@ -147,7 +187,14 @@ impl Default for Ingest {
             clusters_max: 1_000,
             duplicates_events_max: 1_000_000,
             duplicates_span: Span(Duration::from_mins(15)),
+            deliveries_span: Span(Duration::from_hours(4)),
         }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { segment: ByteSize::mib(64), reserve: ByteSize::gib(1), memory: ByteSize::mib(64) }
     }
 }
 
@@ -173,39 +220,6 @@ impl Default for History {
 impl Default for Query {
     fn default() -> Self {
         Self { memory: ByteSize::gib(1), timeout: Span(Duration::from_mins(1)), concurrent_max: 8 }
-    }
-}
-
-/// A length of time, written `90s`, `10m`, `1h 30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl Span {
-    /// In microseconds; very long ones are clamped.
-    #[must_use]
-    pub fn micros(self) -> i64 {
-        i64::try_from(self.0.as_micros()).unwrap_or(i64::MAX)
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(|error| {
-            de::Error::custom(format!("`{text}` is not a duration such as 90s, 10m, 1h: {error}"))
-        })
     }
 }
 
@@ -253,9 +267,10 @@ impl Settings {
         };
         // Read once by itself, so that errors have lines.
         let file: Self =
-            toml::from_str(&text).map_err(|error| wrong(&origin, error.to_string()))?;
-        let mut table =
-            toml::Table::try_from(&file).map_err(|error| wrong(&origin, error.to_string()))?;
+            toml::from_str(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
+        check_sources(&file.sources).map_err(|message| wrong(&origin, message))?;
+        let mut table: toml::Table =
+            toml::from_str(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
         for (name, value) in environment {
             if !overlay(&mut table, &name, &value) {
                 continue;
@@ -266,7 +281,7 @@ impl Settings {
         table.try_into().map_err(|error: toml::de::Error| wrong(&origin, error.to_string()))
     }
 
-    /// The settings as TOML.
+    /// The settings as TOML, secrets as `***`.
     ///
     /// # Errors
     /// Never in practice: every setting has a text form.
@@ -275,7 +290,37 @@ impl Settings {
     }
 }
 
-const SECTIONS: [&str; 6] = ["http", "auth", "ingest", "detect", "history", "query"];
+/// The message of an error and its place; without the line itself, which may hold a secret.
+fn placed(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("TOML parse error at line {line}, column {column}: {}", error.message())
+}
+
+/// Two sources of one name would share their progress; a log followed twice is a mistake.
+fn check_sources(sources: &[Source]) -> Result<(), String> {
+    for (place, source) in sources.iter().enumerate() {
+        let Source::File { name, path, .. } = source;
+        if path.file_name().is_none() {
+            return Err(format!("source `{}`: `{}` names no file", name.as_str(), path.display()));
+        }
+        for Source::File { name: other, path: other_path, .. } in sources.iter().take(place) {
+            if other == name {
+                return Err(format!("two sources have the name `{}`", name.as_str()));
+            }
+            if other_path == path {
+                let path = path.display();
+                return Err(format!("two sources have the path `{path}`"));
+            }
+        }
+    }
+    Ok(())
+}
+
+const SECTIONS: [&str; 7] = ["http", "auth", "ingest", "journal", "detect", "history", "query"];
 
 /// Puts `AUDITMILL_SECTION_KEY` into its section; false when it is none of ours.
 fn overlay(table: &mut toml::Table, name: &str, value: &str) -> bool {
@@ -285,7 +330,8 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> bool {
     if !SECTIONS.contains(&section) {
         return false;
     }
-    let Some(toml::Value::Table(section)) = table.get_mut(section) else { return false };
+    let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
+    let toml::Value::Table(section) = section else { return false };
     let value = match value.parse::<i64>() {
         Ok(number) => toml::Value::Integer(number),
         Err(_) => toml::Value::String(value.to_owned()),
@@ -298,7 +344,7 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+    pub(super) fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
@@ -308,7 +354,8 @@ mod tests {
     #[test]
     fn file_then_environment_then_text_and_back() {
         let text = "[http]\nlisten = \"127.0.0.1:0\"\n[detect]\nlateness = \"2m\"\n\
-                    [[sink]]\ntype = \"jsonl\"\nname = \"all\"\npath = \"-\"\n";
+                    [[sink]]\ntype = \"jsonl\"\nname = \"all\"\npath = \"-\"\n\
+                    [[source]]\ntype = \"file\"\nname = \"cp-1\"\npath = \"/a.log\"\n";
         let environment = [
             ("AUDITMILL_DETECT_IDLE_AFTER", "30s"),
             ("AUDITMILL_INGEST_CLUSTERS_MAX", "7"),
@@ -320,6 +367,9 @@ mod tests {
         assert_eq!(settings.detect.idle_after, Span(Duration::from_secs(30)));
         assert_eq!(settings.ingest.clusters_max, 7);
         assert_eq!(settings.sinks.len(), 1);
+        let Source::File { name, path, cluster } = settings.sources.first().unwrap();
+        assert_eq!((name.as_str(), cluster.as_str()), ("cp-1", "default"));
+        assert_eq!(path, Path::new("/a.log"));
         assert_eq!(load(&settings.to_toml().unwrap(), &[]).unwrap(), settings);
     }
 
@@ -332,6 +382,15 @@ mod tests {
         check("[http]\nlistne = \"x\"\n", &[], "line 2");
         check("[http]\nlistne = \"x\"\n", &[], "`listne`, expected one of `listen`");
         check("[detect]\nlateness = \"soon\"\n", &[], "not a duration such as 90s");
+        let source = |name: &str, path: &str| {
+            format!("[[source]]\ntype = \"file\"\nname = \"{name}\"\npath = \"{path}\"\n")
+        };
+        check(&source("../x", "/a"), &[], "`../x` is not a name of 1 to 64 characters");
+        check(&source("", "/a"), &[], "`` is not a name");
+        check(&source("x", "/"), &[], "source `x`: `/` names no file");
+        check(&(source("x", "/a") + &source("x", "/b")), &[], "have the name `x`");
+        check(&(source("x", "/a") + &source("y", "/a")), &[], "have the path `/a`");
+        check(&source("x", "/a").replace("file", "fifo"), &[], "unknown variant `fifo`");
         check("", &[("AUDITMILL_HTTP_LISTEN", "nowhere")], "AUDITMILL_HTTP_LISTEN: ");
         check("", &[("AUDITMILL_HTTP_LISTNE", "x")], "AUDITMILL_HTTP_LISTNE: ");
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use auditmill::cli::{Cli, Command};
+use auditmill::cli::{Cli, Command, TokenCommand};
 use auditmill::command::{self, Verdict};
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         Command::Scan(args) => command::scan::run(args),
         Command::Test(args) => command::test::run(args),
         Command::Config(args) => command::config::run(args),
+        Command::Kubeconfig(args) => command::kubeconfig::run(args),
+        Command::Token(TokenCommand::New) => command::token::new(),
     };
     match verdict {
         Ok(Verdict::Done) => ExitCode::SUCCESS,

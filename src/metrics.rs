@@ -1,5 +1,5 @@
 //! Every metric, by name, one function each. Labels are bounded: clusters by the ingest limit,
-//! detections by the catalogue, reasons by their enums.
+//! detections by the catalogue, sources by the settings, reasons by their enums.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -28,6 +28,11 @@ struct ByReason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySource {
+    source: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDetection {
     detection: String,
 }
@@ -46,10 +51,17 @@ pub struct Metrics {
     delivery_bytes: Family<ByCluster, Counter>,
     refused: Family<ByReason, Counter>,
     acknowledge: Histogram,
+    file_bytes: Family<BySource, Counter>,
+    file_truncations: Family<BySource, Counter>,
+    file_gone: Family<BySource, Counter>,
+    file_passed_over: Family<BySource, Counter>,
     events: Family<ByCluster, Counter>,
     duplicates: Family<ByCluster, Counter>,
+    repeated: Family<ByCluster, Counter>,
     late: Family<ByCluster, Counter>,
     quarantined: Family<ByClusterAndReason, Counter>,
+    quarantine_failed: Counter,
+    passed_over: Family<ByCluster, Counter>,
     pending: Gauge<i64, AtomicI64>,
     watermark: Family<ByCluster, Gauge<f64, AtomicU64>>,
     findings: Family<ByDetectionAndSeverity, Counter>,
@@ -75,10 +87,17 @@ impl Metrics {
             delivery_bytes: Family::default(),
             refused: Family::default(),
             acknowledge: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+            file_bytes: Family::default(),
+            file_truncations: Family::default(),
+            file_gone: Family::default(),
+            file_passed_over: Family::default(),
             events: Family::default(),
             duplicates: Family::default(),
+            repeated: Family::default(),
             late: Family::default(),
             quarantined: Family::default(),
+            quarantine_failed: Counter::default(),
+            passed_over: Family::default(),
             pending: Gauge::default(),
             watermark: Family::default(),
             findings: Family::default(),
@@ -87,8 +106,21 @@ impl Metrics {
             hot_bytes: Gauge::default(),
             given_up: Counter::default(),
         };
+        metrics.register_files();
         metrics.register();
         metrics
+    }
+
+    fn register_files(&mut self) {
+        let registry = &mut self.registry;
+        let help = "Bytes of logs taken";
+        registry.register("ingest_file_bytes", help, self.file_bytes.clone());
+        let help = "Times that a log was cut in place, so that lines may be lost";
+        registry.register("ingest_file_truncations", help, self.file_truncations.clone());
+        let help = "Rotated logs that were gone before they were known to be read to their end";
+        registry.register("ingest_file_gone", help, self.file_gone.clone());
+        let help = "Bytes of log lines that were too long, passed over";
+        registry.register("ingest_file_passed_over_bytes", help, self.file_passed_over.clone());
     }
 
     fn register(&mut self) {
@@ -103,10 +135,16 @@ impl Metrics {
         registry.register("decode_events", "Audit events decoded", self.events.clone());
         let help = "Audit events that had been seen before and were not counted again";
         registry.register("decode_duplicate_events", help, self.duplicates.clone());
+        let help = "Deliveries that came again, byte for byte, and were passed over";
+        registry.register("decode_repeated_deliveries", help, self.repeated.clone());
         let help = "Audit events that came after the watermark";
         registry.register("detect_late_events", help, self.late.clone());
         let help = "Pieces of deliveries that could not be read, kept in the quarantine";
         registry.register("decode_quarantined", help, self.quarantined.clone());
+        let help = "Records of clouds' wrappings that were not meant to be audit events";
+        registry.register("decode_passed_over", help, self.passed_over.clone());
+        let help = "Quarantined pieces that could not be written to disk";
+        registry.register("quarantine_failed_pieces", help, self.quarantine_failed.clone());
         let help = "Records acknowledged but not yet decoded, detected and stored";
         registry.register("pipeline_pending_records", help, self.pending.clone());
         let help = "Event time up to which windows are closed, seconds since 1970";
@@ -133,6 +171,38 @@ impl Metrics {
         self.refused.get_or_create(&ByReason { reason }).inc();
     }
 
+    /// A log is followed: its counters are there, at zero.
+    pub fn file_source(&self, source: &str) {
+        let label = BySource { source: source.to_owned() };
+        let counters =
+            [&self.file_bytes, &self.file_truncations, &self.file_gone, &self.file_passed_over];
+        for counter in counters {
+            drop(counter.get_or_create(&label));
+        }
+    }
+
+    /// Lines of a log were taken.
+    pub fn file_bytes(&self, source: &str, bytes: usize) {
+        let label = BySource { source: source.to_owned() };
+        self.file_bytes.get_or_create(&label).inc_by(bytes as u64);
+    }
+
+    /// A log was cut in place.
+    pub fn file_truncated(&self, source: &str) {
+        self.file_truncations.get_or_create(&BySource { source: source.to_owned() }).inc();
+    }
+
+    /// A log was gone before it was known to be read to its end.
+    pub fn file_gone(&self, source: &str) {
+        self.file_gone.get_or_create(&BySource { source: source.to_owned() }).inc();
+    }
+
+    /// A part of a log line that was too long was passed over.
+    pub fn file_passed_over(&self, source: &str, bytes: u64) {
+        let label = BySource { source: source.to_owned() };
+        self.file_passed_over.get_or_create(&label).inc_by(bytes);
+    }
+
     /// Events of a cluster were decoded.
     pub fn events(&self, cluster: &str, events: usize) {
         let label = ByCluster { cluster: cluster.to_owned() };
@@ -145,6 +215,11 @@ impl Metrics {
         self.duplicates.get_or_create(&label).inc_by(events as u64);
     }
 
+    /// A delivery had come before.
+    pub fn repeated(&self, cluster: &str) {
+        self.repeated.get_or_create(&ByCluster { cluster: cluster.to_owned() }).inc();
+    }
+
     /// Events came after the watermark.
     pub fn late(&self, cluster: &str, events: u64) {
         let label = ByCluster { cluster: cluster.to_owned() };
@@ -155,6 +230,19 @@ impl Metrics {
     pub fn quarantined(&self, cluster: &str, reason: &'static str) {
         let label = ByClusterAndReason { cluster: cluster.to_owned(), reason };
         self.quarantined.get_or_create(&label).inc();
+    }
+
+    /// Records around audit events were no events and not meant to be.
+    pub fn passed_over(&self, cluster: &str, records: usize) {
+        if records > 0 {
+            let label = ByCluster { cluster: cluster.to_owned() };
+            self.passed_over.get_or_create(&label).inc_by(records as u64);
+        }
+    }
+
+    /// Quarantined pieces could not be written to disk.
+    pub fn quarantine_failed(&self, pieces: usize) {
+        self.quarantine_failed.inc_by(pieces as u64);
     }
 
     /// How many acknowledged records are not processed yet.

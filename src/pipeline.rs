@@ -1,9 +1,11 @@
 //! THE loop: next records -> decode -> rows and detections -> findings. Read this first.
 //!
 //! It runs on a thread of its own and is the only one that does: a cluster's events meet one
-//! engine, in the order of the journal.
+//! engine, in the order of the journal. What it knows is a function of the journal: at start it
+//! reads what an earlier run left, and time is the records' arrival, not the clock.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use crate::clock::now_micros;
 use crate::decode::{Decoder, Delivery, Quarantined};
 use crate::detect::engine::{Engine, Outcome};
 use crate::event::Rows;
-use crate::event::seen::Seen;
+use crate::event::seen::{Horizon, Seen};
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
 use crate::history::hot::Hot;
@@ -34,10 +36,12 @@ const TICK_MICROS: i64 = 1_000_000;
 pub struct Pipeline {
     /// Where records come from.
     pub journal: Arc<Journal>,
-    /// Gets its memory back when records are done.
+    /// Is told how far records are done.
     pub door: Arc<Door>,
     /// The detections.
     pub engine: Engine,
+    /// Which deliveries have been seen.
+    pub deliveries: Horizon,
     /// Which events have been seen.
     pub seen: Seen,
     /// Where rows go.
@@ -51,55 +55,76 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Processes records until the journal is closed and read to its end.
-    pub fn run(mut self) {
+    /// Processes records until the journal is closed and read to its end: first what an earlier
+    /// run left, then what comes.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn run(mut self) -> io::Result<()> {
         let mut decoder = Decoder::new();
-        let mut next: Position = 0;
+        let replayed = self.journal.position();
+        let mut next = self.journal.first();
         let mut ticked_at = 0;
         loop {
-            match self.journal.read(next, READ_BYTES, TICK) {
+            match self.journal.read(next, READ_BYTES, TICK)? {
                 Read::Entries(entries) => {
-                    self.process(&mut decoder, &entries);
+                    self.process(&mut decoder, &entries)?;
                     next = entries.last().map_or(next, |entry| entry.position + 1);
-                    self.journal.truncate(next);
                 }
                 Read::Nothing => {}
                 Read::Closed => break,
             }
-            self.door.release(next);
+            self.door.processed(next);
             let now = now_micros();
-            if now >= ticked_at + TICK_MICROS {
+            // While an earlier run's records are replayed, time is theirs.
+            if next >= replayed && now >= ticked_at + TICK_MICROS {
                 ticked_at = now;
                 let outcome = self.engine.on_time(now);
                 self.hand_on(&outcome);
             }
         }
         self.store.close();
+        Ok(())
     }
 
-    fn process(&mut self, decoder: &mut Decoder, entries: &[Entry]) {
+    fn process(&mut self, decoder: &mut Decoder, entries: &[Entry]) -> io::Result<()> {
         let mut rows = Rows::new();
-        let mut quarantined = Vec::new();
-        for Entry { record, .. } in entries {
+        let mut below = 0;
+        let mut arrival = 0;
+        let mut given_up = 0;
+        for Entry { position, delivery: hash, record } in entries {
+            arrival = arrival.max(record.received_at);
+            if !self.deliveries.insert(*hash, record.received_at) {
+                self.metrics.repeated(&record.cluster);
+                below = position + 1;
+                continue;
+            }
+            let (source, format) = record.source.split_once(':').unwrap_or((&record.source, ""));
+            decoder.set_format(format.parse().unwrap_or_default());
             let delivery = Delivery {
                 cluster: &record.cluster,
-                source: record.source,
+                source,
                 received_at: record.received_at,
                 body: &record.body,
             };
+            let mut quarantined = Vec::new();
+            // Parts of a record do not free it.
+            below = *position;
             decoder.decode_in_parts(&delivery, &mut rows, &mut quarantined, |rows| {
-                self.evaluate(&rows.finish());
+                given_up = given_up.max(self.evaluate(&rows.finish(), below, arrival));
             });
+            below = position + 1;
+            self.metrics.passed_over(&record.cluster, decoder.take_passed_over());
+            self.set_aside(*hash, record.received_at, &quarantined);
         }
-        for piece in quarantined {
-            self.set_aside(piece);
-        }
-        self.evaluate(&rows.finish());
+        given_up = given_up.max(self.evaluate(&rows.finish(), below, arrival));
+        self.journal.truncate(given_up)
     }
 
-    fn evaluate(&mut self, arrived: &RecordBatch) {
-        let now = now_micros();
-        let batch = match self.seen.keep_new(arrived, now) {
+    /// Rows of records below `below`, the last of which arrived at `arrival`. Gives the position
+    /// below which no row is held any more.
+    fn evaluate(&mut self, arrived: &RecordBatch, below: Position, arrival: i64) -> Position {
+        let batch = match self.seen.keep_new(arrived, arrival) {
             Ok(batch) => batch,
             Err(error) => {
                 error!(%error, "duplicates not told");
@@ -107,19 +132,25 @@ impl Pipeline {
             }
         };
         self.count(arrived, &batch);
-        let given_up = self.hot.push(batch.clone());
+        let given_up = self.hot.push(batch.clone(), below);
         let (hot_rows, hot_bytes) = self.hot.size();
-        self.metrics.hot(hot_rows, hot_bytes, given_up);
-        let outcome = self.engine.on_batch(&batch, now);
+        self.metrics.hot(hot_rows, hot_bytes, given_up.rows);
+        let outcome = self.engine.on_batch(&batch, arrival);
         debug!(events = batch.num_rows(), "batch processed");
         self.hand_on(&outcome);
+        given_up.below
     }
 
-    fn set_aside(&self, piece: Quarantined) {
-        let (cluster, reason) = (&piece.cluster, piece.reason.as_str());
-        warn!(cluster, reason, bytes = piece.bytes.len(), "quarantined");
-        self.metrics.quarantined(cluster, reason);
-        self.quarantine.push(piece);
+    fn set_aside(&self, delivery: u128, received_at: i64, pieces: &[Quarantined]) {
+        for piece in pieces {
+            let (cluster, reason) = (&piece.cluster, piece.reason.as_str());
+            warn!(cluster, reason, bytes = piece.bytes.len(), "quarantined");
+            self.metrics.quarantined(cluster, reason);
+        }
+        if let Err(error) = self.quarantine.keep(delivery, received_at, pieces) {
+            error!(%error, pieces = pieces.len(), "quarantined pieces not kept");
+            self.metrics.quarantine_failed(pieces.len());
+        }
     }
 
     fn hand_on(&self, outcome: &Outcome) {

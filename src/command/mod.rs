@@ -5,9 +5,11 @@
 
 pub mod config;
 pub mod input;
+pub mod kubeconfig;
 pub mod scan;
 pub mod serve;
 pub mod test;
+pub mod token;
 
 use std::fmt;
 

@@ -1,31 +1,37 @@
 //! `auditmill serve`: builds every step, joins them, waits for a signal or a failed task, stops
 //! in order.
 
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{BadDetections, Verdict};
 use crate::alert::jsonl;
 use crate::cli::ServeArgs;
-use crate::config::{Settings, Sink};
+use crate::config::{Settings, Sink, Source};
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Engine, EngineSettings, Pace};
 use crate::detect::watermark::Patience;
-use crate::event::seen::Seen;
+use crate::event::seen::{Horizon, Seen};
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
 use crate::history::hot::Hot;
+use crate::http::auth::Gate;
 use crate::http::health::Ready;
-use crate::http::routes::{HostCheck, Shared, router};
+use crate::http::routes::{Shared, router};
 use crate::http::server::Server;
 use crate::ingest::accept::Door;
 use crate::ingest::budget::Budget;
-use crate::journal::Journal;
+use crate::ingest::tail::{FileSource, Tail};
+use crate::journal::disk::Folder;
+use crate::journal::{Journal, JournalSettings, Writer};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::query::service::{Limits, QueryService};
@@ -40,7 +46,7 @@ const STOP_GRACE: Duration = Duration::from_secs(20);
 /// When settings or detections are wrong, or a part of the service failed.
 pub fn run(args: &ServeArgs) -> Result<Verdict> {
     let settings = args.settings()?;
-    let service = Service::build(&settings, args.data.as_deref())?;
+    let service = Service::build(&settings, &args.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let verdict = runtime.block_on(service.run());
     runtime.shutdown_background();
@@ -52,47 +58,42 @@ struct Service {
     server: Server,
     shared: Arc<Shared>,
     journal: Arc<Journal>,
+    writer: Writer,
     pipeline: Pipeline,
     store: Arc<Store>,
     ready: Ready,
     sinks: Vec<Sink>,
+    tails: Vec<Tail>,
+    _lock: File,
 }
 
 impl Service {
-    fn build(settings: &Settings, data: Option<&Path>) -> Result<Self> {
-        if settings.ingest.budget < settings.http.body_bytes_max {
-            bail!(
-                "`[ingest] budget` ({}) is below `[http] body_bytes_max` ({}): the largest \
-                 delivery could never be taken; raise the one or lower the other",
-                settings.ingest.budget,
-                settings.http.body_bytes_max
-            );
-        }
+    fn build(settings: &Settings, data: &Path) -> Result<Self> {
+        check(settings)?;
         let catalog = Catalog::load(settings.detect.dir.as_deref()).map_err(BadDetections)?;
         let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
         info!(detections = catalog.detections().count(), "detections loaded");
         let server = Server::bind(&settings.http, &settings.auth)?;
+        let lock = lock(data)?;
+        let (journal, writer) = journal(settings, data)?;
 
-        let journal = Arc::new(Journal::new());
         let budget = Budget::new(settings.ingest.budget.as_u64());
         let clusters_max = settings.ingest.clusters_max;
         let door = Arc::new(Door::new(Arc::clone(&journal), budget, clusters_max));
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
         let store = Arc::new(Store::new(settings.history.findings_max));
-        let quarantine = Arc::new(Quarantine::new(bytes(settings.history.quarantine)));
+        let quarantine = data.join("quarantine");
+        let quarantine = Quarantine::open(&quarantine, settings.history.quarantine.as_u64())
+            .with_context(|| format!("open quarantine `{}`", quarantine.display()))?;
+        let quarantine = Arc::new(quarantine);
         let metrics = Arc::new(Metrics::new());
-        let limits = Limits {
-            memory_bytes: bytes(settings.query.memory),
-            timeout: settings.query.timeout.0,
-            concurrent_max: settings.query.concurrent_max,
-        };
+        let ready = Ready::default();
         let query = QueryService::new(
             Arc::clone(&hot),
             Arc::clone(&store),
             Arc::clone(&quarantine),
-            limits,
+            limits(settings),
         );
-        let ready = Ready::default();
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
@@ -101,27 +102,35 @@ impl Service {
             ready: ready.clone(),
             body_bytes_max: bytes(settings.http.body_bytes_max),
             body_timeout: settings.http.body_timeout.0,
-            host_check: match settings.auth.client_ca {
-                Some(_) => HostCheck::Any,
-                None => HostCheck::LoopbackOnly,
-            },
+            gate: Gate::new(&settings.auth),
         };
-        let seen = Seen::new(
-            settings.ingest.duplicates_events_max,
-            settings.ingest.duplicates_span.micros(),
-        );
+        let ingest = &settings.ingest;
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
             door,
             engine,
-            seen,
+            deliveries: Horizon::new(ingest.duplicates_events_max, ingest.deliveries_span.micros()),
+            seen: Seen::new(ingest.duplicates_events_max, ingest.duplicates_span.micros()),
             hot,
             store: Arc::clone(&store),
             quarantine,
             metrics,
         };
-        let sinks = sinks(settings, data)?;
-        Ok(Self { server, shared: Arc::new(shared), journal, pipeline, store, ready, sinks })
+        let sinks = sinks(settings, data);
+        let tails = tails(settings, data, &shared)?;
+        let shared = Arc::new(shared);
+        Ok(Self {
+            server,
+            shared,
+            journal,
+            writer,
+            pipeline,
+            store,
+            ready,
+            sinks,
+            tails,
+            _lock: lock,
+        })
     }
 
     async fn run(self) -> Result<Verdict> {
@@ -135,11 +144,16 @@ impl Service {
             let store = Arc::clone(&self.store);
             tasks.spawn_thread("sink", move || jsonl::follow(&store, out))?;
         }
-        let pipeline = self.pipeline;
-        tasks.spawn_thread("pipeline", move || {
-            pipeline.run();
-            Ok(())
-        })?;
+        let (writer, pipeline) = (self.writer, self.pipeline);
+        tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
+        tasks.spawn_thread("pipeline", move || pipeline.run().context("read the journal"))?;
+        for tail in self.tails {
+            let (runtime, stop) = (Handle::current(), tasks.stop().clone());
+            tasks.spawn_thread("tail", move || {
+                tail.run(&runtime, &stop);
+                Ok(())
+            })?;
+        }
         let (url, stop_server) = (self.server.url(), self.server.stopper());
         let serving = self.server.serve(router(self.shared));
         tasks.spawn("http", async { Ok(serving.await?) });
@@ -151,6 +165,7 @@ impl Service {
             () = either(&mut terminate, &mut interrupt) => info!("stopping"),
         }
         self.ready.set(false);
+        tasks.stop().cancel();
         stop_server(STOP_GRACE / 2);
         self.journal.close();
         tokio::select! {
@@ -188,20 +203,80 @@ fn engine_settings(settings: &Settings) -> EngineSettings {
     }
 }
 
-/// The configured sinks; without any, standard output and, when there is a data directory, a
-/// file in it.
-fn sinks(settings: &Settings, data: Option<&Path>) -> Result<Vec<Sink>> {
-    let jsonl = |name: &str, path: PathBuf| Sink::Jsonl { name: name.to_owned(), path };
-    let mut sinks = settings.sinks.clone();
-    if sinks.is_empty() {
-        sinks.push(jsonl("stdout", PathBuf::from("-")));
-        if let Some(data) = data {
-            let create = std::fs::create_dir_all(data);
-            create.with_context(|| format!("create data directory `{}`", data.display()))?;
-            sinks.push(jsonl("data", data.join("findings.jsonl")));
-        }
+/// The configured sinks; without any, standard output and a file in the data directory.
+fn sinks(settings: &Settings, data: &Path) -> Vec<Sink> {
+    if !settings.sinks.is_empty() {
+        return settings.sinks.clone();
     }
-    Ok(sinks)
+    let jsonl = |name: &str, path: PathBuf| Sink::Jsonl { name: name.to_owned(), path };
+    vec![jsonl("stdout", PathBuf::from("-")), jsonl("data", data.join("findings.jsonl"))]
+}
+
+fn check(settings: &Settings) -> Result<()> {
+    let (budget, body_max) = (settings.ingest.budget, settings.http.body_bytes_max);
+    if budget < body_max {
+        bail!(
+            "`[ingest] budget` ({budget}) is below `[http] body_bytes_max` ({body_max}): the \
+             largest delivery could never be taken; raise the one or lower the other"
+        );
+    }
+    Ok(())
+}
+
+/// Creates the data directory, for its owner only, and takes it for this process.
+fn lock(data: &Path) -> Result<File> {
+    let fail = || format!("use data directory `{}`", data.display());
+    let create = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    create.with_context(fail)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(data.join("lock")).with_context(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "data directory `{}` is in use by another process: stop that, or choose another \
+             `--data`",
+            data.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(fail),
+    }
+}
+
+fn journal(settings: &Settings, data: &Path) -> Result<(Arc<Journal>, Writer)> {
+    let path = data.join("journal");
+    let fail = || format!("open journal `{}`", path.display());
+    let disk = Folder::open(&path).with_context(fail)?;
+    let journal_settings = JournalSettings {
+        segment_bytes: settings.journal.segment.as_u64(),
+        reserve_bytes: settings.journal.reserve.as_u64(),
+        tail_bytes: bytes(settings.journal.memory),
+        ..JournalSettings::default()
+    };
+    let opened = Journal::open(Arc::new(disk), journal_settings).with_context(fail)?;
+    let (journal, writer) = opened;
+    info!(first = journal.first(), next = journal.position(), "journal opened");
+    Ok((Arc::new(journal), writer))
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        memory_bytes: bytes(settings.query.memory),
+        timeout: settings.query.timeout.0,
+        concurrent_max: settings.query.concurrent_max,
+    }
+}
+
+/// The configured logs; nothing is read yet.
+fn tails(settings: &Settings, data: &Path, shared: &Shared) -> Result<Vec<Tail>> {
+    let tail = |Source::File { name, path, cluster }: &Source| {
+        let name = name.as_str().to_owned();
+        let cluster = cluster.as_str().parse().map_err(anyhow::Error::msg)?;
+        let line_bytes_max = bytes(settings.http.body_bytes_max).max(1);
+        let source = FileSource { name, path: path.clone(), cluster, line_bytes_max };
+        let (door, metrics) = (Arc::clone(&shared.door), Arc::clone(&shared.metrics));
+        Ok(Tail::open(source, Some(data), door, metrics)?)
+    };
+    settings.sources.iter().map(tail).collect()
 }
 
 fn bytes(size: bytesize::ByteSize) -> usize {

@@ -6,28 +6,43 @@
 //! Never: an event's own fields are not read here.
 //!
 //! Bodies known now: an `EventList`, a list of events, and a stream of events and lists (log
-//! lines; one value on several lines, or several on one). What other senders wrap around events
-//! is told apart in `shape`.
+//! lines; one value on several lines, or several on one). What clouds wrap around events is told
+//! apart in `shape` and handed on whole, to be unwrapped in `cloud`.
 
 use memchr::memmem;
 
+use super::format::Format;
+use super::outline::Outline;
 use super::quarantine::{Flaw, Reason, Span};
 use super::resume::Places;
-use super::scan::{self, Damage, Extent, Member, Scanner};
-use super::shape::{Shape, Traits};
+use super::scan::{self, Damage, Extent, Scanner};
+use super::shape::{Shape, Wrapping};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The key of an `EventList`'s events.
+const ITEMS: &[u8] = br#""items""#;
+
+/// The longest name of a node: a DNS subdomain.
+const NODE_NAME_BYTES_MAX: usize = 253;
+
+/// Gzip's first three bytes (RFC 1952: magic and method) in base64.
+const PACKED_BEGINNING: &[u8] = b"H4sI";
 
 /// A piece of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// An object that can be an event; its members are where [`Pieces::next`] put them, with
-    /// places counted from the start of the span.
+    /// An object that can be an event; its outline is where [`Pieces::next`] put it.
     Object {
         /// Its extent.
         span: Span,
-        /// How deep it nests, itself included.
-        depth: usize,
+    },
+    /// What a cloud wraps around events.
+    Cloud {
+        /// Its extent.
+        span: Span,
+        /// What it is.
+        wrapping: Wrapping,
     },
     /// What cannot be an event.
     Bad {
@@ -61,7 +76,8 @@ struct List {
 
 /// What an object at the top turned out to be.
 enum Opened {
-    Object(Extent, Shape),
+    /// A whole object, which ends here.
+    Object(usize),
     /// An `EventList`; its first item or closing bracket comes from here on.
     List(usize),
 }
@@ -69,29 +85,26 @@ enum Opened {
 /// The pieces of one body, one after the other.
 pub(super) struct Pieces<'b> {
     body: &'b [u8],
+    format: Format,
     at: usize,
     place: Place,
     places: Places<'b>,
 }
 
 impl<'b> Pieces<'b> {
-    pub(super) fn new(body: &'b [u8]) -> Self {
+    pub(super) fn new(body: &'b [u8], format: Format) -> Self {
         let at = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-        Self { body, at, place: Place::Between, places: Places::new(body) }
+        Self { body, format, at, place: Place::Between, places: Places::new(body) }
     }
 
-    /// The next piece; for an object, `members` are its members.
-    pub(super) fn next(
-        &mut self,
-        scanner: &mut Scanner,
-        members: &mut Vec<Member>,
-    ) -> Option<Piece> {
+    /// The next piece; for an object, `outline` is its outline.
+    pub(super) fn next(&mut self, scanner: &mut Scanner, outline: &mut Outline) -> Option<Piece> {
         loop {
             self.at = scan::skip_space(self.body, self.at);
             let step = match self.place {
                 Place::Between if self.at >= self.body.len() => return None,
-                Place::Between => self.top_value(scanner, members),
-                Place::Items(list) => self.item(list, scanner, members),
+                Place::Between => self.top_value(scanner, outline),
+                Place::Items(list) => self.item(list, scanner, outline),
                 Place::AfterItems => self.after_items(scanner),
             };
             if let Some(piece) = step {
@@ -100,14 +113,13 @@ impl<'b> Pieces<'b> {
         }
     }
 
-    fn top_value(&mut self, scanner: &mut Scanner, members: &mut Vec<Member>) -> Option<Piece> {
+    fn top_value(&mut self, scanner: &mut Scanner, outline: &mut Outline) -> Option<Piece> {
         let start = self.at;
         match self.body.get(start) {
-            Some(b'{') => match self.open(scanner, members) {
-                Ok(Opened::Object(extent, shape)) => {
-                    self.at = start + extent.end;
-                    let span = Span { start, end: self.at };
-                    (shape == Shape::Single).then_some(Piece::Object { span, depth: extent.depth })
+            Some(b'{') => match self.open(scanner, outline) {
+                Ok(Opened::Object(end)) => {
+                    self.at = end;
+                    self.object(Span { start, end }, outline)
                 }
                 Ok(Opened::List(items)) => {
                     self.at = items;
@@ -121,55 +133,95 @@ impl<'b> Pieces<'b> {
                 self.enter_items(false, false);
                 None
             }
-            _ => Some(match scanner.value(self.body, start) {
-                Ok(extent) if self.is_value_over(extent.end) => self.no_object(start, extent.end),
-                Ok(extent) => self.damaged_top(start, Damage { at: extent.end }),
-                Err(damage) => self.damaged_top(start, damage),
-            }),
+            _ => self.no_bracket(scanner),
         }
+    }
+
+    /// What a whole object is handed on as; nothing when it is an `EventList` without items.
+    fn object(&self, span: Span, outline: &Outline) -> Option<Piece> {
+        match outline.shape(self.format) {
+            Shape::Single => Some(Piece::Object { span }),
+            Shape::EmptyList => None,
+            Shape::Cloud(wrapping) => Some(Piece::Cloud { span, wrapping }),
+        }
+    }
+
+    /// A value at the top that is neither object nor list.
+    fn no_bracket(&mut self, scanner: &mut Scanner) -> Option<Piece> {
+        let start = self.at;
+        if let Some(event) = self.after_node_name() {
+            self.at = event;
+            return None;
+        }
+        if let Some(end) = self.packed_end() {
+            self.at = end;
+            return Some(Piece::Cloud { span: Span { start, end }, wrapping: Wrapping::Packed });
+        }
+        Some(match scanner.value(self.body, start) {
+            Ok(extent) if self.is_value_over(extent.end) => self.no_object(start, extent.end),
+            Ok(extent) => self.damaged_top(start, Damage { at: extent.end }),
+            Err(damage) => self.damaged_top(start, damage),
+        })
+    }
+
+    /// Where the event starts on a line that begins with a node's name, as `oc adm node-logs`
+    /// writes them: `master-0.example {"kind":"Event",...}`.
+    fn after_node_name(&self) -> Option<usize> {
+        let is_line_start = self.at == 0 || self.body.get(self.at - 1) == Some(&b'\n');
+        if !is_line_start || !self.format.has_node_names() {
+            return None;
+        }
+        let rest = self.body.get(self.at..)?;
+        let is_of_name = |b: &&u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+        let len = rest.iter().take(NODE_NAME_BYTES_MAX).take_while(is_of_name).count();
+        let name = rest.get(..len)?;
+        // A number is no name, nor are the words of JSON.
+        let is_name = name.iter().any(u8::is_ascii_lowercase)
+            && !matches!(name, b"null" | b"true" | b"false");
+        let blanks = rest.get(len..)?.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let is_followed = blanks > 0 && rest.get(len + blanks..)?.starts_with(b"{\"");
+        (is_name && is_followed).then_some(self.at + len + blanks)
+    }
+
+    /// Where base64 of gzip that starts here ends.
+    fn packed_end(&self) -> Option<usize> {
+        let rest = self.body.get(self.at..)?;
+        if !self.format.admits(Wrapping::Packed) || !rest.starts_with(PACKED_BEGINNING) {
+            return None;
+        }
+        let is_of_base64 = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+        let end = self.at + rest.iter().take_while(is_of_base64).count();
+        self.is_value_over(end).then_some(end)
     }
 
     /// Reads the object at the current place up to its end, or up to the items of an `EventList`.
     /// Extents are counted from the object's start.
-    fn open(&self, scanner: &mut Scanner, members: &mut Vec<Member>) -> Result<Opened, Damage> {
+    fn open(&self, scanner: &mut Scanner, outline: &mut Outline) -> Result<Opened, Damage> {
         let bytes = self.body.get(self.at..).unwrap_or_default();
         let from_body = |damage: Damage| Damage { at: self.at + damage.at };
-        members.clear();
-        let mut traits = Traits::default();
-        let mut deepest = 0;
+        outline.clear(scanner);
         let mut at = scan::skip_space(bytes, 1);
         if bytes.get(at) == Some(&b'}') {
-            return Ok(Opened::Object(Extent { end: at + 1, depth: 1 }, Shape::Single));
+            return Ok(Opened::Object(self.at + at + 1));
         }
         loop {
-            let (key, start) = scan::key(bytes, at).map_err(from_body)?;
-            let key_text = bytes.get(key.start..key.end).unwrap_or_default();
-            if key_text == br#""items""# && bytes.get(start) == Some(&b'[') && traits.may_be_list()
-            {
+            let key = scanner.key(bytes, at).map_err(from_body)?;
+            let name = bytes.get(key.span.start..key.span.end).unwrap_or_default();
+            let start = key.value_start;
+            if name == ITEMS && bytes.get(start) == Some(&b'[') && outline.may_be_list() {
                 return Ok(Opened::List(self.at + start + 1));
             }
-            let Extent { end, depth } = scanner.value(bytes, start).map_err(from_body)?;
-            traits.note(key_text, bytes.get(start..end).unwrap_or_default());
-            members.push(Member { key, value: Span { start, end } });
-            deepest = deepest.max(depth);
+            let end = outline.member(scanner, bytes, key).map_err(from_body)?;
             at = scan::skip_space(bytes, end);
             match bytes.get(at) {
                 Some(b',') => at = scan::skip_space(bytes, at + 1),
-                Some(b'}') => {
-                    let extent = Extent { end: at + 1, depth: deepest + 1 };
-                    return Ok(Opened::Object(extent, traits.shape()));
-                }
+                Some(b'}') => return Ok(Opened::Object(self.at + at + 1)),
                 _ => return Err(from_body(Damage { at })),
             }
         }
     }
 
-    fn item(
-        &mut self,
-        list: List,
-        scanner: &mut Scanner,
-        members: &mut Vec<Member>,
-    ) -> Option<Piece> {
+    fn item(&mut self, list: List, scanner: &mut Scanner, outline: &mut Outline) -> Option<Piece> {
         let start = self.at;
         match self.body.get(start) {
             None => {
@@ -189,15 +241,16 @@ impl<'b> Pieces<'b> {
             }
             Some(b'{') => {
                 let bytes = self.body.get(start..).unwrap_or_default();
-                Some(match scanner.members(bytes, members) {
-                    Ok(Extent { end, depth }) => {
+                match outline.object(scanner, bytes) {
+                    Ok(end) => {
                         self.end_item(list, start + end);
-                        Piece::Object { span: Span { start, end: self.at }, depth }
+                        let span = Span { start, end: self.at };
+                        self.object(span, outline).or(Some(Piece::Object { span }))
                     }
                     Err(Damage { at }) => {
-                        self.damaged_list(list.in_object, start, Damage { at: start + at })
+                        Some(self.damaged_list(list.in_object, start, Damage { at: start + at }))
                     }
-                })
+                }
             }
             Some(_) => Some(match scanner.value(self.body, start) {
                 Ok(Extent { end, .. }) if self.is_value_over(end) => {
@@ -231,12 +284,11 @@ impl<'b> Pieces<'b> {
             }
             _ => {}
         }
-        let (key, value) = match scan::key(self.body, start) {
-            Ok(found) => found,
+        let (name, value) = match scanner.key(self.body, start) {
+            Ok(key) => (self.body.get(key.span.start..key.span.end), key.value_start),
             Err(damage) => return Some(self.damaged_list(true, start, damage)),
         };
-        let key = self.body.get(key.start..key.end).unwrap_or_default();
-        if key == br#""items""# && self.body.get(value) == Some(&b'[') {
+        if name == Some(ITEMS) && self.body.get(value) == Some(&b'[') {
             self.at = value + 1;
             self.enter_items(true, false);
             return None;

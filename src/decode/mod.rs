@@ -4,19 +4,30 @@
 //! piece that is kept whole, or in the sound envelope around the events; what is damaged never
 //! costs its neighbours more than the stretch up to where reading can start again.
 //!
-//! Never: nothing is guessed, no clock is read, no text is changed. Nesting costs no stack.
+//! Never: nothing is guessed, no clock is read, no text is changed but where a body is not UTF-8.
+//! Nesting costs no stack.
 //!
 //! ```text
-//! body ── envelope: pieces ── tape: one event ──> event::Rows
-//!            │                   │
-//!            └───────────────────┴──> Vec<Quarantined>
+//! body ── envelope: pieces ── outline: one object ── tape: one event ──> event::Rows
+//!            │                   │                   │
+//!            │                cloud: unwrap, unpack ─┤
+//!            └───────────────────┴───────────────────┴──> Vec<Quarantined>
 //! ```
 
 /// A delivery in, rows and quarantined pieces out.
 pub mod decoder;
 
+/// Who sent a body, and what such a sender can show.
+pub mod format;
+
 /// Where the events are in a body.
 mod envelope;
+
+/// What clouds wrap around events.
+mod cloud;
+
+/// An object of a body, written down as far as an event has columns.
+mod outline;
 
 /// What could not be read, whole, with the reason.
 pub mod quarantine;
@@ -37,4 +48,5 @@ mod tape;
 mod timestamp;
 
 pub use decoder::{Decoder, Delivery, ROWS_BYTES_MAX};
+pub use format::{Fidelity, Format, fidelity};
 pub use quarantine::{Quarantined, Reason};

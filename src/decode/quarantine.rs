@@ -25,9 +25,11 @@ pub struct Quarantined {
     pub reason: Reason,
     /// What exactly was found, for a human.
     pub detail: String,
-    /// Where the piece starts in the body, in bytes.
+    /// Where the piece starts in the body, in bytes. For a piece from within a cloud's wrapping:
+    /// where the wrapping does.
     pub offset: usize,
-    /// The piece, whole. Empty only where a body stops between two events of an unclosed list.
+    /// The piece, whole; from within a wrapping, unwrapped. Empty only where a body stops between
+    /// two events of an unclosed list.
     pub bytes: Vec<u8>,
 }
 
@@ -40,8 +42,14 @@ pub enum Reason {
     MalformedJson,
     /// An event in which a known field has a type that the API server never writes.
     WrongType,
-    /// An event whose values nest too deeply to be parsed.
+    /// An event whose values nest too deeply.
     TooDeep,
+    /// A body of an event is not JSON, or not UTF-8. The event has a row all the same.
+    MalformedBody,
+    /// An event that its sender cut off; its `auditID` is in the detail if it could be found.
+    TruncatedEvent,
+    /// The packing around events (base64, gzip) is broken, or larger inside than allowed.
+    BadPacking,
 }
 
 impl Reason {
@@ -53,6 +61,9 @@ impl Reason {
             Self::MalformedJson => "malformed_json",
             Self::WrongType => "wrong_type",
             Self::TooDeep => "too_deep",
+            Self::MalformedBody => "malformed_body",
+            Self::TruncatedEvent => "truncated_event",
+            Self::BadPacking => "bad_packing",
         }
     }
 }
@@ -77,10 +88,18 @@ impl Flaw {
 }
 
 /// A stretch of bytes, end excluded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
+}
+
+/// A piece from within the wrapping that starts at a place in the body.
+#[derive(Clone, Copy)]
+pub(super) struct Wrapped<'p> {
+    pub(super) wrapping_start: usize,
+    pub(super) source: &'static str,
+    pub(super) bytes: &'p [u8],
 }
 
 /// Collects the pieces of one delivery.
@@ -88,39 +107,76 @@ pub(super) struct Quarantine<'d, 'o> {
     delivery: &'d Delivery<'d>,
     out: &'o mut Vec<Quarantined>,
     pieces: usize,
-    /// Where the last piece ended, while no event came after it.
-    open_end: Option<usize>,
+    last: Last,
+}
+
+/// What came last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// An event, or nothing yet: the next piece stands alone.
+    Event,
+    /// A piece of the body that ended here.
+    Piece { end: usize },
+    /// A piece from within the wrapping that starts here.
+    Wrapped { wrapping_start: usize },
 }
 
 impl<'d, 'o> Quarantine<'d, 'o> {
     pub(super) fn new(delivery: &'d Delivery<'d>, out: &'o mut Vec<Quarantined>) -> Self {
-        Self { delivery, out, pieces: 0, open_end: None }
+        Self { delivery, out, pieces: 0, last: Last::Event }
     }
 
     /// An event was read: what comes next does not continue the last piece.
     pub(super) fn event(&mut self) {
-        self.open_end = None;
+        self.last = Last::Event;
     }
 
     /// Keeps one piece. Spans come in the order of the body.
     pub(super) fn push(&mut self, span: Span, flaw: Flaw) {
         let body = self.delivery.body;
-        if let (true, Some(end), Some(last)) =
-            (self.pieces >= PIECES_APART_MAX, self.open_end, self.out.last_mut())
+        if let Last::Piece { end } = self.last
+            && let Some(last) = self.continued()
         {
             last.bytes.extend_from_slice(body.get(end..span.end).unwrap_or_default());
         } else {
-            self.out.push(Quarantined {
-                cluster: self.delivery.cluster.to_owned(),
-                source: self.delivery.source.to_owned(),
-                received_at: self.delivery.received_at,
-                reason: flaw.reason,
-                detail: flaw.detail,
-                offset: span.start,
-                bytes: body.get(span.start..span.end).unwrap_or_default().to_vec(),
-            });
+            let bytes = body.get(span.start..span.end).unwrap_or_default();
+            self.keep(self.delivery.source, span.start, bytes, flaw);
         }
+        self.last = Last::Piece { end: span.end };
+    }
+
+    /// Keeps one piece from within a wrapping; those kept as one have a line each.
+    pub(super) fn push_wrapped(&mut self, piece: Wrapped<'_>, flaw: Flaw) {
+        let this = Last::Wrapped { wrapping_start: piece.wrapping_start };
+        if self.last == this
+            && let Some(last) = self.continued()
+        {
+            last.bytes.push(b'\n');
+            last.bytes.extend_from_slice(piece.bytes);
+        } else {
+            self.keep(piece.source, piece.wrapping_start, piece.bytes, flaw);
+        }
+        self.last = this;
+    }
+
+    /// The last piece, once there are so many that it may go on.
+    fn continued(&mut self) -> Option<&mut Quarantined> {
+        if self.pieces < PIECES_APART_MAX {
+            return None;
+        }
+        self.out.last_mut()
+    }
+
+    fn keep(&mut self, source: &str, offset: usize, bytes: &[u8], flaw: Flaw) {
         self.pieces += 1;
-        self.open_end = Some(span.end);
+        self.out.push(Quarantined {
+            cluster: self.delivery.cluster.to_owned(),
+            source: source.to_owned(),
+            received_at: self.delivery.received_at,
+            reason: flaw.reason,
+            detail: flaw.detail,
+            offset,
+            bytes: bytes.to_vec(),
+        });
     }
 }

@@ -5,160 +5,140 @@
 //! null, an empty text and an absent member are the same. Of a member that comes twice the first
 //! has the column.
 //!
-//! Never: an event is not taken halfway. A known field of the wrong type refuses it whole.
+//! Bodies of requests and responses never cost the row: one that is not JSON is a text like any
+//! other, with U+FFFD where it is not UTF-8, and the event's bytes are quarantined beside it.
 //!
-//! The parser works on a copy, because it writes into its input; raw texts are cut from the
-//! original, by the extents that [`super::scan`] found, in step with the parser's tape.
+//! Never: an event is not taken halfway. A known field of the wrong type refuses it whole.
 
+mod escape;
 mod fields;
 mod leftovers;
 mod nodes;
 
-use simd_json::{Buffers, Tape, fill_tape_padded};
+use std::str;
+
+pub(super) use self::leftovers::Leftovers;
+pub(super) use self::nodes::{Kind, Node, Source, Value, unescape};
 
 use self::fields::Fields;
-use self::leftovers::Leftovers;
+
 use super::decoder::Delivery;
+use super::outline::Outline;
 use super::quarantine::{Flaw, Reason};
-use super::scan::{self, Member, Scanner};
+use super::scan::Scanner;
+use super::shape::Role;
 use crate::event::{EventDigest, Rows};
 
-/// Deeper events are refused before the parser sees them.
+/// Events that nest deeper outside of their bodies are refused: whoever reads `other` later may
+/// use a stack.
 const DEPTH_MAX: usize = 1_000;
 
-/// The members whose values are someone else's JSON. A patch is logged as the client sent it, so
-/// numbers and escapes that the parser does not take must not hide its event.
-const BODIES: [&str; 2] = [r#""requestObject""#, r#""responseObject""#];
-
 /// Reads events one after the other, with buffers it keeps.
-pub(super) struct EventReader {
-    copy: Vec<u8>,
-    buffers: Buffers,
-    tape: Tape<'static>,
-    workspace: Workspace,
-}
-
-/// What turning a tape into a row needs beside the tape.
 #[derive(Default)]
-struct Workspace {
-    scanner: Scanner,
-    nested: Vec<Member>,
+pub(super) struct EventReader {
+    unescaped: String,
     leftovers: Leftovers,
 }
 
-impl Default for EventReader {
-    fn default() -> Self {
-        Self {
-            copy: Vec::new(),
-            buffers: Buffers::default(),
-            tape: Tape(Vec::new()),
-            workspace: Workspace::default(),
-        }
-    }
-}
-
 impl EventReader {
-    /// Appends the row of the event `text`, an object with these `members` and this `depth`;
-    /// appends nothing when it is refused.
+    /// Appends the row of the event `bytes`, an object of this outline; appends nothing when it
+    /// is refused. A row may come with a flaw in a body.
     pub(super) fn read(
         &mut self,
         delivery: &Delivery<'_>,
-        text: &str,
-        depth: usize,
-        members: &[Member],
+        bytes: &[u8],
+        outline: &mut Outline,
         rows: &mut Rows,
-    ) -> Result<(), Flaw> {
-        if depth > DEPTH_MAX {
-            let detail = format!("{depth} levels, at most {DEPTH_MAX} are read");
+    ) -> Result<Option<Flaw>, Flaw> {
+        if outline.depth > DEPTH_MAX {
+            let detail = format!("{} levels, at most {DEPTH_MAX} are read", outline.depth);
             return Err(Flaw::new(Reason::TooDeep, detail));
         }
-        let Self { copy, buffers, tape: spare, workspace } = self;
-        let event = Event { delivery, text, members };
-        copy.clear();
-        copy.extend_from_slice(text.as_bytes());
-        let mut tape = std::mem::replace(spare, Tape(Vec::new())).reset();
-        let Err(error) = parse(copy, buffers, &mut tape) else {
-            let outcome = event.push_row(&tape, workspace, rows);
-            *spare = tape.reset();
-            return outcome;
+        let Ok(text) = str::from_utf8(bytes) else {
+            return self.read_mended(delivery, bytes, outline, rows);
         };
-        let mut tape = tape.reset();
-        let parsed = event.copy_without_bodies(copy) && parse(copy, buffers, &mut tape).is_ok();
-        let outcome = if parsed {
-            event.push_row(&tape, workspace, rows)
-        } else {
-            Err(Flaw::new(Reason::MalformedJson, error.to_string()))
-        };
-        *spare = tape.reset();
-        outcome
+        self.push_row(delivery, text, None, outline, rows)?;
+        let flaw = outline.body_flaw_at.map(|at| {
+            Flaw::new(
+                Reason::MalformedBody,
+                format!("a body is not JSON at byte {at} of its event"),
+            )
+        });
+        Ok(flaw)
     }
-}
 
-/// Parses `copy` in place. The parser reads beyond the end of its input, hence the padding.
-fn parse<'c>(
-    copy: &'c mut Vec<u8>,
-    buffers: &mut Buffers,
-    tape: &mut Tape<'c>,
-) -> simd_json::Result<()> {
-    let len = copy.len();
-    copy.resize(len + simd_json::INPUT_PADDING, 0);
-    fill_tape_padded(copy, len, buffers, tape)
-}
+    /// An event that is not UTF-8: it has a row if only its bodies are at fault.
+    fn read_mended(
+        &mut self,
+        delivery: &Delivery<'_>,
+        bytes: &[u8],
+        outline: &mut Outline,
+        rows: &mut Rows,
+    ) -> Result<Option<Flaw>, Flaw> {
+        let mended = mend_bodies(bytes, &outline.nodes)?;
+        // What took the place of bytes above ASCII is above ASCII: the structure is the same.
+        let _ = outline.object(&mut Scanner::default(), mended.as_bytes());
+        self.push_row(delivery, &mended, Some(bytes), outline, rows)?;
+        Ok(Some(Flaw::new(Reason::MalformedBody, "a body is not UTF-8")))
+    }
 
-/// One event with what is known of it before it is parsed.
-#[derive(Clone, Copy)]
-struct Event<'e> {
-    delivery: &'e Delivery<'e>,
-    text: &'e str,
-    members: &'e [Member],
-}
-
-impl Event<'_> {
+    /// `original` is what was received, where `text` is not.
     fn push_row(
-        self,
-        tape: &Tape<'_>,
-        workspace: &mut Workspace,
+        &mut self,
+        delivery: &Delivery<'_>,
+        text: &str,
+        original: Option<&[u8]>,
+        outline: &mut Outline,
         rows: &mut Rows,
     ) -> Result<(), Flaw> {
-        let Workspace { scanner, nested, leftovers } = workspace;
-        leftovers.clear();
-        let mut fields = Fields::new(scanner, nested, leftovers);
-        let mut digest = EventDigest::new(self.delivery.cluster);
-        fields.read(&tape.0, self.text, self.members, &mut digest)?;
-        let mut row = fields.row;
+        let malformed =
+            |at| Flaw::new(Reason::MalformedJson, format!("not JSON at byte {at} of the event"));
+        outline.flaw_at.map_or(Ok(()), |at| Err(malformed(at)))?;
+        self.unescaped.clear();
+        unescape(&mut outline.nodes, text, &mut self.unescaped).map_err(malformed)?;
+        self.leftovers.clear();
+        let source = Source { text, unescaped: &self.unescaped };
+        let mut digest = EventDigest::new(delivery.cluster);
+        let mut fields = Fields::new(&mut self.leftovers);
+        fields.read(source.members(&outline.nodes), text, &mut digest)?;
+        if let Some(bytes) = original {
+            // Texts that U+FFFD makes equal are not the same event. No JSON looks like this.
+            digest.member("", &bytes.escape_ascii().to_string());
+        }
+        let Fields { mut row, stage_time, .. } = fields;
         let event_id = digest.finish();
-        row.cluster = self.delivery.cluster;
-        row.source = self.delivery.source;
+        row.cluster = delivery.cluster;
+        row.source = delivery.source;
         row.event_id = event_id.as_str();
-        row.ingest_time = self.delivery.received_at;
-        row.event_time =
-            fields.stage_time.or(row.request_time).unwrap_or(self.delivery.received_at);
-        row.other = leftovers.finish();
+        row.ingest_time = delivery.received_at;
+        row.event_time = stage_time.or(row.request_time).unwrap_or(delivery.received_at);
+        row.other = self.leftovers.finish();
         rows.push(&row);
         Ok(())
     }
+}
 
-    /// Fills `copy` with the event, `null` standing for its bodies; false when there is no body
-    /// or one is not JSON, and then nothing is gained.
-    fn copy_without_bodies(self, copy: &mut Vec<u8>) -> bool {
-        copy.clear();
-        let mut copied_to = 0;
-        for member in self.members {
-            let key = self.text.get(member.key.start..member.key.end).unwrap_or_default();
-            if !BODIES.contains(&key) {
-                continue;
-            }
-            let value = self.text.get(member.value.start..member.value.end).unwrap_or_default();
-            if !scan::is_json(value) {
-                return false;
-            }
-            let before = self.text.get(copied_to..member.value.start).unwrap_or_default();
-            copy.extend_from_slice(before.as_bytes());
-            copy.extend_from_slice(b"null");
-            copied_to = member.value.end;
+/// The event with U+FFFD for what is not UTF-8 in its bodies; Err when other members are at fault.
+fn mend_bodies(bytes: &[u8], nodes: &[Node]) -> Result<String, Flaw> {
+    let part = |start: usize, end: usize| bytes.get(start..end).unwrap_or_default();
+    let mut mended = String::with_capacity(bytes.len() + bytes.len() / 8);
+    let mut done = 0;
+    let mut at = 0;
+    while let Some([key, value]) = nodes.get(at..at + 2) {
+        at += 2 + value.kind.below();
+        if Role::of(part(key.span.start, key.span.end)) == Role::Body {
+            mended.push_str(sound(part(done, value.span.start), done)?);
+            mended.push_str(&String::from_utf8_lossy(part(value.span.start, value.span.end)));
+            done = value.span.end;
         }
-        let rest = self.text.get(copied_to..).unwrap_or_default();
-        copy.extend_from_slice(rest.as_bytes());
-        copied_to > 0
     }
+    mended.push_str(sound(part(done, bytes.len()), done)?);
+    Ok(mended)
+}
+
+fn sound(part: &[u8], start: usize) -> Result<&str, Flaw> {
+    str::from_utf8(part).map_err(|error| {
+        let at = start + error.valid_up_to();
+        Flaw::new(Reason::MalformedJson, format!("not UTF-8 at byte {at} of the event"))
+    })
 }

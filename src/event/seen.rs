@@ -9,20 +9,52 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 
-/// Event ids of the horizon.
+/// Hashes seen lately: bounded by number and by time of arrival.
 #[derive(Debug)]
-pub struct Seen {
-    ids: HashSet<u128>,
+pub struct Horizon {
+    hashes: HashSet<u128>,
     order: VecDeque<(i64, u128)>,
-    events_max: usize,
+    hashes_max: usize,
     span: i64,
 }
+
+impl Horizon {
+    /// A horizon of at most `hashes_max` hashes and `span` microseconds of arrival.
+    #[must_use]
+    pub fn new(hashes_max: usize, span: i64) -> Self {
+        Self { hashes: HashSet::new(), order: VecDeque::new(), hashes_max, span }
+    }
+
+    /// Takes note of a hash that arrived at `now`; false when it is a repeat.
+    pub fn insert(&mut self, hash: u128, now: i64) -> bool {
+        self.forget(now);
+        let new = self.hashes.insert(hash);
+        if new {
+            self.order.push_back((now, hash));
+        }
+        new
+    }
+
+    fn forget(&mut self, now: i64) {
+        while let Some((at, hash)) = self.order.front().copied() {
+            if self.order.len() < self.hashes_max && at.saturating_add(self.span) >= now {
+                break;
+            }
+            self.order.pop_front();
+            self.hashes.remove(&hash);
+        }
+    }
+}
+
+/// Event ids of the horizon.
+#[derive(Debug)]
+pub struct Seen(Horizon);
 
 impl Seen {
     /// A horizon of at most `events_max` events and `span` microseconds of arrival.
     #[must_use]
     pub fn new(events_max: usize, span: i64) -> Self {
-        Self { ids: HashSet::new(), order: VecDeque::new(), events_max, span }
+        Self(Horizon::new(events_max, span))
     }
 
     /// The rows that are new as of `now`, in their order; the rest are repeats.
@@ -35,33 +67,14 @@ impl Seen {
             return Err(ArrowError::SchemaError("event_id is not a string view".to_owned()));
         };
         let is_new = |id: Option<&str>| match id.map(|id| u128::from_str_radix(id, 16)) {
-            Some(Ok(id)) => self.insert(id, now),
+            Some(Ok(id)) => self.0.insert(id, now),
             _ => true,
         };
         let new: BooleanArray = ids.iter().map(is_new).map(Some).collect();
-        self.forget(now);
         if new.true_count() == new.len() {
             return Ok(batch.clone());
         }
         filter_record_batch(batch, &new)
-    }
-
-    fn insert(&mut self, id: u128, now: i64) -> bool {
-        let new = self.ids.insert(id);
-        if new {
-            self.order.push_back((now, id));
-        }
-        new
-    }
-
-    fn forget(&mut self, now: i64) {
-        while let Some((at, id)) = self.order.front().copied() {
-            if self.order.len() <= self.events_max && at.saturating_add(self.span) >= now {
-                break;
-            }
-            self.order.pop_front();
-            self.ids.remove(&id);
-        }
     }
 }
 
@@ -71,12 +84,11 @@ mod tests {
 
     #[test]
     fn the_horizon_is_bounded_by_number_and_by_time() {
-        let mut seen = Seen::new(2, 10);
-        assert!(seen.insert(1, 0) && !seen.insert(1, 0) && seen.insert(2, 0));
-        assert!(seen.insert(3, 0));
-        seen.forget(0);
-        assert!(seen.insert(1, 0), "the oldest of three is beyond a horizon of two");
-        seen.forget(11);
-        assert!(seen.insert(3, 11), "ten microseconds are over");
+        let mut horizon = Horizon::new(2, 10);
+        assert!(horizon.insert(1, 0) && !horizon.insert(1, 0) && horizon.insert(2, 0));
+        assert!(horizon.insert(3, 0));
+        assert!(horizon.insert(1, 0), "the oldest of three is beyond a horizon of two");
+        assert!(!horizon.insert(1, 10));
+        assert!(horizon.insert(1, 11), "ten microseconds are over");
     }
 }

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 
 use crate::event::schema::events_schema;
+use crate::journal::Position;
 
 /// Small batches are joined until they have this many rows.
 const ROWS_JOINED: usize = 8_192;
@@ -20,9 +21,26 @@ pub struct Hot {
     state: Mutex<State>,
 }
 
+/// A batch, its size, and the journal position below which nothing is needed once it is gone.
+#[derive(Debug)]
+struct Held {
+    batch: RecordBatch,
+    bytes: usize,
+    below: Position,
+}
+
+/// Old rows that were given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GivenUp {
+    /// How many.
+    pub rows: usize,
+    /// No row of a record below this position is held any more.
+    pub below: Position,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    batches: VecDeque<(RecordBatch, usize)>,
+    batches: VecDeque<Held>,
     /// How many of the newest batches are small.
     small: usize,
     bytes: usize,
@@ -36,22 +54,23 @@ impl Hot {
         Self { bytes_max, state: Mutex::default() }
     }
 
-    /// Adds rows; gives the number of old rows given up to make room.
-    pub fn push(&self, batch: RecordBatch) -> usize {
+    /// Adds rows of journal records below `below`; says what was given up to make room.
+    pub fn push(&self, batch: RecordBatch, below: Position) -> GivenUp {
+        let mut given_up = GivenUp::default();
         if batch.num_rows() == 0 {
-            return 0;
+            return given_up;
         }
         let mut state = self.lock();
-        state.add(batch);
+        state.add(batch, below);
         if state.small >= SMALL_MAX {
             state.join();
         }
-        let mut given_up = 0;
         while state.bytes > self.bytes_max && state.batches.len() > 1 {
-            let Some((batch, bytes)) = state.batches.pop_front() else { break };
-            given_up += batch.num_rows();
-            state.bytes -= bytes;
-            state.rows -= batch.num_rows();
+            let Some(oldest) = state.batches.pop_front() else { break };
+            given_up.rows += oldest.batch.num_rows();
+            given_up.below = oldest.below;
+            state.bytes -= oldest.bytes;
+            state.rows -= oldest.batch.num_rows();
             state.small = state.small.min(state.batches.len());
         }
         given_up
@@ -60,7 +79,7 @@ impl Hot {
     /// All rows held now.
     #[must_use]
     pub fn snapshot(&self) -> Vec<RecordBatch> {
-        self.lock().batches.iter().map(|(batch, _)| batch.clone()).collect()
+        self.lock().batches.iter().map(|held| held.batch.clone()).collect()
     }
 
     /// Rows and bytes held now.
@@ -76,27 +95,28 @@ impl Hot {
 }
 
 impl State {
-    fn add(&mut self, batch: RecordBatch) {
+    fn add(&mut self, batch: RecordBatch, below: Position) {
         let bytes = batch.get_array_memory_size();
         self.rows += batch.num_rows();
         self.bytes += bytes;
         self.small = if batch.num_rows() < ROWS_JOINED { self.small + 1 } else { 0 };
-        self.batches.push_back((batch, bytes));
+        self.batches.push_back(Held { batch, bytes, below });
     }
 
     /// Joins the newest small batches, so that many small deliveries do not make slow queries.
     fn join(&mut self) {
         let tail = self.batches.split_off(self.batches.len() - self.small);
         self.small = 0;
-        let parts: Vec<&RecordBatch> = tail.iter().map(|(batch, _)| batch).collect();
+        let parts: Vec<&RecordBatch> = tail.iter().map(|held| &held.batch).collect();
+        let below = tail.back().map_or(0, |held| held.below);
         // Rows of one schema always join; if not, they stay as they are.
         match concat_batches(&events_schema(), parts) {
             Ok(joined) => {
-                self.bytes -= tail.iter().map(|(_, bytes)| bytes).sum::<usize>();
+                self.bytes -= tail.iter().map(|held| held.bytes).sum::<usize>();
                 let bytes = joined.get_array_memory_size();
                 self.bytes += bytes;
                 self.small = usize::from(joined.num_rows() < ROWS_JOINED);
-                self.batches.push_back((joined, bytes));
+                self.batches.push_back(Held { batch: joined, bytes, below });
             }
             Err(_) => self.batches.extend(tail),
         }

@@ -1,47 +1,80 @@
 //! `POST /v1/audit[/{cluster}]`: a delivery of the API server's audit webhook.
 //!
-//! Answers: 200 once the delivery is in the journal, whatever its content; 403, 408, 413 and 429
-//! say what kept it out. The API server retries every other answer too and then drops the
+//! Answers: 200 once the delivery is in the journal, whatever its content; 401, 403, 408, 413
+//! and 429 say what kept it out. The API server retries every other answer too and then drops the
 //! batch, so content is never a reason to refuse.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
+use serde::Deserialize;
 
+use super::auth::Caller;
+use super::body::read;
 use super::routes::{Failure, Shared};
 use crate::clock::now_micros;
-use crate::ingest::accept::{ClusterName, RawBatch};
-use crate::ingest::budget::Permit;
+use crate::ingest::accept::{ClusterName, RawBatch, webhook_source};
+
+/// What a sender other than the API server may say of its delivery.
+#[derive(Deserialize)]
+pub(super) struct Params {
+    /// The envelope, for one that cannot be told by its shape.
+    format: Option<String>,
+}
+
+/// A delivery as it stands in the request.
+pub(super) struct Sent {
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+}
 
 /// Deliveries that name no cluster are of `default`.
-pub(super) async fn post_default(state: State<Arc<Shared>>, body: Body) -> Response {
-    post(state, Ok(ClusterName::default()), body).await
+pub(super) async fn post_default(
+    state: State<Arc<Shared>>,
+    caller: Result<Caller, Failure>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let cluster = caller.and_then(|caller| allowed(&caller, ClusterName::default()));
+    post(state, cluster, Sent { params, headers, body }).await
 }
 
 /// The cluster is told by the path: the API server drops any query string.
 pub(super) async fn post_cluster(
     state: State<Arc<Shared>>,
+    caller: Result<Caller, Failure>,
     Path(cluster): Path<String>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
     body: Body,
 ) -> Response {
-    post(state, cluster.parse(), body).await
+    let cluster = caller.and_then(|caller| {
+        let cluster = cluster.parse().map_err(Failure::Forbidden)?;
+        allowed(&caller, cluster)
+    });
+    post(state, cluster, Sent { params, headers, body }).await
+}
+
+/// The cluster, when this caller may deliver for it.
+fn allowed(caller: &Caller, cluster: ClusterName) -> Result<ClusterName, Failure> {
+    caller.may_deliver(&cluster).map(|()| cluster)
 }
 
 async fn post(
     State(shared): State<Arc<Shared>>,
-    cluster: Result<ClusterName, String>,
-    body: Body,
+    cluster: Result<ClusterName, Failure>,
+    sent: Sent,
 ) -> Response {
     let started = Instant::now();
     let taken = match cluster {
-        Ok(cluster) => take(&shared, cluster, body).await,
-        Err(message) => Err(Failure::Forbidden(message)),
+        Ok(cluster) => take(&shared, cluster, sent).await,
+        Err(failure) => Err(failure),
     };
     match taken {
         Ok((cluster, bytes)) => {
@@ -58,44 +91,17 @@ async fn post(
 async fn take(
     shared: &Shared,
     cluster: ClusterName,
-    body: Body,
+    sent: Sent,
 ) -> Result<(ClusterName, usize), Failure> {
     let received_at = now_micros();
-    let (body, permit) = match tokio::time::timeout(shared.body_timeout, read(shared, body)).await {
+    let source = webhook_source(sent.params.format.as_deref()).map_err(Failure::Forbidden)?;
+    let reading = read(shared, &sent.headers, sent.body);
+    let (body, permit) = match tokio::time::timeout(shared.body_timeout, reading).await {
         Ok(read) => read?,
         Err(_) => return Err(Failure::TooSlow),
     };
     let bytes = body.len();
-    let batch = RawBatch { cluster: cluster.clone(), source: "webhook", received_at, body, permit };
+    let batch = RawBatch { cluster: cluster.clone(), source, received_at, body, permit };
     shared.door.accept(batch).await?;
     Ok((cluster, bytes))
-}
-
-/// Reads a body; memory is reserved before its bytes are kept.
-async fn read(shared: &Shared, mut body: Body) -> Result<(Bytes, Permit), Failure> {
-    let too_large = Failure::TooLarge { bytes_max: shared.body_bytes_max };
-    let announced = axum::body::HttpBody::size_hint(&body).exact();
-    let announced = usize::try_from(announced.unwrap_or(0)).unwrap_or(usize::MAX);
-    if announced > shared.body_bytes_max {
-        return Err(too_large);
-    }
-    let mut permit = shared.door.reserve(announced)?;
-    let mut reserved = announced;
-    let mut bytes = BytesMut::with_capacity(announced);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::Wrong(format!("body cut short: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
-        let length = bytes.len() + data.len();
-        if length > shared.body_bytes_max {
-            return Err(too_large);
-        }
-        if length > reserved {
-            // A body without a length grows by doubling: one reservation per size, not per frame.
-            let more = reserved.max(data.len()).min(shared.body_bytes_max - reserved);
-            permit.merge(shared.door.reserve(more)?);
-            reserved += more;
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok((bytes.freeze(), permit))
 }

@@ -6,16 +6,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_extractor_with_state, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::auth::{Caller, Gate};
 use super::{audit, findings, health, sql};
 use crate::findings::store::Store;
-use crate::ingest::accept::{Door, Refusal};
+use crate::ingest::accept::{Door, Refusal, Why};
 use crate::metrics::Metrics;
 use crate::query::service::{QueryError, QueryService};
 
@@ -34,15 +35,15 @@ pub struct Shared {
     pub ready: health::Ready,
     /// The largest body of a delivery.
     pub body_bytes_max: usize,
-    /// The longest time that a delivery may take.
+    /// The longest time that a body may take.
     pub body_timeout: Duration,
-    /// Only these hosts may be asked for by name; see [`check_host`].
-    pub host_check: HostCheck,
+    /// Who is let in.
+    pub gate: Gate,
 }
 
 /// Which `Host` headers are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostCheck {
+pub(super) enum HostCheck {
     /// Names of this machine only: without credentials, a web page must not reach us through a
     /// name of its own that resolves to loopback.
     LoopbackOnly,
@@ -52,15 +53,22 @@ pub enum HostCheck {
 
 /// All routes.
 pub fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
+    // Handlers of deliveries look at the caller themselves: what it may depends on the cluster.
+    let deliveries = Router::new()
         .route("/v1/audit", post(audit::post_default))
-        .route("/v1/audit/{cluster}", post(audit::post_cluster))
+        .route("/v1/audit/{cluster}", post(audit::post_cluster));
+    let known = Router::new()
         .route("/v1/findings", get(findings::list))
         .route("/v1/findings/{id}", get(findings::one))
         .route("/v1/sql", post(sql::post))
+        .route("/metrics", get(health::metrics))
+        .route_layer(from_fn_with_state(Arc::clone(&shared), read_body))
+        .route_layer(from_extractor_with_state::<Caller, _>(Arc::clone(&shared)));
+    Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
+        .merge(deliveries)
+        .merge(known)
         .fallback(|| async { Failure::NotFound("no such path".to_owned()) })
         .layer(from_fn_with_state(Arc::clone(&shared), check_host))
         .layer(CatchPanicLayer::new())
@@ -69,7 +77,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
 
 /// Refuses other names than this machine's when that is asked for.
 async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    if shared.host_check == HostCheck::LoopbackOnly {
+    if shared.gate.host_check() == HostCheck::LoopbackOnly {
         let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let host = request.uri().authority().map_or(named, |authority| Some(authority.as_str()));
         if !host.is_some_and(is_loopback) {
@@ -80,6 +88,20 @@ async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: N
     }
     next.run(request).await
 }
+
+/// Reads a body whole, in time. Deliveries do that in their handler, within the budget.
+async fn read_body(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let read = axum::body::to_bytes(body, QUESTION_BYTES_MAX);
+    let body = match tokio::time::timeout(shared.body_timeout, read).await {
+        Ok(Ok(body)) => Body::from(body),
+        Ok(Err(error)) => return Failure::Wrong(format!("body: {error}")).into_response(),
+        Err(_) => return Failure::TooSlow.into_response(),
+    };
+    next.run(Request::from_parts(head, body)).await
+}
+
+const QUESTION_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 fn is_loopback(host: &str) -> bool {
     let Ok(authority) = host.parse::<axum::http::uri::Authority>() else { return false };
@@ -94,10 +116,13 @@ pub(crate) enum Failure {
     /// The request itself is wrong.
     Wrong(String),
     NotFound(String),
+    /// No credential, or none that is known.
+    Unauthorized,
     Forbidden(String),
     /// Not now; the sender keeps the bytes.
     Busy {
         after: Duration,
+        why: Why,
     },
     TooLarge {
         bytes_max: usize,
@@ -109,7 +134,7 @@ pub(crate) enum Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Busy { after } => Self::Busy { after },
+            Refusal::Busy { after, why } => Self::Busy { after, why },
             Refusal::Forbidden(message) => Self::Forbidden(message),
         }
     }
@@ -130,8 +155,9 @@ impl Failure {
         match self {
             Self::Wrong(_) => "wrong",
             Self::NotFound(_) => "not_found",
+            Self::Unauthorized => "unauthorized",
             Self::Forbidden(_) => "forbidden",
-            Self::Busy { .. } => "busy",
+            Self::Busy { why, .. } => why.as_str(),
             Self::TooLarge { .. } => "too_large",
             Self::TooSlow => "too_slow",
             Self::QueryTimedOut(_) => "query_timed_out",
@@ -141,14 +167,20 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut retry_after = None;
+        let mut header = None;
         let (status, message) = match self {
             Self::Wrong(message) => (StatusCode::BAD_REQUEST, message),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
+            Self::Unauthorized => {
+                // RFC 9110, section 11.6.1: a 401 says how to do better.
+                header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+                let message = "show the token or the certificate of an `[[auth.client]]`";
+                (StatusCode::UNAUTHORIZED, message.to_owned())
+            }
             Self::Forbidden(message) => (StatusCode::FORBIDDEN, message),
-            Self::Busy { after } => {
-                retry_after = Some(HeaderValue::from(after.as_secs()));
-                (StatusCode::TOO_MANY_REQUESTS, "no room now, send the same again".to_owned())
+            Self::Busy { after, why } => {
+                header = Some((RETRY_AFTER, HeaderValue::from(after.as_secs())));
+                (StatusCode::TOO_MANY_REQUESTS, format!("no room now ({why}), send the same again"))
             }
             Self::TooLarge { bytes_max } => {
                 let message = format!(
@@ -162,8 +194,8 @@ impl IntoResponse for Failure {
         };
         let mut response = json(&serde_json::json!({ "error": message }));
         *response.status_mut() = status;
-        if let Some(after) = retry_after {
-            response.headers_mut().insert(RETRY_AFTER, after);
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, value);
         }
         response
     }

@@ -1,21 +1,26 @@
-//! The listening socket: plain on loopback, or TLS 1.2 and 1.3 with client certificates.
+//! The listening socket: plain on loopback, or TLS, with limits on what connections may take.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
+use axum_server::accept::{Accept, NoDelayAcceptor};
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use rustls::RootCertStore;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Auth, Http};
+use self::accept::{Entrance, Room};
+use self::tls::{Stamp, TlsFiles};
+use super::auth::Peer;
+use crate::config::Http;
+use crate::config::auth::{Auth, Credential};
+
+mod accept;
+mod tls;
 
 /// Why the server cannot be set up; the message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +28,7 @@ pub enum ServerError {
     /// The settings would open the door to everyone.
     #[error(
         "`[http] listen` is {0}, which others can reach: set `[http] tls_cert` and `tls_key`, \
-         and `[auth] client_ca`, or listen on 127.0.0.1"
+         and `[auth] client_ca` or an `[[auth.client]]`, or listen on 127.0.0.1"
     )]
     Open(SocketAddr),
     /// One of two settings that go together.
@@ -32,6 +37,9 @@ pub enum ServerError {
     /// Client certificates need TLS.
     #[error("`[auth] client_ca` needs TLS: set `[http] tls_cert` and `tls_key`")]
     ClientCaWithoutTls,
+    /// A certificate that nobody could show.
+    #[error("`[[auth.client]]` `{0}` has a `certificate`: set `[auth] client_ca` to who signed it")]
+    CertificateWithoutCa(String),
     /// A PEM file cannot be used.
     #[error("{setting} `{path}`: {message}")]
     Pem {
@@ -60,8 +68,16 @@ pub enum ServerError {
 pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
+    connections_max: usize,
     handle: Handle<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Tls {
+    files: TlsFiles,
+    seen: Stamp,
+    config: Arc<ServerConfig>,
 }
 
 impl Server {
@@ -70,15 +86,18 @@ impl Server {
     /// # Errors
     /// When the settings are unsafe or incomplete, a file cannot be used, or the port is taken.
     pub fn bind(http: &Http, auth: &Auth) -> Result<Self, ServerError> {
-        let tls = tls(http, auth)?;
-        if !http.listen.ip().is_loopback() && (tls.is_none() || auth.client_ca.is_none()) {
-            return Err(ServerError::Open(http.listen));
-        }
+        let tls = match TlsFiles::new(http, auth)? {
+            // Stamped before they are read: a change in between is seen later.
+            Some(files) => Some(Tls { seen: files.stamp(), config: files.load()?, files }),
+            None => None,
+        };
+        check(http, auth)?;
         let fail = |source| ServerError::Listen { address: http.listen, source };
         let listener = std::net::TcpListener::bind(http.listen).map_err(fail)?;
         listener.set_nonblocking(true).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        Ok(Self { listener, address, tls, handle: Handle::new() })
+        let connections_max = http.connections_max.get();
+        Ok(Self { listener, address, tls, connections_max, handle: Handle::new() })
     }
 
     /// Where it listens, as a URL.
@@ -94,78 +113,70 @@ impl Server {
         move |grace| handle.graceful_shutdown(Some(grace))
     }
 
-    /// Serves until stopped.
+    /// Serves until stopped. SIGHUP and changed files load TLS again.
     ///
     /// # Errors
     /// When the socket breaks.
     pub async fn serve(self, router: Router) -> std::io::Result<()> {
+        // Also without TLS: by default, this signal would end the process.
+        let hangup = signal(SignalKind::hangup())?;
         let service = router.into_make_service();
         let mut server = axum_server::from_tcp(self.listener)?.handle(self.handle);
+        let timer = hyper_util::rt::TokioTimer::new;
         server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT).timer(timer());
+        let mut http2 = server.http_builder().http2();
+        http2.max_concurrent_streams(STREAMS_MAX).timer(timer());
+        http2.keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
+        let room = Room::new(self.connections_max);
         // Without TCP_NODELAY, HTTP/2 stalls for 40 ms at a time.
         let plain = NoDelayAcceptor::new();
-        if let Some(config) = self.tls {
-            let tls = RustlsAcceptor::new(RustlsConfig::from_config(config)).acceptor(plain);
-            server.acceptor(tls).serve(service).await
-        } else {
-            server.acceptor(plain).serve(service).await
+        let Some(tls) = self.tls else {
+            let entrance = Entrance { inner: plain, peer: |_| Peer::default(), room };
+            return server.acceptor(entrance).serve(service).await;
+        };
+        let config = RustlsConfig::from_config(tls.config);
+        let inner = RustlsAcceptor::new(config.clone()).handshake_timeout(HANDSHAKE_TIMEOUT);
+        let entrance = Entrance {
+            inner: inner.acceptor(plain),
+            peer: |stream: &Encrypted| peer(stream.get_ref().1),
+            room,
+        };
+        tokio::select! {
+            ended = server.acceptor(entrance).serve(service) => ended,
+            never = tls::follow(tls.files, tls.seen, config, hangup) => match never {},
         }
     }
 }
 
+/// What the TLS acceptor makes of a connection, whatever service it is for.
+type Encrypted = <RustlsAcceptor<NoDelayAcceptor> as Accept<TcpStream, ()>>::Stream;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// HTTP/2 has no idle timeout; pings find out who has gone without a word.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests at the same time on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 100;
 
-fn timer() -> hyper_util::rt::TokioTimer {
-    hyper_util::rt::TokioTimer::new()
+/// Whoever the handshake found at the other end.
+fn peer(connection: &rustls::ServerConnection) -> Peer {
+    let leaf = connection.peer_certificates().and_then(<[_]>::first);
+    leaf.map_or_else(Peer::default, |leaf| Peer::from_certificate(leaf))
 }
 
-fn tls(http: &Http, auth: &Auth) -> Result<Option<Arc<ServerConfig>>, ServerError> {
-    let (cert, key) = match (&http.tls_cert, &http.tls_key) {
-        (Some(cert), Some(key)) => (cert, key),
-        (None, None) if auth.client_ca.is_some() => return Err(ServerError::ClientCaWithoutTls),
-        (None, None) => return Ok(None),
-        _ => return Err(ServerError::HalfTls),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
-    let builder = builder.with_safe_default_protocol_versions().map_err(ServerError::Tls)?;
-    let builder = match &auth.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates("[auth] client_ca", path)? {
-                roots.add(certificate).map_err(ServerError::Tls)?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = verifier.build().map_err(|error| ServerError::Pem {
-                setting: "[auth] client_ca",
-                path: path.clone(),
-                message: error.to_string(),
-            })?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let chain = certificates("[http] tls_cert", cert)?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| ServerError::Pem {
-        setting: "[http] tls_key",
-        path: key.clone(),
-        message: error.to_string(),
-    })?;
-    let mut config = builder.with_single_cert(chain, key).map_err(ServerError::Tls)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Some(Arc::new(config)))
-}
-
-fn certificates(
-    setting: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, ServerError> {
-    let fail = |message: String| ServerError::Pem { setting, path: path.to_owned(), message };
-    let found = CertificateDer::pem_file_iter(path).map_err(|error| fail(error.to_string()))?;
-    let found: Result<Vec<_>, _> = found.collect();
-    let found = found.map_err(|error| fail(error.to_string()))?;
-    if found.is_empty() {
-        return Err(fail("no certificate in this file".to_owned()));
+/// Refuses settings that leave the door open, or shut for good.
+fn check(http: &Http, auth: &Auth) -> Result<(), ServerError> {
+    let credentials = auth.client_ca.is_some() || !auth.clients.is_empty();
+    if !http.listen.ip().is_loopback() && (http.tls_cert.is_none() || !credentials) {
+        return Err(ServerError::Open(http.listen));
     }
-    Ok(found)
+    let mut clients = auth.clients.iter();
+    let is_certificate = |credential: &Credential| matches!(credential, Credential::Certificate(_));
+    match clients.find(|client| is_certificate(&client.credential)) {
+        Some(client) if auth.client_ca.is_none() => {
+            Err(ServerError::CertificateWithoutCa(client.name.clone()))
+        }
+        _ => Ok(()),
+    }
 }

@@ -2,13 +2,27 @@
 //! forgetting.
 //!
 //! The journal stores opaque bytes and knows nothing of what is in them. A position names one
-//! record for ever; positions grow by one.
+//! record for ever; positions grow by one. Records lie in segments ([`segment`]): files that are
+//! written to their full size before they are used and used again when they are done with, because
+//! syncing an overwrite is ten times faster than syncing a file that grows. One thread
+//! ([`writer`]) gathers what waits, writes it, syncs once and answers everyone.
 //!
-//! **For now it lives in memory** ([`memory`]): a restart forgets it. The contract is the one
-//! that stays.
+//! **Invariants:** a position is given out only after a sync that covered it. A failed sync is
+//! final: the journal takes nothing more, and a restart finds out what the disk really has.
+//! After a crash the records that are found are those that were written first, without a hole.
 
-pub mod memory;
+pub mod disk;
+pub mod error;
+pub mod local;
 pub mod record;
+mod recovery;
+pub mod segment;
+mod writer;
 
-pub use memory::{AppendError, Journal, Read};
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use error::{AppendError, OpenError};
+pub use local::{Hold, Journal, JournalSettings, Read};
 pub use record::{Entry, Position, Record};
+pub use writer::Writer;

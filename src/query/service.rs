@@ -88,7 +88,7 @@ impl QueryService {
         let findings =
             SnapshotTable::new(findings_schema(), move || Ok(vec![findings_rows(&store.all())?]));
         let pieces = SnapshotTable::new(quarantine_schema(), move || {
-            Ok(vec![quarantine_rows(&quarantine.snapshot())?])
+            Ok(vec![quarantine_rows(&quarantine.snapshot()?)?])
         });
         context.register_table("events", Arc::new(events))?;
         context.register_table("findings", Arc::new(findings))?;

@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use serde::Serialize;
 
-use crate::decode::Quarantined;
 use crate::event::time::parse_rfc3339;
+use crate::findings::quarantine::Piece;
 use crate::findings::record::FindingRecord;
 
 fn text(name: &str) -> Field {
@@ -91,16 +91,16 @@ pub(crate) fn quarantine_schema() -> SchemaRef {
 }
 
 /// Quarantined pieces as rows; bytes that are not UTF-8 show as U+FFFD.
-pub(crate) fn quarantine_rows(pieces: &[Quarantined]) -> Result<RecordBatch, ArrowError> {
-    let text = |value: fn(&Quarantined) -> String| -> ArrayRef {
+pub(crate) fn quarantine_rows(pieces: &[Piece]) -> Result<RecordBatch, ArrowError> {
+    let text = |value: fn(&Piece) -> String| -> ArrayRef {
         Arc::new(pieces.iter().map(|piece| Some(value(piece))).collect::<StringArray>())
     };
-    let offsets: UInt64Array = pieces.iter().map(|piece| Some(piece.offset as u64)).collect();
+    let offsets: UInt64Array = pieces.iter().map(|piece| Some(piece.offset)).collect();
     let columns: Vec<ArrayRef> = vec![
         text(|piece| piece.cluster.clone()),
         text(|piece| piece.source.clone()),
         times(pieces.iter().map(|piece| piece.received_at)),
-        text(|piece| piece.reason.as_str().to_owned()),
+        text(|piece| piece.reason.clone()),
         text(|piece| piece.detail.clone()),
         Arc::new(offsets),
         text(|piece| String::from_utf8_lossy(&piece.bytes).into_owned()),

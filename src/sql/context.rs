@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::error::Result;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -72,8 +73,12 @@ fn session_with(config: SessionConfig, memory_bytes: usize) -> Result<SessionCon
     let config = config
         .set_bool("datafusion.sql_parser.collect_spans", true)
         .set_str("datafusion.sql_parser.dialect", "PostgreSQL");
-    let runtime: RuntimeEnv =
-        RuntimeEnvBuilder::new().with_memory_limit(memory_bytes, 1.0).build()?;
+    // Nothing spills to disk: what has no room in memory fails, and says so.
+    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    let runtime: RuntimeEnv = RuntimeEnvBuilder::new()
+        .with_memory_limit(memory_bytes, 1.0)
+        .with_disk_manager_builder(disk)
+        .build()?;
     let context = SessionContext::new_with_config_rt(config, Arc::new(runtime));
     functions::register(&context)?;
     Ok(context)

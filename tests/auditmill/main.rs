@@ -6,8 +6,11 @@
 //! - `events`: audit events and bodies to send
 //! - `program`: the program, run to its end
 //! - `server`: the program, serving
+//! - `auth`: who may deliver and ask what, and the certificates it goes by
 //! - `webhook`: deliveries in, findings out, and what is refused
 //! - `hostile`: bodies and queries that mean harm
+//! - `durability`: killed at any moment, nothing that was acknowledged is missing
+//! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
 //! - `scan`: the command line
@@ -19,8 +22,10 @@
 #![expect(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod auth;
 mod cluster;
 mod detections;
+mod durability;
 mod events;
 mod hostile;
 mod oracle;
@@ -28,5 +33,6 @@ mod program;
 mod recording;
 mod scan;
 mod server;
+mod tail;
 mod tidy;
 mod webhook;

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::program::{self, Ended, LIMIT, program};
 
+const SETTINGS: &str = "auditmill.toml";
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A running `auditmill serve` with a fresh data folder.
@@ -30,21 +31,30 @@ impl TestServer {
     /// Starts it with these settings (TOML) on a free port and waits until it says which.
     pub(crate) fn start(settings: &str) -> Self {
         let dir = tempfile::tempdir().expect("create a folder");
-        let config = write_settings(dir.path(), settings);
-        let mut command = program();
-        command.arg("serve").arg("--config").arg(config);
-        command.arg("--data").arg(dir.path().join("data"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        write_settings(dir.path(), settings);
         // From here on to `Self` nothing may fail: it would leave the child behind.
         let client = client();
-        let child = command.spawn().expect("start the program");
+        let child = spawn(dir.path());
         let guard = guard(&child);
         let log = Arc::default();
         let mut server = Self { child, guard, log, dir, url: String::new(), client };
-        let said = follow(&mut server.child, &server.log);
-        let url = said.recv_timeout(LIMIT);
-        server.url = url.unwrap_or_else(|_| panic!("it never listened:\n{}", server.log()));
+        server.wait_until_it_listens();
         server
+    }
+
+    /// Kills it (SIGKILL) and starts it again over the same data, at another address.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it has ended");
+        self.child = spawn(self.dir.path());
+        self.guard = guard(&self.child);
+        self.wait_until_it_listens();
+    }
+
+    fn wait_until_it_listens(&mut self) {
+        let said = follow(&mut self.child, &self.log);
+        let url = said.recv_timeout(LIMIT);
+        self.url = url.unwrap_or_else(|_| panic!("it never listened:\n{}", self.log()));
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -162,6 +172,14 @@ impl Drop for TestServer {
     }
 }
 
+fn spawn(dir: &Path) -> Child {
+    let mut command = program();
+    command.arg("serve").arg("--config").arg(dir.join(SETTINGS));
+    command.arg("--data").arg(dir.join("data"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().expect("start the program")
+}
+
 /// What `auditmill serve` says when it must not start with these settings.
 pub(crate) fn refused(settings: &str) -> Ended {
     let dir = tempfile::tempdir().expect("create a folder");
@@ -175,7 +193,7 @@ fn write_settings(dir: &Path, settings: &str) -> PathBuf {
     let http = table.entry("http").or_insert_with(|| toml::Table::new().into());
     let http = http.as_table_mut().expect("[http] is a section");
     http.entry("listen").or_insert_with(|| "127.0.0.1:0".into());
-    let path = dir.join("auditmill.toml");
+    let path = dir.join(SETTINGS);
     std::fs::write(&path, table.to_string()).expect("write the settings");
     path
 }

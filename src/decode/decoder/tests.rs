@@ -1,7 +1,9 @@
 //! Whole deliveries in, rows and quarantined pieces out.
 
+mod clouds;
 mod columns;
 mod damage;
+mod differential;
 mod envelopes;
 mod lossless;
 mod properties;

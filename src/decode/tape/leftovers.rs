@@ -4,27 +4,27 @@
 
 /// The object while it is being written; its buffer is kept from event to event.
 #[derive(Default)]
-pub(super) struct Leftovers {
+pub(in super::super) struct Leftovers {
     text: String,
     /// The known object whose remainder is being written.
     parent: Option<&'static str>,
 }
 
 impl Leftovers {
-    pub(super) fn clear(&mut self) {
+    pub(in super::super) fn clear(&mut self) {
         self.text.clear();
         self.parent = None;
     }
 
     /// Adds a member of the event itself: key with quotes, and value, as received.
-    pub(super) fn member(&mut self, key: &str, value: &str) {
+    pub(in super::super) fn member(&mut self, key: &str, value: &str) {
         self.close_parent();
         self.separate();
         self.pair(key, value);
     }
 
     /// Adds a member of the known object `parent`. Members of one parent come one after the other.
-    pub(super) fn nested(&mut self, parent: &'static str, key: &str, value: &str) {
+    pub(in super::super) fn nested(&mut self, parent: &'static str, key: &str, value: &str) {
         if self.parent == Some(parent) {
             self.text.push(',');
         } else {
@@ -39,7 +39,7 @@ impl Leftovers {
     }
 
     /// The whole text; None when nothing was added.
-    pub(super) fn finish(&mut self) -> Option<&str> {
+    pub(in super::super) fn finish(&mut self) -> Option<&str> {
         if self.text.is_empty() {
             return None;
         }

@@ -1,6 +1,6 @@
 //! Bodies that are broken, and what is saved of them.
 
-use Reason::{MalformedJson, NotAnEvent, TooDeep, WrongType};
+use Reason::{MalformedBody, MalformedJson, NotAnEvent, TooDeep, WrongType};
 
 use super::*;
 
@@ -41,12 +41,12 @@ fn a_malformed_event_with_a_sound_extent_costs_only_itself() {
     for broken in [
         r#"{"auditID":"x","verb":01}"#,
         r#"{"auditID":"x","verb":"\x"}"#,
-        r#"{"auditID":"x","requestObject":1.}"#,
-        r#"{"auditID":"x","requestObject":"\u12"}"#,
+        r#"{"auditID":"x","new":1.}"#,
+        r#"{"auditID":"x","new":{"a":["\u12"]}}"#,
+        r#"{"auditID":"x","sourceIPs":["\ud800"]}"#,
         r#"{"auditID":"x","user":{"username":"\ud800"}}"#,
         "{\"auditID\":\"x\",\"verb\":\"\0\"}",
-        "{\"auditID\":\"x\",\"requestObject\":\"\u{1}\"}",
-        r#"{"auditID":"x","new":1e999}"#,
+        "{\"auditID\":\"x\",\"new\":\"\u{1}\"}",
     ] {
         let items = [event("a"), broken.to_owned(), event("b")];
         check(list(&items), &["a", "b"], &[(MalformedJson, broken)]);
@@ -67,19 +67,75 @@ fn text_that_is_not_utf_8_costs_one_event() {
     assert_eq!(decode(&latin).1[0].bytes, latin);
 }
 
-#[test]
-fn bodies_of_requests_may_hold_what_the_parser_does_not_take() {
-    for value in ["1e999", "123456789012345678901234567890", r#"{"a":["\ud800",-0.0]}"#] {
-        let event = format!(
-            r#"{{"auditID":"a","requestObject":{value},"verb":"patch","responseObject":{value}}}"#
-        );
-        check(&event, &["a"], &[]);
-        let (batch, _) = decode(event.as_bytes());
-        for column in ["request_object", "response_object"] {
-            assert_eq!(texts(&batch, column), [Some(value.to_owned())]);
+/// An event between two others has a row, its bodies are as expected, and so are the pieces.
+fn check_body(value: &[u8], column: &str, pieces: &[Reason]) {
+    for shape in [
+        "{\"auditID\":\"x\",\"requestObject\":@,\"verb\":\"patch\"}",
+        "{\"responseObject\": @ ,\"verb\":\"patch\",\
+         \"user\":{\"username\":\"u\\u0041\"},\"auditID\":\"x\"}",
+    ] {
+        let (before, after) = shape.split_once('@').unwrap();
+        let hostile = [before.as_bytes(), value, after.as_bytes()].concat();
+        let items = [event("a").into_bytes(), hostile.clone(), event("b").into_bytes()];
+        let list = [b"{\"items\":[", &items.join(&b","[..])[..], b"]}"].concat();
+        for body in [list, items.join(&b"\n"[..])] {
+            let (batch, quarantined) = decode(&body);
+            let found: Vec<_> = texts(&batch, "audit_id").into_iter().flatten().collect();
+            assert_eq!(found, ["a", "x", "b"]);
+            let name =
+                if shape.contains("requestObject") { "request_object" } else { "response_object" };
+            assert_eq!(texts(&batch, name), [None, Some(column.to_owned()), None]);
+            assert_eq!(texts(&batch, "verb")[1].as_deref(), Some("patch"));
+            let reasons: Vec<_> = quarantined.iter().map(|piece| piece.reason).collect();
+            assert_eq!(reasons, pieces);
+            assert!(quarantined.iter().all(|piece| piece.bytes == hostile), "the whole event");
         }
-        assert_eq!(texts(&batch, "verb"), [Some("patch".to_owned())]);
     }
+}
+
+#[test]
+fn no_body_hides_its_event() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for sound in [
+        "1e999",
+        "123456789012345678901234567890",
+        r#"{"a":["\ud800",-0.0]}"#,
+        r#"{"auditID":"y","auditID":{},"verb":5}"#,
+        &deep,
+        "\"\u{7f}é\"",
+    ] {
+        check_body(sound.as_bytes(), sound, &[]);
+    }
+    for broken in ["1.", "01", r#""\u12""#, r#"{"\x":[]}"#, "[\"\u{1}\",1]", "\"\0\""] {
+        check_body(broken.as_bytes(), broken, &[MalformedBody]);
+    }
+    for (bytes, text) in [
+        (&b"\"\xFF\""[..], "\"\u{fffd}\""),
+        (b"{\"a\xC3\":[\"\xED\xA0\x80\"]}", "{\"a\u{fffd}\":[\"\u{fffd}\u{fffd}\u{fffd}\"]}"),
+    ] {
+        check_body(bytes, text, &[MalformedBody]);
+    }
+}
+
+#[test]
+fn bodies_that_look_alike_once_mended_are_different_events() {
+    let of = |byte: u8| [b"{\"auditID\":\"a\",\"requestObject\":\"", &[byte][..], b"\"}"].concat();
+    let id = |body: &[u8]| texts(&decode(body).0, "event_id");
+    assert_eq!(id(&of(0xFE)), id(&of(0xFE)));
+    assert_ne!(id(&of(0xFE)), id(&of(0xFF)));
+    assert_ne!(id(&of(0xFE)), id("{\"auditID\":\"a\",\"requestObject\":\"\u{fffd}\"}".as_bytes()));
+}
+
+#[test]
+fn a_broken_body_does_not_excuse_the_rest_of_its_event() {
+    let broken = b"{\"auditID\":\"x\",\"requestObject\":\"\xFF\",\"verb\":\"\xFF\"}";
+    let (batch, quarantined) = decode(broken);
+    assert_eq!((batch.num_rows(), quarantined[0].reason), (0, MalformedJson));
+    check(
+        r#"{"auditID":"x","requestObject":1.,"verb":5}"#,
+        &[],
+        &[(WrongType, r#"{"auditID":"x","requestObject":1.,"verb":5}"#)],
+    );
 }
 
 #[test]
@@ -92,7 +148,7 @@ fn broken_structure_in_a_list_costs_up_to_the_next_event() {
         r#"{"auditID":x}"#,
         r#"{"auditID":"x" "verb"}"#,
         r#"{"auditID":"x]"#,
-        r"{auditID}",
+        "{auditID}",
         "#",
         "12a",
         "\0\0",
@@ -159,7 +215,7 @@ fn a_body_cut_anywhere_keeps_what_precedes() {
 fn deep_nesting_is_refused_and_costs_no_neighbour() {
     let nested = |levels: usize| {
         let (open, close) = ("[".repeat(levels), "]".repeat(levels));
-        format!(r#"{{"auditID":"deep","requestObject":{open}{close}}}"#)
+        format!(r#"{{"auditID":"deep","new":{open}{close}}}"#)
     };
     check(nested(999), &["deep"], &[]);
     for levels in [1_000, 100_000] {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 
 /// Columns that hold a text field, by its path in the event.
-const TEXTS: [(&str, &[&str]); 21] = [
+pub(super) const TEXTS: [(&str, &[&str]); 21] = [
     ("level", &["level"]),
     ("audit_id", &["auditID"]),
     ("stage", &["stage"]),
@@ -30,7 +30,7 @@ const TEXTS: [(&str, &[&str]); 21] = [
 ];
 
 /// Columns that hold JSON, by its path in the event.
-const DOCUMENTS: [(&str, &[&str]); 7] = [
+pub(super) const DOCUMENTS: [(&str, &[&str]); 7] = [
     ("user_groups", &["user", "groups"]),
     ("user_extra", &["user", "extra"]),
     ("impersonated_groups", &["impersonatedUser", "groups"]),

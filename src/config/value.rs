@@ -1,0 +1,71 @@
+//! Settings with a text form of their own.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::ingest::accept::ClusterName;
+
+/// A name of 1 to 64 characters of `a-z`, `0-9`, `.` and `-`; `default` where none is given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+impl Name {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // Files are named after it: what is good for a cluster is good for a file.
+        text.parse::<ClusterName>().map(|_| Self(text.clone())).map_err(|_| {
+            let message = "is not a name of 1 to 64 characters of a-z, 0-9, `.` and `-`";
+            de::Error::custom(format!("`{text}` {message}"))
+        })
+    }
+}
+
+/// A length of time, written `90s`, `10m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// In microseconds; very long ones are clamped.
+    #[must_use]
+    pub fn micros(self) -> i64 {
+        i64::try_from(self.0.as_micros()).unwrap_or(i64::MAX)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(|error| {
+            de::Error::custom(format!("`{text}` is not a duration such as 90s, 10m, 1h: {error}"))
+        })
+    }
+}

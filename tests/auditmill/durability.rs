@@ -1,0 +1,113 @@
+//! Killed at any moment, nothing that was acknowledged is missing, and nothing is there twice.
+//!
+//! `AUDITMILL_ROUNDS` says how often it is killed: 10 times by default, more when there is time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::events::{exec, list, read};
+use super::program::LIMIT;
+use super::server::{TestServer, client};
+
+const ROUNDS: u32 = 10;
+const SENDERS: u32 = 4;
+/// The API server's own: five attempts, each wait half as long again; its ten seconds are
+/// milliseconds here.
+const ATTEMPTS: u32 = 5;
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// Kill after so many acknowledgements, each round another number of them.
+const ACKNOWLEDGED_MAX: u32 = 23;
+
+/// What the senders share.
+struct Load {
+    url: Mutex<String>,
+    stop: AtomicBool,
+    next_event: AtomicU32,
+    acknowledgements: AtomicU32,
+    acknowledged: Mutex<Vec<u32>>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kill_9_exactly_once() {
+    let rounds = std::env::var("AUDITMILL_ROUNDS").ok().and_then(|text| text.parse().ok());
+    // Small segments: many are started, filled and recycled on the way.
+    let mut server = TestServer::start("[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n");
+    let load = Arc::new(Load {
+        url: Mutex::new(server.url("")),
+        stop: AtomicBool::new(false),
+        next_event: AtomicU32::new(0),
+        acknowledgements: AtomicU32::new(0),
+        acknowledged: Mutex::default(),
+    });
+    let senders: Vec<_> = (0..SENDERS).map(|_| tokio::spawn(send(Arc::clone(&load)))).collect();
+    for round in 0..rounds.unwrap_or(ROUNDS) {
+        let so_far = load.acknowledgements.load(Ordering::SeqCst);
+        let enough = so_far + 1 + round * 7 % ACKNOWLEDGED_MAX;
+        let deadline = Instant::now() + LIMIT;
+        while load.acknowledgements.load(Ordering::SeqCst) < enough {
+            assert!(Instant::now() < deadline, "nothing is acknowledged any more");
+            tokio::task::yield_now().await;
+        }
+        server.kill_and_restart();
+        *load.url.lock().unwrap() = server.url("");
+    }
+    load.stop.store(true, Ordering::SeqCst);
+    for sender in senders {
+        sender.await.expect("a sender does not fail");
+    }
+    server.quiesce().await;
+    check(&server, &load).await;
+}
+
+/// Sends one batch after the other, the same bytes again until they are acknowledged or given up.
+async fn send(load: Arc<Load>) {
+    let client = client();
+    while !load.stop.load(Ordering::SeqCst) {
+        let size = 1 + load.next_event.load(Ordering::SeqCst) % 40;
+        let first = load.next_event.fetch_add(size, Ordering::SeqCst);
+        let events: Vec<Value> = (first..first + size).map(event).collect();
+        let body = list(&events);
+        let mut wait = FIRST_WAIT;
+        for _ in 0..ATTEMPTS {
+            let url = format!("{}/v1/audit/prod", load.url.lock().unwrap());
+            let answer = client.post(url).body(body.clone()).send().await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                load.acknowledged.lock().unwrap().extend(first..first + size);
+                load.acknowledgements.fetch_add(1, Ordering::SeqCst);
+                break;
+            }
+            tokio::time::sleep(wait).await;
+            wait = wait * 3 / 2;
+        }
+    }
+}
+
+/// Every tenth event makes a finding of its own.
+fn event(number: u32) -> Value {
+    if number.is_multiple_of(10) { exec(number) } else { read(number) }
+}
+
+async fn check(server: &TestServer, load: &Load) {
+    let rows = server.sql("SELECT audit_id, count(*) AS n FROM events GROUP BY audit_id").await;
+    let rows = rows.as_array().expect("rows");
+    let counts: BTreeMap<&str, i64> = rows
+        .iter()
+        .filter_map(|row| Some((row["audit_id"].as_str()?, row["n"].as_i64()?)))
+        .collect();
+    let findings = server.sql("SELECT key, count(*) AS n FROM findings GROUP BY key").await;
+    let findings = findings.as_array().expect("rows");
+    assert!(findings.iter().all(|row| row["n"] == 1), "a finding is there twice");
+    assert!(counts.values().all(|count| *count == 1), "an event is there twice");
+    let acknowledged = load.acknowledged.lock().unwrap();
+    assert!(acknowledged.len() > 100, "too little was acknowledged to tell");
+    for number in acknowledged.iter() {
+        let id = event(*number)["auditID"].as_str().expect("an id").to_owned();
+        assert!(counts.contains_key(id.as_str()), "acknowledged event {id} is lost");
+    }
+    let execs = acknowledged.iter().filter(|number| number.is_multiple_of(10)).count();
+    assert!(findings.len() >= execs, "{} findings of {execs} execs", findings.len());
+}
