@@ -27,11 +27,11 @@ test: tools cluster-bin ## everything, also against a real API server; what CI r
 	"$(AUDITMILL_CACHE)/bin/cargo-deny" --locked check bans licenses sources
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --no-fail-fast
 
-soak: ## what takes longer than a test may (nothing yet)
-	@echo 'nothing to soak yet'
+soak: ## what takes longer than a test may: 200 times kill -9
+	AUDITMILL_ROUNDS=200 cargo test --locked --test auditmill -- --nocapture kill_9
 
 bench: ## figures, one per line
-	cargo bench --locked --bench end_to_end
+	cargo bench --locked --bench end_to_end --bench acknowledge --bench decode
 
 detections: ## run the detections' own tests
 	cargo run --locked --quiet -- test

@@ -219,14 +219,17 @@ struct Server {
 }
 
 fn start() -> Server {
+    // On the disk of the working folder: /tmp may be memory.
+    let data = tempfile::tempdir_in(".").expect("a folder");
     let child = Command::new(env!("CARGO_BIN_EXE_auditmill"))
-        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data.path().join("data"))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    let mut process = Process(child);
-    let log = BufReader::new(process.0.stderr.take().expect("a pipe"));
+    let mut process = Process { child, _data: data };
+    let log = BufReader::new(process.child.stderr.take().expect("a pipe"));
     for line in log.lines() {
         let line = line.expect("a line");
         if let Some(start) = line.find("http://") {
@@ -238,11 +241,14 @@ fn start() -> Server {
 }
 
 /// Ends with its owner.
-struct Process(Child);
+struct Process {
+    child: Child,
+    _data: tempfile::TempDir,
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -6,10 +6,11 @@ binary=$1
 shift
 here=$(cd "$(dirname "$0")" && pwd)
 samples=$here/../testdata/events/apiserver
-log=$(mktemp)
-trap 'kill "$service" 2>/dev/null; wait "$service" 2>/dev/null; rm -f "$log"' EXIT
+data=$(mktemp -d)
+log=$data/log
+trap 'kill "$service" 2>/dev/null; wait "$service" 2>/dev/null; rm -rf "$data"' EXIT
 
-"$binary" serve "$@" >/dev/null 2> >(tee "$log" >&2) &
+"$binary" serve --data "$data" "$@" >/dev/null 2> >(tee "$log" >&2) &
 service=$!
 # The address is printed once the service listens; it may have been told to take any port.
 until url=$(grep -oE 'http://[0-9.:]+' "$log" | head -1) && [ -n "$url" ]; do

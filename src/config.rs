@@ -89,6 +89,8 @@ pub struct Ingest {
 pub struct Journal {
     /// Size of one of its files.
     pub segment: ByteSize,
+    /// The most space that it may take; beyond, the oldest events are given up.
+    pub space: ByteSize,
     /// Space that is left free on its device; below, deliveries are answered with 429.
     pub reserve: ByteSize,
     /// Memory for its newest records, so that they need not be read back.
@@ -194,7 +196,12 @@ impl Default for Ingest {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { segment: ByteSize::mib(64), reserve: ByteSize::gib(1), memory: ByteSize::mib(64) }
+        Self {
+            segment: ByteSize::mib(64),
+            space: ByteSize::gib(8),
+            reserve: ByteSize::gib(1),
+            memory: ByteSize::mib(64),
+        }
     }
 }
 

@@ -36,6 +36,8 @@ const TICK_MICROS: i64 = 1_000_000;
 pub struct Pipeline {
     /// Where records come from.
     pub journal: Arc<Journal>,
+    /// The most space that the journal may take.
+    pub journal_bytes_max: u64,
     /// Is told how far records are done.
     pub door: Arc<Door>,
     /// The detections.
@@ -89,14 +91,12 @@ impl Pipeline {
 
     fn process(&mut self, decoder: &mut Decoder, entries: &[Entry]) -> io::Result<()> {
         let mut rows = Rows::new();
-        let mut below = 0;
+        let mut from = entries.first().map_or(0, |entry| entry.position);
         let mut arrival = 0;
-        let mut given_up = 0;
         for Entry { position, delivery: hash, record } in entries {
             arrival = arrival.max(record.received_at);
             if !self.deliveries.insert(*hash, record.received_at) {
                 self.metrics.repeated(&record.cluster);
-                below = position + 1;
                 continue;
             }
             let (source, format) = record.source.split_once(':').unwrap_or((&record.source, ""));
@@ -108,22 +108,20 @@ impl Pipeline {
                 body: &record.body,
             };
             let mut quarantined = Vec::new();
-            // Parts of a record do not free it.
-            below = *position;
             decoder.decode_in_parts(&delivery, &mut rows, &mut quarantined, |rows| {
-                given_up = given_up.max(self.evaluate(&rows.finish(), below, arrival));
+                self.evaluate(&rows.finish(), from, arrival);
+                from = *position;
             });
-            below = position + 1;
             self.metrics.passed_over(&record.cluster, decoder.take_passed_over());
             self.set_aside(*hash, record.received_at, &quarantined);
         }
-        given_up = given_up.max(self.evaluate(&rows.finish(), below, arrival));
-        self.journal.truncate(given_up)
+        self.evaluate(&rows.finish(), from, arrival);
+        let next = entries.last().map_or(0, |entry| entry.position + 1);
+        self.truncate(next)
     }
 
-    /// Rows of records below `below`, the last of which arrived at `arrival`. Gives the position
-    /// below which no row is held any more.
-    fn evaluate(&mut self, arrived: &RecordBatch, below: Position, arrival: i64) -> Position {
+    /// Rows of records from `from` on, the last of which arrived at `arrival`.
+    fn evaluate(&mut self, arrived: &RecordBatch, from: Position, arrival: i64) {
         let batch = match self.seen.keep_new(arrived, arrival) {
             Ok(batch) => batch,
             Err(error) => {
@@ -132,13 +130,29 @@ impl Pipeline {
             }
         };
         self.count(arrived, &batch);
-        let given_up = self.hot.push(batch.clone(), below);
+        let given_up = self.hot.push(batch.clone(), from);
         let (hot_rows, hot_bytes) = self.hot.size();
-        self.metrics.hot(hot_rows, hot_bytes, given_up.rows);
+        self.metrics.hot(hot_rows, hot_bytes, given_up);
         let outcome = self.engine.on_batch(&batch, arrival);
         debug!(events = batch.num_rows(), "batch processed");
         self.hand_on(&outcome);
-        given_up.below
+    }
+
+    /// The journal forgets what no row is held of, all of it below `next`; where it takes more
+    /// space than it may, the oldest rows are given up for it.
+    fn truncate(&self, next: Position) -> io::Result<()> {
+        loop {
+            self.journal.truncate(self.hot.oldest().unwrap_or(next).min(next))?;
+            if self.journal.bytes() <= self.journal_bytes_max {
+                return Ok(());
+            }
+            let given_up = self.hot.give_up();
+            if given_up == 0 {
+                return Ok(());
+            }
+            let (hot_rows, hot_bytes) = self.hot.size();
+            self.metrics.hot(hot_rows, hot_bytes, given_up);
+        }
     }
 
     fn set_aside(&self, delivery: u128, received_at: i64, pieces: &[Quarantined]) {

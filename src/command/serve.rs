@@ -107,6 +107,7 @@ impl Service {
         let ingest = &settings.ingest;
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
+            journal_bytes_max: settings.journal.space.as_u64(),
             door,
             engine,
             deliveries: Horizon::new(ingest.duplicates_events_max, ingest.deliveries_span.micros()),
@@ -218,6 +219,13 @@ fn check(settings: &Settings) -> Result<()> {
         bail!(
             "`[ingest] budget` ({budget}) is below `[http] body_bytes_max` ({body_max}): the \
              largest delivery could never be taken; raise the one or lower the other"
+        );
+    }
+    let (space, segment) = (settings.journal.space, settings.journal.segment);
+    if space.as_u64() / 2 < segment.as_u64() {
+        bail!(
+            "`[journal] space` ({space}) has no room for two files of `[journal] segment` \
+             ({segment}): raise the one or lower the other"
         );
     }
     Ok(())

@@ -21,21 +21,12 @@ pub struct Hot {
     state: Mutex<State>,
 }
 
-/// A batch, its size, and the journal position below which nothing is needed once it is gone.
+/// A batch, its size, and the lowest journal position that it has rows of.
 #[derive(Debug)]
 struct Held {
     batch: RecordBatch,
     bytes: usize,
-    below: Position,
-}
-
-/// Old rows that were given up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GivenUp {
-    /// How many.
-    pub rows: usize,
-    /// No row of a record below this position is held any more.
-    pub below: Position,
+    from: Position,
 }
 
 #[derive(Debug, Default)]
@@ -54,26 +45,33 @@ impl Hot {
         Self { bytes_max, state: Mutex::default() }
     }
 
-    /// Adds rows of journal records below `below`; says what was given up to make room.
-    pub fn push(&self, batch: RecordBatch, below: Position) -> GivenUp {
-        let mut given_up = GivenUp::default();
+    /// Adds rows of journal records from `from` on; gives the number of old rows given up to make
+    /// room.
+    pub fn push(&self, batch: RecordBatch, from: Position) -> usize {
         if batch.num_rows() == 0 {
-            return given_up;
+            return 0;
         }
         let mut state = self.lock();
-        state.add(batch, below);
+        state.add(batch, from);
         if state.small >= SMALL_MAX {
             state.join();
         }
+        let mut given_up = 0;
         while state.bytes > self.bytes_max && state.batches.len() > 1 {
-            let Some(oldest) = state.batches.pop_front() else { break };
-            given_up.rows += oldest.batch.num_rows();
-            given_up.below = oldest.below;
-            state.bytes -= oldest.bytes;
-            state.rows -= oldest.batch.num_rows();
-            state.small = state.small.min(state.batches.len());
+            given_up += state.give_up();
         }
         given_up
+    }
+
+    /// Gives up the oldest rows; gives their number, 0 when there are none.
+    pub fn give_up(&self) -> usize {
+        self.lock().give_up()
+    }
+
+    /// The lowest journal position that rows are held of.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Position> {
+        self.lock().batches.front().map(|held| held.from)
     }
 
     /// All rows held now.
@@ -95,12 +93,20 @@ impl Hot {
 }
 
 impl State {
-    fn add(&mut self, batch: RecordBatch, below: Position) {
+    fn give_up(&mut self) -> usize {
+        let Some(Held { batch, bytes, .. }) = self.batches.pop_front() else { return 0 };
+        self.bytes -= bytes;
+        self.rows -= batch.num_rows();
+        self.small = self.small.min(self.batches.len());
+        batch.num_rows()
+    }
+
+    fn add(&mut self, batch: RecordBatch, from: Position) {
         let bytes = batch.get_array_memory_size();
         self.rows += batch.num_rows();
         self.bytes += bytes;
         self.small = if batch.num_rows() < ROWS_JOINED { self.small + 1 } else { 0 };
-        self.batches.push_back(Held { batch, bytes, below });
+        self.batches.push_back(Held { batch, bytes, from });
     }
 
     /// Joins the newest small batches, so that many small deliveries do not make slow queries.
@@ -108,7 +114,7 @@ impl State {
         let tail = self.batches.split_off(self.batches.len() - self.small);
         self.small = 0;
         let parts: Vec<&RecordBatch> = tail.iter().map(|held| &held.batch).collect();
-        let below = tail.back().map_or(0, |held| held.below);
+        let from = tail.front().map_or(0, |held| held.from);
         // Rows of one schema always join; if not, they stay as they are.
         match concat_batches(&events_schema(), parts) {
             Ok(joined) => {
@@ -116,9 +122,52 @@ impl State {
                 let bytes = joined.get_array_memory_size();
                 self.bytes += bytes;
                 self.small = usize::from(joined.num_rows() < ROWS_JOINED);
-                self.batches.push_back(Held { batch: joined, bytes, below });
+                self.batches.push_back(Held { batch: joined, bytes, from });
             }
             Err(_) => self.batches.extend(tail),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Decoder, Delivery};
+    use crate::event::Rows;
+
+    fn rows(count: usize) -> RecordBatch {
+        let body = "{\"auditID\":\"a\"}\n".repeat(count);
+        let mut rows = Rows::new();
+        let delivery =
+            Delivery { cluster: "c", source: "file", received_at: 0, body: body.as_bytes() };
+        Decoder::new().decode(&delivery, &mut rows, &mut Vec::new());
+        rows.finish()
+    }
+
+    #[test]
+    fn the_oldest_rows_go_first_and_say_from_where_the_rest_is_needed() {
+        let one = rows(1).get_array_memory_size();
+        let hot = Hot::new(one * 3);
+        assert_eq!(hot.oldest(), None);
+        assert_eq!(hot.push(rows(0), 7), 0);
+        assert_eq!(hot.oldest(), None, "what has no rows needs nothing");
+        for position in 10..13 {
+            assert_eq!(hot.push(rows(1), position), 0);
+        }
+        assert_eq!(hot.oldest(), Some(10));
+        assert_eq!(hot.push(rows(1), 13), 1);
+        assert_eq!((hot.oldest(), hot.size().0), (Some(11), 3));
+        assert_eq!(hot.give_up(), 1);
+        assert_eq!((hot.oldest(), hot.size()), (Some(12), (2, one * 2)));
+    }
+
+    #[test]
+    fn small_batches_are_joined_and_keep_their_place() {
+        let hot = Hot::new(1 << 30);
+        for position in 0..200 {
+            hot.push(rows(2), position);
+        }
+        assert!(hot.snapshot().len() < SMALL_MAX + 4);
+        assert_eq!((hot.oldest(), hot.size().0), (Some(0), 400));
     }
 }

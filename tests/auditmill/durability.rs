@@ -111,3 +111,46 @@ async fn check(server: &TestServer, load: &Load) {
     let execs = acknowledged.iter().filter(|number| number.is_multiple_of(10)).count();
     assert!(findings.len() >= execs, "{} findings of {execs} execs", findings.len());
 }
+
+#[tokio::test]
+async fn the_journal_stays_within_its_space() {
+    let settings = "[journal]\nsegment = \"64KiB\"\nspace = \"256KiB\"\nreserve = \"1MiB\"\n";
+    let mut server = TestServer::start(settings);
+    // What gives no rows is not kept for their sake ...
+    for number in 0..40 {
+        assert_eq!(server.post("junk", noise(number)).await, 200);
+    }
+    server.quiesce().await;
+    assert!(space(&server) <= 10, "{} files", space(&server));
+    // ... and the oldest rows go when their records take too much.
+    for number in 0..40 {
+        let mut event = read(number);
+        event["requestObject"] = Value::String(String::from_utf8(noise(number)).unwrap());
+        assert_eq!(server.post("rows", list(&[event])).await, 200);
+    }
+    server.quiesce().await;
+    assert!(space(&server) <= 10, "{} files", space(&server));
+    let kept = server.number("SELECT count(*) FROM events").await;
+    assert!((1..40).contains(&kept), "{kept} events");
+    let newest = "SELECT count(*) FROM events WHERE audit_id = 'read-39'";
+    assert_eq!(server.number(newest).await, 1);
+    server.kill_and_restart();
+    server.quiesce().await;
+    assert_eq!(server.number(newest).await, 1);
+}
+
+/// Number of the journal's files.
+fn space(server: &TestServer) -> usize {
+    std::fs::read_dir(server.data().join("journal")).unwrap().count()
+}
+
+/// Text that does not compress to much less.
+fn noise(seed: u32) -> Vec<u8> {
+    let mut state = u64::from(seed) + 1;
+    let letter = |_| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        b'0' + u8::try_from(state >> 58).expect("six bits")
+    };
+    (0..50_000).map(letter).filter(|byte| *byte != b'\\').collect()
+}

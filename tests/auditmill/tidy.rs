@@ -52,14 +52,13 @@ const MAY_USE: [(&str, &[&str]); 21] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 10] = [
+const HOMES: [(&[&str], &[&str]); 9] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
     (&["rustls"], &["http/", "command/kubeconfig.rs", "command/token.rs"]),
     // The process parses; what there is to parse is said in one file.
     (&["clap"], &["cli.rs", "main.rs"]),
     (&["toml"], &["config.rs"]),
-    (&["simd_json"], &["decode/"]),
     (&["reqwest"], &["alert/"]),
     (&["prometheus_client"], &["metrics.rs"]),
     (&["flate2", "zstd"], &["command/input.rs", "decode/", "http/body.rs", "journal/record.rs"]),
