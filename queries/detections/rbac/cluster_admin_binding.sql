@@ -18,8 +18,11 @@ SELECT
   cluster, user_name, impersonated_user, source_ip, verb, resource,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))
     AS binding,
-  coalesce(nullif(json_query(request_object, '$.subjects[*]["kind", "namespace", "name"]'), '[]'),
-    json_query(response_object, '$.subjects[*]["kind", "namespace", "name"]')) AS subjects
+  -- As words, for a sentence: `User mallory`.
+  translate(
+    coalesce(nullif(json_query(request_object, '$.subjects[*]["kind", "namespace", "name"]'), '[]'),
+      json_query(response_object, '$.subjects[*]["kind", "namespace", "name"]')),
+    ',[]"', ' ') AS subjects
 FROM events
 WHERE resource IN ('clusterrolebindings', 'rolebindings')
   AND api_group = 'rbac.authorization.k8s.io'

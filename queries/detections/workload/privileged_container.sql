@@ -18,7 +18,8 @@ SELECT
   cluster, user_name, impersonated_user, source_ip, verb, resource, namespace,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'),
     json_value(request_object, '$.metadata.generateName'))) AS workload,
-  json_query(request_object, '$..[?@.securityContext.privileged == true].image') AS images
+  translate(json_query(request_object, '$..[?@.securityContext.privileged == true].image'),
+    ',[]"', ' ') AS images
 FROM events
 WHERE resource IN ('pods', 'deployments', 'daemonsets', 'statefulsets', 'replicasets',
     'replicationcontrollers', 'jobs', 'cronjobs', 'podtemplates')
