@@ -23,7 +23,7 @@ check: ## the quick loop: format, lints, tests that need nothing else
 test: tools cluster-bin ## everything, also against a real API server; what CI runs
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --locked --no-deps --lib --document-private-items
 	"$(AUDITMILL_CACHE)/bin/cargo-deny" --locked check bans licenses sources
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --no-fail-fast
 

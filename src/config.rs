@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::Auth;
 
-/// `[auth]`
+// `[auth]`
 pub mod auth;
 
-/// Settings with a text form of their own.
+// Settings with a text form of their own.
 pub mod value;
 
 pub use value::{Name, Span};

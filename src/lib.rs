@@ -3,56 +3,56 @@
 //! The modules stand in the order in which a batch of events meets them. Read [`pipeline`] first:
 //! it is the loop that joins them; [`command::serve`] builds it.
 
-/// Commands and flags.
+// Commands and flags.
 pub mod cli;
 
-/// Settings.
+// Settings.
 pub mod config;
 
-/// What the user typed, each command a straight line of calls.
+// What the user typed, each command a straight line of calls.
 pub mod command;
 
-/// The wire: audit webhook, findings, SQL.
+// The wire: audit webhook, findings, SQL.
 pub mod http;
 
-/// The one door: what passes is in the journal.
+// The one door: what passes is in the journal.
 pub mod ingest;
 
-/// What was acknowledged.
+// What was acknowledged.
 pub mod journal;
 
-/// The loop: journal to findings.
+// The loop: journal to findings.
 pub mod pipeline;
 
-/// What an audit event is: the table, its identity.
+// What an audit event is: the table, its identity.
 pub mod event;
 
-/// Bytes to rows; never fails.
+// Bytes to rows; never fails.
 pub mod decode;
 
-/// One SQL for detections and analysts.
+// One SQL for detections and analysts.
 pub mod sql;
 
-/// Rows to findings.
+// Rows to findings.
 pub mod detect;
 
-/// Findings and quarantine, stored.
+// Findings and quarantine, stored.
 pub mod findings;
 
-/// Findings on their way out.
+// Findings on their way out.
 pub mod alert;
 
-/// Rows, stored.
+// Rows, stored.
 pub mod history;
 
-/// Analysts' questions.
+// Analysts' questions.
 pub mod query;
 
-/// Named, supervised tasks.
+// Named, supervised tasks.
 pub mod tasks;
 
-/// The wall clock.
+// The wall clock.
 pub mod clock;
 
-/// Every metric.
+// Every metric.
 pub mod metrics;

@@ -14,37 +14,37 @@
 //!            └───────────────────┴───────────────────┴──> Vec<Quarantined>
 //! ```
 
-/// A delivery in, rows and quarantined pieces out.
+// A delivery in, rows and quarantined pieces out.
 pub mod decoder;
 
-/// Who sent a body, and what such a sender can show.
+// Who sent a body, and what such a sender can show.
 pub mod format;
 
-/// Where the events are in a body.
+// Where the events are in a body.
 mod envelope;
 
-/// What clouds wrap around events.
+// What clouds wrap around events.
 mod cloud;
 
-/// An object of a body, written down as far as an event has columns.
+// An object of a body, written down as far as an event has columns.
 mod outline;
 
-/// What could not be read, whole, with the reason.
+// What could not be read, whole, with the reason.
 pub mod quarantine;
 
-/// Where reading can start again after damage.
+// Where reading can start again after damage.
 mod resume;
 
-/// Where JSON values end, without reading them.
+// Where JSON values end, without reading them.
 mod scan;
 
-/// What an object at the top of a body is.
+// What an object at the top of a body is.
 mod shape;
 
-/// One event's bytes to one row.
+// One event's bytes to one row.
 mod tape;
 
-/// RFC 3339 texts to microseconds.
+// RFC 3339 texts to microseconds.
 mod timestamp;
 
 pub use decoder::{Decoder, Delivery, ROWS_BYTES_MAX};

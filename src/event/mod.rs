@@ -6,19 +6,19 @@
 //!
 //! Never: this folder parses nothing, reads no clock and knows no query engine.
 
-/// The content hash of an event: its identity for duplicates, evidence and order.
+// The content hash of an event: its identity for duplicates, evidence and order.
 pub mod digest;
 
-/// Typed appends that become one Arrow batch.
+// Typed appends that become one Arrow batch.
 pub mod rows;
 
-/// The events table, column by column.
+// The events table, column by column.
 pub mod schema;
 
-/// Which events have been seen lately.
+// Which events have been seen lately.
 pub mod seen;
 
-/// Timestamps as text.
+// Timestamps as text.
 pub mod time;
 
 pub use digest::{EventDigest, EventId};

@@ -18,7 +18,7 @@ use arrow::record_batch::RecordBatch;
 use super::schema::{COLUMNS, Form, events_schema};
 
 /// One row of the events table, borrowed: field for field the columns of
-/// [`COLUMNS`](super::COLUMNS), where their meaning is written. Times are microseconds since
+/// [`COLUMNS`], where their meaning is written. Times are microseconds since
 /// 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each field is the column of its name, documented there")]
