@@ -1,6 +1,7 @@
 //! Drives the detections: rows of events in, findings that changed out.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -192,13 +193,13 @@ impl Engine {
         cluster.watermark.observe(times.iter().copied().max().unwrap_or(i64::MIN), now);
         let watermark = cluster.watermark.advance(now);
         for (execution, state) in per_event.iter().zip(&mut cluster.per_event) {
-            match runtime.block_on(execution.on_batch(state, name, rows, now)) {
+            match run(runtime, execution.on_batch(state, name, rows, now)) {
                 Ok(findings) => outcome.findings.extend(findings),
                 Err(error) => outcome.faults.push(fault(&execution.detection().id, &error)),
             }
         }
         for (execution, state) in requery.iter().zip(&mut cluster.requery) {
-            if let Err(error) = runtime.block_on(execution.take_in(state, rows, now)) {
+            if let Err(error) = run(runtime, execution.take_in(state, rows, now)) {
                 outcome.faults.push(fault(&execution.detection().id, &error));
             }
         }
@@ -219,11 +220,18 @@ fn evaluate(
     outcome: &mut Outcome,
 ) {
     for (execution, state) in requery.iter().zip(&mut cluster.requery) {
-        match runtime.block_on(execution.evaluate(state, name, ask, now)) {
+        match run(runtime, execution.evaluate(state, name, ask, now)) {
             Ok(findings) => outcome.findings.extend(findings),
             Err(error) => outcome.faults.push(fault(&execution.detection().id, &error)),
         }
     }
+}
+
+/// Runs one detection. A panic in it is its fault alone: the process would only meet the same
+/// events again after a restart.
+fn run<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+    outcome.unwrap_or_else(|_| Err(DataFusionError::Execution("it panicked".to_owned())))
 }
 
 fn fault(detection: &str, error: &DataFusionError) -> Fault {
@@ -254,4 +262,20 @@ fn event_times(rows: &RecordBatch) -> &[i64] {
     let column = rows.column_by_name("event_time");
     let column = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     column.map_or(&[], |column| column.values())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_fault_and_the_next_run_goes_on() {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let panics = async {
+            assert_eq!(runtime.metrics().num_workers(), 0, "on purpose");
+            Ok(())
+        };
+        assert!(run(&runtime, panics).unwrap_err().to_string().contains("it panicked"));
+        assert_eq!(run(&runtime, async { Ok(7) }).unwrap(), 7);
+    }
 }
