@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::events::{exec, list, read};
+use super::events::{exec, list, read, time};
 use super::program::LIMIT;
 use super::server::{TestServer, client};
 
@@ -88,7 +88,12 @@ async fn send(load: Arc<Load>) {
 
 /// Every tenth event makes a finding of its own.
 fn event(number: u32) -> Value {
-    if number.is_multiple_of(10) { exec(number) } else { read(number) }
+    let mut event = if number.is_multiple_of(10) { exec(number) } else { read(number) };
+    // Long runs have more events than a day has seconds.
+    for member in ["stageTimestamp", "requestReceivedTimestamp"] {
+        event[member] = Value::String(time(number % 86_400));
+    }
+    event
 }
 
 async fn check(server: &TestServer, load: &Load) {
