@@ -28,7 +28,7 @@ test: tools cluster-bin ## everything, also against a real API server; what CI r
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --no-fail-fast
 
 soak: ## what takes longer than a test may: 200 times kill -9
-	AUDITMILL_ROUNDS=200 cargo test --locked --test auditmill -- --nocapture kill_9
+	AUDITMILL_ROUNDS=200 cargo test --locked --test auditmill -- --nocapture what_was_acknowledged_survives
 
 bench: ## figures, one per line
 	cargo bench --locked --bench end_to_end --bench acknowledge --bench decode
