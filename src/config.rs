@@ -3,6 +3,7 @@
 //!
 //! Every setting `[section] key` is also `AUDITMILL_SECTION_KEY`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -89,7 +90,7 @@ pub struct Ingest {
 pub struct Journal {
     /// Size of one of its files.
     pub segment: ByteSize,
-    /// The most space that it may take; beyond, the oldest events are given up.
+    /// The most space that it may take; beyond, deliveries are answered with 429.
     pub space: ByteSize,
     /// Space that is left free on its device; below, deliveries are answered with 429.
     pub reserve: ByteSize,
@@ -119,8 +120,21 @@ pub struct Detect {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct History {
-    /// Memory for the newest events; older ones are given up.
+    /// Where events are kept: a folder or `file://`, `s3://`, `gs://`, `az://`; none: `history` in
+    /// the data directory.
+    pub url: Option<String>,
+    /// Options of the object store, by the names of the `object_store` crate.
+    pub options: BTreeMap<String, String>,
+    /// Memory for events that are not yet in files; beyond, the journal has to wait.
     pub memory: ByteSize,
+    /// So many bytes of events in memory are written to files ...
+    pub flush_bytes: ByteSize,
+    /// ... and at the latest after so long.
+    pub flush_after: Span,
+    /// Days that ended longer ago are let go; 0 keeps all.
+    pub keep: Span,
+    /// The oldest days are let go beyond so many bytes of files; 0 keeps all.
+    pub space: ByteSize,
     /// How many findings are kept.
     pub findings_max: usize,
     /// Disk space for what could not be read; the oldest goes first.
@@ -220,7 +234,17 @@ impl Default for Detect {
 
 impl Default for History {
     fn default() -> Self {
-        Self { memory: ByteSize::gib(1), findings_max: 100_000, quarantine: ByteSize::mib(64) }
+        Self {
+            url: None,
+            options: BTreeMap::new(),
+            memory: ByteSize::gib(1),
+            flush_bytes: ByteSize::mib(256),
+            flush_after: Span(Duration::from_mins(1)),
+            keep: Span(Duration::from_hours(24 * 400)),
+            space: ByteSize::b(0),
+            findings_max: 100_000,
+            quarantine: ByteSize::mib(64),
+        }
     }
 }
 

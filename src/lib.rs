@@ -51,6 +51,9 @@ pub mod query;
 // Named, supervised tasks.
 pub mod tasks;
 
+// Places at which tests kill the process.
+pub mod fault;
+
 // The wall clock.
 pub mod clock;
 

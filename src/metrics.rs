@@ -68,7 +68,9 @@ pub struct Metrics {
     faults: Family<ByDetection, Counter>,
     hot_rows: Gauge<i64, AtomicI64>,
     hot_bytes: Gauge<i64, AtomicI64>,
-    given_up: Counter,
+    history_rows: Counter,
+    history_bytes: Counter,
+    history_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -104,7 +106,9 @@ impl Metrics {
             faults: Family::default(),
             hot_rows: Gauge::default(),
             hot_bytes: Gauge::default(),
-            given_up: Counter::default(),
+            history_rows: Counter::default(),
+            history_bytes: Counter::default(),
+            history_failures: Counter::default(),
         };
         metrics.register_files();
         metrics.register();
@@ -154,8 +158,12 @@ impl Metrics {
         registry.register("detect_faults", help, self.faults.clone());
         registry.register("history_hot_rows", "Rows held in memory", self.hot_rows.clone());
         registry.register("history_hot_bytes", "Bytes held in memory", self.hot_bytes.clone());
-        let help = "Rows given up because memory for them ran out";
-        registry.register("history_given_up_rows", help, self.given_up.clone());
+        let help = "Rows written to files";
+        registry.register("history_rows", help, self.history_rows.clone());
+        let help = "Bytes of the files that rows were written to";
+        registry.register("history_bytes", help, self.history_bytes.clone());
+        let help = "Failures to write or look after files, each tried again";
+        registry.register("history_failures", help, self.history_failures.clone());
     }
 
     /// A delivery was taken.
@@ -268,11 +276,21 @@ impl Metrics {
         self.faults.get_or_create(&ByDetection { detection: detection.to_owned() }).inc();
     }
 
-    /// Rows and bytes held in memory, and rows given up since the last call.
-    pub fn hot(&self, rows: usize, bytes: usize, given_up: usize) {
+    /// Rows and bytes held in memory.
+    pub fn hot(&self, rows: usize, bytes: usize) {
         self.hot_rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
         self.hot_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        self.given_up.inc_by(given_up as u64);
+    }
+
+    /// Rows written to history, and bytes of their files.
+    pub fn history_written(&self, rows: u64, bytes: u64) {
+        self.history_rows.inc_by(rows);
+        self.history_bytes.inc_by(bytes);
+    }
+
+    /// History could not be written or looked after; it will be tried again.
+    pub fn history_failed(&self) {
+        self.history_failures.inc();
     }
 
     /// The text that Prometheus scrapes (OpenMetrics).

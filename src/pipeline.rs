@@ -1,8 +1,9 @@
 //! THE loop: next records -> decode -> rows and detections -> findings. Read this first.
 //!
 //! It runs on a thread of its own and is the only one that does: a cluster's events meet one
-//! engine, in the order of the journal. What it knows is a function of the journal: at start it
-//! reads what an earlier run left, and time is the records' arrival, not the clock.
+//! engine, in the order of the journal. What it knows is a function of what is kept: at start it
+//! takes in the newest rows of the history again, then the records of the journal that history
+//! does not have yet. Time is the records' arrival, not the clock.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,16 +12,20 @@ use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int32Type;
-use tracing::{debug, error, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
 
 use crate::clock::now_micros;
 use crate::decode::{Decoder, Delivery, Quarantined};
 use crate::detect::engine::{Engine, Outcome};
+use crate::detect::finding::Finding;
 use crate::event::Rows;
 use crate::event::seen::{Horizon, Seen};
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
+use crate::history::error::HistoryError;
 use crate::history::hot::Hot;
+use crate::history::replay::Past;
 use crate::ingest::accept::Door;
 use crate::journal::{Entry, Journal, Position, Read};
 use crate::metrics::Metrics;
@@ -36,8 +41,6 @@ const TICK_MICROS: i64 = 1_000_000;
 pub struct Pipeline {
     /// Where records come from.
     pub journal: Arc<Journal>,
-    /// The most space that the journal may take.
-    pub journal_bytes_max: u64,
     /// Is told how far records are done.
     pub door: Arc<Door>,
     /// The detections.
@@ -46,6 +49,10 @@ pub struct Pipeline {
     pub deliveries: Horizon,
     /// Which events have been seen.
     pub seen: Seen,
+    /// What history has, and up to which record.
+    pub past: Past,
+    /// All records below are in history.
+    pub written: Position,
     /// Where rows go.
     pub hot: Arc<Hot>,
     /// Where findings go.
@@ -56,44 +63,99 @@ pub struct Pipeline {
     pub metrics: Arc<Metrics>,
 }
 
+/// Why the loop ended.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The journal cannot be read.
+    #[error("read the journal")]
+    Journal(#[from] io::Error),
+    /// What detections need of the past cannot be read.
+    #[error("read history")]
+    History(#[from] HistoryError),
+}
+
 impl Pipeline {
     /// Processes records until the journal is closed and read to its end: first what an earlier
-    /// run left, then what comes.
+    /// run left, then what comes. `stop` ends it early only when rows have nowhere to go.
     ///
     /// # Errors
-    /// When the journal cannot be read.
-    pub fn run(mut self) -> io::Result<()> {
+    /// When journal or history cannot be read.
+    pub fn run(mut self, stop: &CancellationToken) -> Result<(), PipelineError> {
+        self.remember()?;
         let mut decoder = Decoder::new();
         let replayed = self.journal.position();
-        let mut next = self.journal.first();
+        let mut next = self.journal.first().max(self.written);
+        // What an earlier run found is found again, a little at a time: only the end is news.
+        let mut again = BTreeMap::new();
         let mut ticked_at = 0;
-        loop {
+        while self.wait_for_room(stop) {
             match self.journal.read(next, READ_BYTES, TICK)? {
                 Read::Entries(entries) => {
-                    self.process(&mut decoder, &entries)?;
+                    let outcomes = self.process(&mut decoder, &entries);
                     next = entries.last().map_or(next, |entry| entry.position + 1);
+                    if next < replayed {
+                        again.extend(outcomes.into_iter().map(|found| (found.id.clone(), found)));
+                    } else {
+                        let before = std::mem::take(&mut again).into_values();
+                        self.hand_on(before.chain(outcomes).collect());
+                    }
                 }
                 Read::Nothing => {}
                 Read::Closed => break,
             }
+            self.hot.complete(next);
             self.door.processed(next);
             let now = now_micros();
             // While an earlier run's records are replayed, time is theirs.
             if next >= replayed && now >= ticked_at + TICK_MICROS {
                 ticked_at = now;
                 let outcome = self.engine.on_time(now);
-                self.hand_on(&outcome);
+                let found = self.note(outcome);
+                self.hand_on(found);
             }
         }
+        self.hot.close();
         self.store.close();
         Ok(())
     }
 
-    fn process(&mut self, decoder: &mut Decoder, entries: &[Entry]) -> io::Result<()> {
+    /// Takes in the rows that open windows, open findings and the horizon of repeats are made of.
+    fn remember(&mut self) -> Result<(), PipelineError> {
+        let Some(last) = self.past.last_arrival() else { return Ok(()) };
+        let since = last.saturating_sub(self.engine.lookback());
+        let (engine, seen) = (&mut self.engine, &mut self.seen);
+        let rows = self.past.replay(since, |rows, arrival| {
+            // None of them is a repeat: the history has each once.
+            if let Err(error) = seen.keep_new(rows, arrival) {
+                error!(%error, "repeats of old events may not be told");
+            }
+            engine.on_batch(rows, arrival);
+        })?;
+        info!(rows, "detections remember");
+        Ok(())
+    }
+
+    /// False when the process is to stop and rows have nowhere to go.
+    fn wait_for_room(&self, stop: &CancellationToken) -> bool {
+        let mut said = false;
+        while !self.hot.wait_for_room(TICK) {
+            if stop.is_cancelled() {
+                return false;
+            }
+            if !said {
+                warn!("rows wait for history: `[history] memory` is full");
+                said = true;
+            }
+        }
+        true
+    }
+
+    /// Decodes records and evaluates their rows; gives what was found.
+    fn process(&mut self, decoder: &mut Decoder, entries: &[Entry]) -> Vec<Finding> {
         let mut rows = Rows::new();
-        let mut from = entries.first().map_or(0, |entry| entry.position);
+        let mut found = Vec::new();
         let mut arrival = 0;
-        for Entry { position, delivery: hash, record } in entries {
+        for Entry { delivery: hash, record, .. } in entries {
             arrival = arrival.max(record.received_at);
             if !self.deliveries.insert(*hash, record.received_at) {
                 self.metrics.repeated(&record.cluster);
@@ -109,19 +171,17 @@ impl Pipeline {
             };
             let mut quarantined = Vec::new();
             decoder.decode_in_parts(&delivery, &mut rows, &mut quarantined, |rows| {
-                self.evaluate(&rows.finish(), from, arrival);
-                from = *position;
+                found.extend(self.evaluate(&rows.finish(), arrival));
             });
             self.metrics.passed_over(&record.cluster, decoder.take_passed_over());
             self.set_aside(*hash, record.received_at, &quarantined);
         }
-        self.evaluate(&rows.finish(), from, arrival);
-        let next = entries.last().map_or(0, |entry| entry.position + 1);
-        self.truncate(next)
+        found.extend(self.evaluate(&rows.finish(), arrival));
+        found
     }
 
-    /// Rows of records from `from` on, the last of which arrived at `arrival`.
-    fn evaluate(&mut self, arrived: &RecordBatch, from: Position, arrival: i64) {
+    /// Rows the last of which arrived at `arrival`.
+    fn evaluate(&mut self, arrived: &RecordBatch, arrival: i64) -> Vec<Finding> {
         let batch = match self.seen.keep_new(arrived, arrival) {
             Ok(batch) => batch,
             Err(error) => {
@@ -130,29 +190,12 @@ impl Pipeline {
             }
         };
         self.count(arrived, &batch);
-        let given_up = self.hot.push(batch.clone(), from);
+        self.hot.push(batch.clone());
         let (hot_rows, hot_bytes) = self.hot.size();
-        self.metrics.hot(hot_rows, hot_bytes, given_up);
+        self.metrics.hot(hot_rows, hot_bytes);
         let outcome = self.engine.on_batch(&batch, arrival);
         debug!(events = batch.num_rows(), "batch processed");
-        self.hand_on(&outcome);
-    }
-
-    /// The journal forgets what no row is held of, all of it below `next`; where it takes more
-    /// space than it may, the oldest rows are given up for it.
-    fn truncate(&self, next: Position) -> io::Result<()> {
-        loop {
-            self.journal.truncate(self.hot.oldest().unwrap_or(next).min(next))?;
-            if self.journal.bytes() <= self.journal_bytes_max {
-                return Ok(());
-            }
-            let given_up = self.hot.give_up();
-            if given_up == 0 {
-                return Ok(());
-            }
-            let (hot_rows, hot_bytes) = self.hot.size();
-            self.metrics.hot(hot_rows, hot_bytes, given_up);
-        }
+        self.note(outcome)
     }
 
     fn set_aside(&self, delivery: u128, received_at: i64, pieces: &[Quarantined]) {
@@ -167,10 +210,8 @@ impl Pipeline {
         }
     }
 
-    fn hand_on(&self, outcome: &Outcome) {
-        for finding in self.store.upsert(&outcome.findings) {
-            self.metrics.finding(&finding.detection, finding.severity);
-        }
+    /// Counts what came of a call; gives the findings.
+    fn note(&self, outcome: Outcome) -> Vec<Finding> {
         for fault in &outcome.faults {
             error!(detection = fault.detection, error = fault.message, "detection failed");
             self.metrics.fault(&fault.detection);
@@ -180,6 +221,13 @@ impl Pipeline {
         }
         for (cluster, watermark) in self.engine.watermarks() {
             self.metrics.watermark(cluster, watermark);
+        }
+        outcome.findings
+    }
+
+    fn hand_on(&self, findings: Vec<Finding>) {
+        for finding in self.store.upsert(&findings) {
+            self.metrics.finding(&finding.detection, finding.severity);
         }
     }
 

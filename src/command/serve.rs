@@ -22,7 +22,10 @@ use crate::detect::watermark::Patience;
 use crate::event::seen::{Horizon, Seen};
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
+use crate::history::flush::{Around, FlushSettings, History};
 use crate::history::hot::Hot;
+use crate::history::location::Location;
+use crate::history::upkeep::UpkeepSettings;
 use crate::http::auth::Gate;
 use crate::http::health::Ready;
 use crate::http::routes::{Shared, router};
@@ -31,7 +34,7 @@ use crate::ingest::accept::Door;
 use crate::ingest::budget::Budget;
 use crate::ingest::tail::{FileSource, Tail};
 use crate::journal::disk::Folder;
-use crate::journal::{Journal, JournalSettings, Writer};
+use crate::journal::{Journal, JournalSettings, Position, Writer};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::query::service::{Limits, QueryService};
@@ -60,6 +63,8 @@ struct Service {
     journal: Arc<Journal>,
     writer: Writer,
     pipeline: Pipeline,
+    history: History,
+    flush: FlushSettings,
     store: Arc<Store>,
     ready: Ready,
     sinks: Vec<Sink>,
@@ -75,12 +80,13 @@ impl Service {
         info!(detections = catalog.detections().count(), "detections loaded");
         let server = Server::bind(&settings.http, &settings.auth)?;
         let lock = lock(data)?;
-        let (journal, writer) = journal(settings, data)?;
+        let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
+        let history = history(settings, data, &hot)?;
+        let (journal, writer) = journal(settings, data, history.position())?;
 
         let budget = Budget::new(settings.ingest.budget.as_u64());
         let clusters_max = settings.ingest.clusters_max;
         let door = Arc::new(Door::new(Arc::clone(&journal), budget, clusters_max));
-        let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
         let store = Arc::new(Store::new(settings.history.findings_max));
         let quarantine = data.join("quarantine");
         let quarantine = Quarantine::open(&quarantine, settings.history.quarantine.as_u64())
@@ -89,7 +95,7 @@ impl Service {
         let metrics = Arc::new(Metrics::new());
         let ready = Ready::default();
         let query = QueryService::new(
-            Arc::clone(&hot),
+            history.table(),
             Arc::clone(&store),
             Arc::clone(&quarantine),
             limits(settings),
@@ -107,11 +113,12 @@ impl Service {
         let ingest = &settings.ingest;
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
-            journal_bytes_max: settings.journal.space.as_u64(),
             door,
             engine,
             deliveries: Horizon::new(ingest.duplicates_events_max, ingest.deliveries_span.micros()),
             seen: Seen::new(ingest.duplicates_events_max, ingest.duplicates_span.micros()),
+            past: history.past(),
+            written: history.position(),
             hot,
             store: Arc::clone(&store),
             quarantine,
@@ -126,6 +133,8 @@ impl Service {
             journal,
             writer,
             pipeline,
+            history,
+            flush: flush_settings(settings),
             store,
             ready,
             sinks,
@@ -145,9 +154,12 @@ impl Service {
             let store = Arc::clone(&self.store);
             tasks.spawn_thread("sink", move || jsonl::follow(&store, out))?;
         }
-        let (writer, pipeline) = (self.writer, self.pipeline);
+        let (writer, pipeline, stop) = (self.writer, self.pipeline, tasks.stop().clone());
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
-        tasks.spawn_thread("pipeline", move || pipeline.run().context("read the journal"))?;
+        tasks.spawn_thread("pipeline", move || Ok(pipeline.run(&stop)?))?;
+        let around = around(&self.journal, &self.store, &self.shared.metrics);
+        let (history, flush) = (self.history, self.flush);
+        tasks.spawn_thread("history", move || history.run(flush, around))?;
         for tail in self.tails {
             let (runtime, stop) = (Handle::current(), tasks.stop().clone());
             tasks.spawn_thread("tail", move || {
@@ -250,18 +262,65 @@ fn lock(data: &Path) -> Result<File> {
     }
 }
 
-fn journal(settings: &Settings, data: &Path) -> Result<(Arc<Journal>, Writer)> {
+/// The history of this data directory, or where the settings say.
+fn history(settings: &Settings, data: &Path, hot: &Arc<Hot>) -> Result<History> {
+    let folder = data.join("history");
+    let location = match &settings.history.url {
+        Some(url) if url.contains("://") => Location::url(url, &settings.history.options),
+        Some(path) => Location::folder(Path::new(path)),
+        None => Location::folder(&folder),
+    };
+    Ok(location.and_then(|location| History::open(location, Arc::clone(hot)))?)
+}
+
+fn flush_settings(settings: &Settings) -> FlushSettings {
+    let history = &settings.history;
+    let (keep, space) = (history.keep.0, history.space.as_u64());
+    FlushSettings {
+        bytes: bytes(history.flush_bytes),
+        age: history.flush_after.0,
+        upkeep: UpkeepSettings {
+            keep: Some(keep).filter(|keep| !keep.is_zero()),
+            bytes_max: Some(space).filter(|space| *space > 0),
+        },
+    }
+}
+
+/// The order of the stores: findings first, then history, then the journal forgets.
+fn around(journal: &Arc<Journal>, store: &Arc<Store>, metrics: &Arc<Metrics>) -> Around {
+    let journal = Arc::clone(journal);
+    let (wrote, failed) = (Arc::clone(metrics), Arc::clone(metrics));
+    let _ = store;
+    Around {
+        before: Box::new(|_| Ok(())),
+        after: Box::new(move |position| journal.truncate(position)),
+        wrote: Box::new(move |rows, bytes| wrote.history_written(rows, bytes)),
+        failed: Box::new(move || failed.history_failed()),
+    }
+}
+
+fn journal(settings: &Settings, data: &Path, first: Position) -> Result<(Arc<Journal>, Writer)> {
     let path = data.join("journal");
     let fail = || format!("open journal `{}`", path.display());
     let disk = Folder::open(&path).with_context(fail)?;
     let journal_settings = JournalSettings {
         segment_bytes: settings.journal.segment.as_u64(),
         reserve_bytes: settings.journal.reserve.as_u64(),
+        space_bytes: settings.journal.space.as_u64(),
+        first,
         tail_bytes: bytes(settings.journal.memory),
         ..JournalSettings::default()
     };
     let opened = Journal::open(Arc::new(disk), journal_settings).with_context(fail)?;
     let (journal, writer) = opened;
+    if journal.position() < first {
+        bail!(
+            "history has all events up to journal record {first}, but the journal `{}` ends at \
+             {}: they do not belong together; move the journal aside to go on with the history",
+            path.display(),
+            journal.position()
+        );
+    }
     info!(first = journal.first(), next = journal.position(), "journal opened");
     Ok((Arc::new(journal), writer))
 }

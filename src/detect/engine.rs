@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -10,7 +11,7 @@ use datafusion::error::{DataFusionError, Result};
 use tokio::runtime::{Builder, Runtime};
 
 use super::catalog::Catalog;
-use super::detection::LoadError;
+use super::detection::{Detection, LoadError};
 use super::finding::Finding;
 use super::per_event::{self, PerEvent};
 use super::plan::{Execution, plan};
@@ -164,6 +165,20 @@ impl Engine {
     /// Forgets every event, as if none had come: for the next of many short inputs.
     pub fn clear(&mut self) {
         self.clusters.clear();
+    }
+
+    /// How far back in arrival the events lie of which the state at any moment is made,
+    /// microseconds: of open buckets and windows, and of those that are held for late events.
+    pub fn lookback(&self) -> i64 {
+        let per_event = self.per_event.iter().map(|execution| execution.detection());
+        let detections = per_event.chain(self.requery.iter().map(|query| query.detection()));
+        let span = |detection: &Arc<Detection>| {
+            detection.dedup.saturating_add(detection.window.map_or(0, |window| window.length))
+        };
+        let Patience { lateness, skew, idle_after } = self.settings.patience;
+        let slack = lateness.saturating_add(skew).saturating_add(idle_after);
+        let held = self.settings.hold.saturating_add(slack);
+        detections.map(span).max().unwrap_or(0).saturating_add(held)
     }
 
     /// Watermark of each cluster in microseconds, as far as it was last advanced.

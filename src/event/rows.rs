@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Int32Builder, StringDictionaryBuilder, StringViewBuilder,
+    ArrayRef, BooleanArray, BooleanBuilder, Int32Builder, StringDictionaryBuilder, StringViewBuilder,
     TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::Int32Type;
@@ -276,6 +276,7 @@ impl Rows {
             Arc::new(self.truncated.finish()),
             self.source.finish(),
             self.other.finish(),
+            Arc::new(BooleanArray::from(vec![false; self.len])),
         ];
         self.len = 0;
         self.bytes = 0;

@@ -66,7 +66,7 @@ const fn optional(name: &'static str, form: Form, about: &'static str) -> Column
 /// The columns of the events table, in order. Lists and maps are the JSON text as received; an
 /// empty text in the event is NULL here, because the API server leaves empty fields out.
 #[rustfmt::skip] // A table: one line a column.
-pub const COLUMNS: [Column; 40] = [
+pub const COLUMNS: [Column; 41] = [
     required("cluster", Form::Repeating, "The cluster the event belongs to, named by the way in."),
     required("event_id", Form::Text, "Hash of the cluster and the event's content: 32 hex digits."),
     required("event_time", Form::Time, "stageTimestamp, else request_time, else ingest_time."),
@@ -107,6 +107,7 @@ pub const COLUMNS: [Column; 40] = [
     required("truncated", Form::Truth, "Annotation audit.k8s.io/truncated: bodies were cut off."),
     required("source", Form::Repeating, "The way in: webhook, file, kafka, ..."),
     optional("other", Form::Text, "What has no column: JSON object of members and leftovers."),
+    required("conflict", Form::Truth, "An earlier event with other content has its audit_id, stage."),
 ];
 
 /// The schema of the events table.
@@ -139,7 +140,7 @@ mod tests {
              impersonated_groups source_ips source_ip user_agent api_group api_version resource \
              subresource namespace name object_uid response_code response_reason \
              response_message decision decision_reason annotations request_object \
-             response_object credential_id pod_name node_name truncated source other";
+             response_object credential_id pod_name node_name truncated source other conflict";
         assert_eq!(names.join(" "), expected);
     }
 
@@ -152,7 +153,8 @@ mod tests {
             .filter(|f| !f.is_nullable())
             .map(|f| f.name().as_str())
             .collect();
-        let expected = ["cluster", "event_id", "event_time", "ingest_time", "truncated", "source"];
+        let expected =
+            ["cluster", "event_id", "event_time", "ingest_time", "truncated", "source", "conflict"];
         assert_eq!(required, expected);
     }
 }

@@ -4,9 +4,14 @@
 //! taken for new.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{
+    Array as _, AsArray as _, BooleanArray, DictionaryArray, RecordBatch, StringViewArray,
+};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
 
 /// Hashes seen lately: bounded by number and by time of arrival.
@@ -46,41 +51,113 @@ impl Horizon {
     }
 }
 
-/// Event ids of the horizon.
+/// Events of the horizon: their ids, and the requests and stages that they are about.
 #[derive(Debug)]
-pub struct Seen(Horizon);
+pub struct Seen {
+    ids: Horizon,
+    /// Hashes of cluster, audit id and stage: text that clients choose, so the seed is secret.
+    stages: Horizon,
+    seed: RandomState,
+}
 
 impl Seen {
     /// A horizon of at most `events_max` events and `span` microseconds of arrival.
     #[must_use]
     pub fn new(events_max: usize, span: i64) -> Self {
-        Self(Horizon::new(events_max, span))
+        Self {
+            ids: Horizon::new(events_max, span),
+            stages: Horizon::new(events_max, span),
+            seed: RandomState::new(),
+        }
     }
 
-    /// The rows that are new as of `now`, in their order; the rest are repeats.
+    /// The rows that are new as of `now`, in their order; the rest are repeats. A new row whose
+    /// cluster, audit id and stage were those of another has its `conflict` set: aggregated API
+    /// servers do that lawfully, and a client that chooses its audit id can.
     ///
     /// # Errors
     /// Only when the batch is not of the events table.
     pub fn keep_new(&mut self, batch: &RecordBatch, now: i64) -> Result<RecordBatch, ArrowError> {
-        let column = batch.column(batch.schema().index_of("event_id")?);
-        let Some(ids) = column.as_string_view_opt() else {
-            return Err(ArrowError::SchemaError("event_id is not a string view".to_owned()));
-        };
-        let is_new = |id: Option<&str>| match id.map(|id| u128::from_str_radix(id, 16)) {
-            Some(Ok(id)) => self.0.insert(id, now),
-            _ => true,
-        };
-        let new: BooleanArray = ids.iter().map(is_new).map(Some).collect();
-        if new.true_count() == new.len() {
-            return Ok(batch.clone());
+        let names = Names::of(batch)?;
+        let (mut new, mut conflicts) = (Vec::with_capacity(batch.num_rows()), 0_usize);
+        let mut marks = Vec::with_capacity(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            let id = names.event_id.is_valid(row).then(|| names.event_id.value(row));
+            let is_new = match id.map(|id| u128::from_str_radix(id, 16)) {
+                Some(Ok(id)) => self.ids.insert(id, now),
+                _ => true,
+            };
+            new.push(is_new);
+            if is_new {
+                let conflict = names.stage_of(row).is_some_and(|about| {
+                    !self.stages.insert(u128::from(self.seed.hash_one(about)), now)
+                });
+                conflicts += usize::from(conflict);
+                marks.push(conflict);
+            }
         }
-        filter_record_batch(batch, &new)
+        let rows = if marks.len() == batch.num_rows() {
+            batch.clone()
+        } else {
+            filter_record_batch(batch, &BooleanArray::from(new))?
+        };
+        if conflicts == 0 { Ok(rows) } else { mark(&rows, marks) }
     }
+}
+
+/// The columns that say what an event is about.
+struct Names<'a> {
+    event_id: &'a StringViewArray,
+    audit_id: &'a StringViewArray,
+    cluster: &'a DictionaryArray<Int32Type>,
+    stage: &'a DictionaryArray<Int32Type>,
+}
+
+impl<'a> Names<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, ArrowError> {
+        let schema = batch.schema();
+        let column = |name: &str| schema.index_of(name).map(|index| batch.column(index));
+        let wrong = |name: &str| ArrowError::SchemaError(format!("{name} has another type"));
+        let text = |name: &str| {
+            column(name)?.as_string_view_opt().ok_or_else(|| wrong(name))
+        };
+        let repeating = |name: &str| {
+            column(name)?.as_dictionary_opt::<Int32Type>().ok_or_else(|| wrong(name))
+        };
+        Ok(Self {
+            event_id: text("event_id")?,
+            audit_id: text("audit_id")?,
+            cluster: repeating("cluster")?,
+            stage: repeating("stage")?,
+        })
+    }
+
+    /// Cluster, audit id and stage of a row that has an audit id.
+    fn stage_of(&self, row: usize) -> Option<(Option<&'a str>, &'a str, Option<&'a str>)> {
+        let audit_id = self.audit_id.is_valid(row).then(|| self.audit_id.value(row))?;
+        Some((value(self.cluster, row), audit_id, value(self.stage, row)))
+    }
+}
+
+fn value(column: &DictionaryArray<Int32Type>, row: usize) -> Option<&str> {
+    let values = column.values().as_string_opt::<i32>()?;
+    column.key(row).filter(|key| *key < values.len()).map(|key| values.value(key))
+}
+
+fn mark(rows: &RecordBatch, marks: Vec<bool>) -> Result<RecordBatch, ArrowError> {
+    let index = rows.schema().index_of("conflict")?;
+    let mut columns = rows.columns().to_vec();
+    if let Some(column) = columns.get_mut(index) {
+        *column = Arc::new(BooleanArray::from(marks));
+    }
+    RecordBatch::try_new(rows.schema(), columns)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::{Decoder, Delivery};
+    use crate::event::Rows;
 
     #[test]
     fn the_horizon_is_bounded_by_number_and_by_time() {
@@ -90,5 +167,30 @@ mod tests {
         assert!(horizon.insert(1, 0), "the oldest of three is beyond a horizon of two");
         assert!(!horizon.insert(1, 10));
         assert!(horizon.insert(1, 11), "ten microseconds are over");
+    }
+
+    #[test]
+    fn the_same_stage_with_other_content_is_kept_and_marked() {
+        let rows = |events: &[(&str, &str, &str)]| {
+            let mut rows = Rows::new();
+            for (cluster, stage, user) in events {
+                let body = format!(
+                    r#"{{"auditID":"a","stage":"{stage}","user":{{"username":"{user}"}}}}"#
+                );
+                let delivery =
+                    Delivery { cluster, source: "file", received_at: 0, body: body.as_bytes() };
+                Decoder::new().decode(&delivery, &mut rows, &mut Vec::new());
+            }
+            rows.finish()
+        };
+        let marks = |kept: &RecordBatch| -> Vec<bool> {
+            let column = kept.column_by_name("conflict").unwrap();
+            column.as_boolean().values().iter().collect()
+        };
+        let mut seen = Seen::new(100, 100);
+        let first = rows(&[("c", "Panic", "a"), ("c", "Panic", "a"), ("c", "Other", "a")]);
+        assert_eq!(marks(&seen.keep_new(&first, 0).unwrap()), [false, false]);
+        let then = rows(&[("c", "Panic", "a"), ("d", "Panic", "a"), ("c", "Panic", "b")]);
+        assert_eq!(marks(&seen.keep_new(&then, 0).unwrap()), [false, true]);
     }
 }

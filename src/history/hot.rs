@@ -1,11 +1,16 @@
-//! The newest rows, in memory: queryable as soon as they are decoded.
+//! The newest rows, in memory, and which files hold the rest: queryable as soon as decoded.
+//!
+//! Rows leave memory in the same step in which the files that hold them become visible, so that a
+//! question sees each row once.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 
+use super::file::DataFile;
 use crate::event::schema::events_schema;
 use crate::journal::Position;
 
@@ -14,70 +19,110 @@ const ROWS_JOINED: usize = 8_192;
 /// So many small batches wait before they are joined.
 const SMALL_MAX: usize = 64;
 
-/// Rows in the order in which they were processed.
+/// Rows in the order in which they were processed, and the files of all earlier ones.
 #[derive(Debug)]
 pub struct Hot {
     bytes_max: usize,
     state: Mutex<State>,
+    changed: Condvar,
 }
 
-/// A batch, its size, and the lowest journal position that it has rows of.
+/// All that is kept, at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    /// Newer rows.
+    pub(crate) batches: Vec<RecordBatch>,
+    /// Files of older ones.
+    pub(crate) files: Arc<Vec<DataFile>>,
+}
+
+/// Rows to be written: all of the journal's records below a position that are not in files.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(crate) batches: Vec<RecordBatch>,
+    pub(crate) position: Position,
+}
+
+/// When rows are to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    /// So many bytes are held.
+    pub(crate) bytes: usize,
+    /// The oldest row is held for so long.
+    pub(crate) age: Duration,
+}
+
+/// What [`Hot::wait_until`] waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// Rows are to be written.
+    Due,
+    /// Nothing, but time has passed.
+    Nothing,
+    /// No more rows will come.
+    Closed,
+}
+
 #[derive(Debug)]
 struct Held {
     batch: RecordBatch,
     bytes: usize,
-    from: Position,
 }
 
 #[derive(Debug, Default)]
 struct State {
     batches: VecDeque<Held>,
-    /// How many of the newest batches are small.
-    small: usize,
+    /// How many of the oldest batches are of records that are processed to their end.
+    complete: usize,
+    /// All records below are processed.
+    next: Position,
+    /// How many of the oldest batches are being written.
+    cut: usize,
+    /// When the oldest batch that is not being written came.
+    since: Option<Instant>,
+    /// The last cut was not written.
+    overdue: bool,
     bytes: usize,
     rows: usize,
+    files: Arc<Vec<DataFile>>,
+    closed: bool,
 }
 
 impl Hot {
     /// Room for so many bytes of rows.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, state: Mutex::default() }
+        Self { bytes_max, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Adds rows of journal records from `from` on; gives the number of old rows given up to make
-    /// room.
-    pub fn push(&self, batch: RecordBatch, from: Position) -> usize {
+    /// Adds rows.
+    pub fn push(&self, batch: RecordBatch) {
         if batch.num_rows() == 0 {
-            return 0;
+            return;
         }
         let mut state = self.lock();
-        state.add(batch, from);
-        if state.small >= SMALL_MAX {
-            state.join();
-        }
-        let mut given_up = 0;
-        while state.bytes > self.bytes_max && state.batches.len() > 1 {
-            given_up += state.give_up();
-        }
-        given_up
+        let bytes = batch.get_array_memory_size();
+        state.rows += batch.num_rows();
+        state.bytes += bytes;
+        state.since.get_or_insert_with(Instant::now);
+        state.batches.push_back(Held { batch, bytes });
     }
 
-    /// Gives up the oldest rows; gives their number, 0 when there are none.
-    pub fn give_up(&self) -> usize {
-        self.lock().give_up()
+    /// All rows of the records below `next` have been added.
+    pub fn complete(&self, next: Position) {
+        let mut state = self.lock();
+        state.join();
+        state.complete = state.batches.len();
+        state.next = next;
+        drop(state);
+        self.changed.notify_all();
     }
 
-    /// The lowest journal position that rows are held of.
-    #[must_use]
-    pub fn oldest(&self) -> Option<Position> {
-        self.lock().batches.front().map(|held| held.from)
-    }
-
-    /// All rows held now.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<RecordBatch> {
-        self.lock().batches.iter().map(|held| held.batch.clone()).collect()
+    /// Waits until there is room for more rows, or for at most `wait`; true when there is room.
+    pub fn wait_for_room(&self, wait: Duration) -> bool {
+        let full = |state: &mut State| state.bytes > self.bytes_max;
+        let waited = self.changed.wait_timeout_while(self.lock(), wait, full);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Rows and bytes held now.
@@ -87,42 +132,103 @@ impl Hot {
         (state.rows, state.bytes)
     }
 
+    /// No more rows will be added.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// All rows held now, and the files of the others.
+    pub(crate) fn kept(&self) -> Kept {
+        let state = self.lock();
+        let batches = state.batches.iter().map(|held| held.batch.clone()).collect();
+        Kept { batches, files: Arc::clone(&state.files) }
+    }
+
+    /// Waits until rows are to be written, or no more will come, or for at most `wait`.
+    pub(crate) fn wait_until(&self, due: Due, wait: Duration) -> Waited {
+        let is_due = |state: &State| {
+            state.complete > 0
+                && (state.overdue
+                    || state.bytes >= due.bytes.min(self.bytes_max)
+                    || state.since.is_some_and(|since| since.elapsed() >= due.age))
+        };
+        let idle = |state: &mut State| !state.closed && !is_due(state);
+        let waited = self.changed.wait_timeout_while(self.lock(), wait, idle);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            Waited::Closed
+        } else if is_due(&state) {
+            Waited::Due
+        } else {
+            Waited::Nothing
+        }
+    }
+
+    /// The rows to be written now; they stay until [`Self::replace`]. `None` when all of what was
+    /// processed is in files.
+    pub(crate) fn cut(&self, written: Position) -> Option<Cut> {
+        let mut state = self.lock();
+        if state.next <= written {
+            return None;
+        }
+        state.cut = state.complete;
+        state.overdue = false;
+        if state.cut == state.batches.len() {
+            state.since = None;
+        } else {
+            state.since = Some(Instant::now());
+        }
+        let batches = state.batches.iter().take(state.cut).map(|held| held.batch.clone());
+        Some(Cut { batches: batches.collect(), position: state.next })
+    }
+
+    /// Lets the rows of the last cut go: these files hold them, and all others that do.
+    pub(crate) fn replace(&self, files: Vec<DataFile>) {
+        let mut state = self.lock();
+        for _ in 0..state.cut {
+            if let Some(Held { batch, bytes }) = state.batches.pop_front() {
+                state.bytes -= bytes;
+                state.rows -= batch.num_rows();
+            }
+        }
+        state.complete -= state.cut;
+        state.cut = 0;
+        state.files = Arc::new(files);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The last cut was not written: its rows are due again.
+    pub(crate) fn keep(&self) {
+        let mut state = self.lock();
+        state.cut = 0;
+        state.overdue = true;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn give_up(&mut self) -> usize {
-        let Some(Held { batch, bytes, .. }) = self.batches.pop_front() else { return 0 };
-        self.bytes -= bytes;
-        self.rows -= batch.num_rows();
-        self.small = self.small.min(self.batches.len());
-        batch.num_rows()
-    }
-
-    fn add(&mut self, batch: RecordBatch, from: Position) {
-        let bytes = batch.get_array_memory_size();
-        self.rows += batch.num_rows();
-        self.bytes += bytes;
-        self.small = if batch.num_rows() < ROWS_JOINED { self.small + 1 } else { 0 };
-        self.batches.push_back(Held { batch, bytes, from });
-    }
-
-    /// Joins the newest small batches, so that many small deliveries do not make slow queries.
+    /// Joins the newest small batches, so that many small deliveries do not make slow questions;
+    /// not those that are being written.
     fn join(&mut self) {
-        let tail = self.batches.split_off(self.batches.len() - self.small);
-        self.small = 0;
+        let is_small = |held: &&Held| held.batch.num_rows() < ROWS_JOINED;
+        let small = self.batches.iter().skip(self.cut).rev().take_while(is_small).count();
+        if small < SMALL_MAX {
+            return;
+        }
+        let tail = self.batches.split_off(self.batches.len() - small);
         let parts: Vec<&RecordBatch> = tail.iter().map(|held| &held.batch).collect();
-        let from = tail.front().map_or(0, |held| held.from);
         // Rows of one schema always join; if not, they stay as they are.
         match concat_batches(&events_schema(), parts) {
-            Ok(joined) => {
+            Ok(batch) => {
                 self.bytes -= tail.iter().map(|held| held.bytes).sum::<usize>();
-                let bytes = joined.get_array_memory_size();
+                let bytes = batch.get_array_memory_size();
                 self.bytes += bytes;
-                self.small = usize::from(joined.num_rows() < ROWS_JOINED);
-                self.batches.push_back(Held { batch: joined, bytes, from });
+                self.batches.push_back(Held { batch, bytes });
             }
             Err(_) => self.batches.extend(tail),
         }
@@ -135,6 +241,8 @@ mod tests {
     use crate::decode::{Decoder, Delivery};
     use crate::event::Rows;
 
+    const NO_WAIT: Duration = Duration::ZERO;
+
     fn rows(count: usize) -> RecordBatch {
         let body = "{\"auditID\":\"a\"}\n".repeat(count);
         let mut rows = Rows::new();
@@ -145,29 +253,63 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_rows_go_first_and_say_from_where_the_rest_is_needed() {
-        let one = rows(1).get_array_memory_size();
-        let hot = Hot::new(one * 3);
-        assert_eq!(hot.oldest(), None);
-        assert_eq!(hot.push(rows(0), 7), 0);
-        assert_eq!(hot.oldest(), None, "what has no rows needs nothing");
-        for position in 10..13 {
-            assert_eq!(hot.push(rows(1), position), 0);
-        }
-        assert_eq!(hot.oldest(), Some(10));
-        assert_eq!(hot.push(rows(1), 13), 1);
-        assert_eq!((hot.oldest(), hot.size().0), (Some(11), 3));
-        assert_eq!(hot.give_up(), 1);
-        assert_eq!((hot.oldest(), hot.size()), (Some(12), (2, one * 2)));
+    fn only_whole_records_are_cut_and_they_stay_until_files_hold_them() {
+        let hot = Hot::new(1 << 30);
+        assert!(hot.cut(0).is_none());
+        hot.push(rows(2));
+        hot.complete(7);
+        hot.push(rows(1));
+        let cut = hot.cut(0).unwrap();
+        assert_eq!((cut.position, cut.batches.len()), (7, 1));
+        hot.push(rows(1));
+        hot.complete(9);
+        assert_eq!(hot.kept().batches.len(), 3, "nothing is gone before it is written");
+        hot.replace(Vec::new());
+        assert_eq!(hot.size().0, 2);
+        hot.keep();
+        let cut = hot.cut(7).unwrap();
+        assert_eq!((cut.position, cut.batches.len()), (9, 2));
+        hot.replace(Vec::new());
+        assert_eq!(hot.size(), (0, 0));
+        assert!(hot.cut(9).is_none());
     }
 
     #[test]
-    fn small_batches_are_joined_and_keep_their_place() {
+    fn rows_are_due_by_size_and_by_age_and_there_is_room_again_afterwards() {
+        let one = rows(1).get_array_memory_size();
+        let hot = Hot::new(one * 2);
+        let by_size = Due { bytes: one * 2, age: Duration::from_secs(3_600) };
+        hot.push(rows(1));
+        hot.complete(1);
+        assert_eq!(hot.wait_until(by_size, NO_WAIT), Waited::Nothing);
+        assert_eq!(hot.wait_until(Due { age: NO_WAIT, ..by_size }, NO_WAIT), Waited::Due);
+        hot.push(rows(1));
+        hot.push(rows(1));
+        assert_eq!(hot.wait_until(by_size, NO_WAIT), Waited::Due);
+        assert!(!hot.wait_for_room(NO_WAIT));
+        hot.complete(2);
+        hot.cut(0).unwrap();
+        hot.replace(Vec::new());
+        assert!(hot.wait_for_room(NO_WAIT));
+        hot.close();
+        assert_eq!(hot.wait_until(by_size, NO_WAIT), Waited::Closed);
+    }
+
+    #[test]
+    fn small_batches_are_joined_but_not_while_they_are_written() {
         let hot = Hot::new(1 << 30);
         for position in 0..200 {
-            hot.push(rows(2), position);
+            hot.push(rows(2));
+            hot.complete(position);
         }
-        assert!(hot.snapshot().len() < SMALL_MAX + 4);
-        assert_eq!((hot.oldest(), hot.size().0), (Some(0), 400));
+        assert!(hot.kept().batches.len() < SMALL_MAX + 4);
+        let cut = hot.cut(0).unwrap().batches.len();
+        for position in 200..400 {
+            hot.push(rows(2));
+            hot.complete(position);
+        }
+        hot.replace(Vec::new());
+        assert!(cut > 0 && hot.kept().batches.len() < SMALL_MAX + 4);
+        assert_eq!(hot.size().0, 400);
     }
 }

@@ -1,5 +1,18 @@
-//! Rows that can be questioned.
+//! Rows that can be questioned: the newest in memory, the rest as Parquet files of a Delta table.
 //!
-//! For now only [`hot`]: decoded rows in memory, the oldest given up beyond a bound.
+//! [`hot`] holds decoded rows until [`flush`] has made files of them; [`events`] shows both as one
+//! table. The table's [`log`] says which files there are, and each commit carries the journal
+//! position below which the journal may forget: never before the files are durable.
 
+pub mod error;
+pub mod events;
+pub mod flush;
 pub mod hot;
+pub mod location;
+pub mod replay;
+pub mod upkeep;
+
+mod durable;
+mod encode;
+pub(crate) mod file;
+mod log;

@@ -22,6 +22,10 @@ pub struct JournalSettings {
     pub segment_bytes: u64,
     /// Bytes of the device that are left free: below, nothing is taken.
     pub reserve_bytes: u64,
+    /// The most bytes of files with records: beyond, nothing is taken.
+    pub space_bytes: u64,
+    /// The first position of a journal that has no files yet.
+    pub first: Position,
     /// Memory for the newest records, so that they need not be read back.
     pub tail_bytes: usize,
     /// About how much is written before a sync.
@@ -33,6 +37,8 @@ impl Default for JournalSettings {
         Self {
             segment_bytes: 64 << 20,
             reserve_bytes: 1 << 30,
+            space_bytes: u64::MAX,
+            first: 0,
             tail_bytes: 64 << 20,
             gather_bytes: 8 << 20,
         }
@@ -111,7 +117,7 @@ impl Journal {
         settings: JournalSettings,
     ) -> Result<(Self, Writer), OpenError> {
         let recovered = recover(disk.as_ref())?;
-        let next = recovered.segments.last().map_or(0, |segment| segment.next);
+        let next = recovered.segments.last().map_or(settings.first, |segment| segment.next);
         let state = State {
             segments: recovered.segments.into(),
             spares: recovered.spares,
@@ -238,6 +244,13 @@ impl Journal {
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// Whether one more segment, for a record of this length, would take more space than there is.
+    pub(super) fn is_full(&self, length: u64) -> bool {
+        let used: u64 = self.lock().segments.iter().map(|segment| segment.end).sum();
+        let more = self.settings.segment_bytes.max(length);
+        used > 0 && used.saturating_add(more) > self.settings.space_bytes
     }
 
     /// All records up to `next` are durable; these are the newest of them, and the open segment's

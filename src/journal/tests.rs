@@ -190,6 +190,8 @@ impl DiskFile for Handle {
 }
 
 const SETTINGS: JournalSettings = JournalSettings {
+    space_bytes: u64::MAX,
+    first: 0,
     segment_bytes: 16 << 10,
     reserve_bytes: 0,
     tail_bytes: 8 << 10,

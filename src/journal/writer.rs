@@ -153,6 +153,9 @@ impl Writer {
         {
             return Ok(open.bytes - open.end);
         }
+        if self.shared.is_full(length) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let open = self.start_segment(length)?;
         let room = open.bytes - open.end;
         self.open = Some(open);

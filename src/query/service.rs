@@ -13,10 +13,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::tables::{findings_rows, findings_schema, quarantine_rows, quarantine_schema};
-use crate::event::schema::events_schema;
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
-use crate::history::hot::Hot;
+use crate::history::events::EventsTable;
 use crate::sql::context::analyst_session;
 use crate::sql::snapshot::SnapshotTable;
 
@@ -78,13 +77,12 @@ impl QueryService {
     /// # Errors
     /// Only when a table cannot be registered, or no thread be started.
     pub fn new(
-        hot: Arc<Hot>,
+        events: EventsTable,
         store: Arc<Store>,
         quarantine: Arc<Quarantine>,
         limits: Limits,
     ) -> Result<Self, DataFusionError> {
         let context = analyst_session(limits.memory_bytes)?;
-        let events = SnapshotTable::new(events_schema(), move || Ok(hot.snapshot()));
         let findings =
             SnapshotTable::new(findings_schema(), move || Ok(vec![findings_rows(&store.all())?]));
         let pieces = SnapshotTable::new(quarantine_schema(), move || {
@@ -97,7 +95,7 @@ impl QueryService {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("query")
-            .enable_time()
+            .enable_all()
             .build()?;
         let running = Arc::new(Semaphore::new(threads));
         Ok(Self { context, running, timeout: limits.timeout, runtime: Some(runtime) })

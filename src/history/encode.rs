@@ -1,0 +1,157 @@
+//! Rows -> the bytes of one Parquet file.
+//!
+//! Dictionary columns go straight through, columns of unique text are not tried as dictionaries,
+//! bodies have no statistics, and the needles that analysts look for have bloom filters. Ids stay
+//! text: a table that every reader opens has no 16-byte type, and compressed they take 16 bytes
+//! all the same.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::compute::{SortColumn, lexsort_to_indices, max, min, take_record_batch};
+use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use super::error::HistoryError;
+use crate::event::schema::{COLUMNS, Form, events_schema};
+
+/// Columns whose values are looked for one by one.
+const NEEDLES: [&str; 5] = ["event_id", "audit_id", "user_name", "source_ip", "name"];
+/// Text that is different in nearly each row.
+const UNIQUE: [&str; 8] = [
+    "event_id",
+    "audit_id",
+    "object_uid",
+    "request_uri",
+    "user_extra",
+    "request_object",
+    "response_object",
+    "other",
+];
+/// Text that is too long for a smallest and a largest value to mean anything.
+const WITHOUT_STATISTICS: [&str; 7] = [
+    "request_uri",
+    "user_extra",
+    "annotations",
+    "response_message",
+    "request_object",
+    "response_object",
+    "other",
+];
+/// Rows of a row group: what one bloom filter and one pair of smallest and largest values cover.
+const GROUP_ROWS: usize = 131_072;
+/// How many wrong answers a bloom filter may give.
+const FALSE_POSITIVES: f64 = 0.01;
+
+/// One file, not yet written.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) bytes: Vec<u8>,
+    pub(super) rows: u64,
+    /// Smallest and largest, microseconds.
+    pub(super) event_time: (i64, i64),
+    pub(super) ingest_time: (i64, i64),
+}
+
+/// The columns that a file has: all but the cluster, which is in its path.
+pub(super) fn file_schema() -> SchemaRef {
+    let schema = events_schema();
+    let fields = schema.fields().iter().filter(|field| field.name() != "cluster");
+    Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
+}
+
+/// Rows of one cluster, not none, as a file sorted by time.
+pub(super) fn encode(rows: &RecordBatch) -> Result<Encoded, HistoryError> {
+    let sort = |name: &str| {
+        let values = Arc::clone(rows.column(rows.schema().index_of(name)?));
+        Ok::<_, HistoryError>(SortColumn { values, options: None })
+    };
+    let order = lexsort_to_indices(&[sort("event_time")?, sort("event_id")?], None)?;
+    let mut file = FileWriter::new()?;
+    file.write(&take_record_batch(rows, &order)?)?;
+    file.finish()
+}
+
+/// A file that is being made.
+pub(super) struct FileWriter {
+    writer: ArrowWriter<Vec<u8>>,
+    rows: u64,
+    event_time: (i64, i64),
+    ingest_time: (i64, i64),
+}
+
+impl FileWriter {
+    /// An empty file.
+    pub(super) fn new() -> Result<Self, HistoryError> {
+        let writer = ArrowWriter::try_new(Vec::new(), file_schema(), Some(properties()?))?;
+        let none = (i64::MAX, i64::MIN);
+        Ok(Self { writer, rows: 0, event_time: none, ingest_time: none })
+    }
+
+    /// Adds rows; they come sorted by time, then by id.
+    pub(super) fn write(&mut self, rows: &RecordBatch) -> Result<(), HistoryError> {
+        let schema = rows.schema();
+        let wanted = file_schema();
+        let indices = wanted.fields().iter().map(|field| schema.index_of(field.name()));
+        let rows = rows.project(&indices.collect::<Result<Vec<_>, _>>()?)?;
+        self.rows += rows.num_rows() as u64;
+        widen(&mut self.event_time, &rows, "event_time");
+        widen(&mut self.ingest_time, &rows, "ingest_time");
+        Ok(self.writer.write(&rows)?)
+    }
+
+    /// The whole file.
+    pub(super) fn finish(self) -> Result<Encoded, HistoryError> {
+        let Self { writer, rows, event_time, ingest_time } = self;
+        Ok(Encoded { bytes: writer.into_inner()?, rows, event_time, ingest_time })
+    }
+}
+
+fn widen(extent: &mut (i64, i64), rows: &RecordBatch, name: &str) {
+    let column = rows.column_by_name(name);
+    let column = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    if let Some((smallest, largest)) = column.and_then(|column| Some((min(column)?, max(column)?)))
+    {
+        *extent = (extent.0.min(smallest), extent.1.max(largest));
+    }
+}
+
+fn properties() -> Result<WriterProperties, HistoryError> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_created_by(concat!("auditmill ", env!("CARGO_PKG_VERSION")).to_owned());
+    for column in &COLUMNS {
+        let path = ColumnPath::from(column.name);
+        if UNIQUE.contains(&column.name) {
+            properties = properties.set_column_dictionary_enabled(path.clone(), false);
+        }
+        if column.form == Form::Time {
+            properties = properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
+        }
+        if WITHOUT_STATISTICS.contains(&column.name) {
+            let none = EnabledStatistics::None;
+            properties = properties.set_column_statistics_enabled(path.clone(), none);
+        }
+        if NEEDLES.contains(&column.name) {
+            properties = properties
+                .set_column_bloom_filter_enabled(path.clone(), true)
+                .set_column_bloom_filter_fpp(path.clone(), FALSE_POSITIVES)
+                .set_column_bloom_filter_max_ndv(path, ndv(column.form));
+        }
+    }
+    Ok(properties.build())
+}
+
+/// About how many different values of a needle a row group has.
+fn ndv(form: Form) -> u64 {
+    match form {
+        Form::Text => GROUP_ROWS as u64,
+        _ => 4_096,
+    }
+}

@@ -1,0 +1,41 @@
+//! What can go wrong with history; the message says what to do.
+
+use arrow::error::ArrowError;
+use deltalake_core::DeltaTableError;
+use parquet::errors::ParquetError;
+
+/// Why history could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The place is not understood.
+    #[error("`{url}` is no place for a history: {why}")]
+    Location {
+        /// What was given.
+        url: String,
+        /// Why not.
+        why: String,
+    },
+    /// The table at that place is not ours.
+    #[error("the table at `{url}` is no history of auditmill: {why}; choose another place")]
+    Foreign {
+        /// The table.
+        url: String,
+        /// How that shows.
+        why: String,
+    },
+    /// The table's log.
+    #[error("the table's log: {0}")]
+    Log(#[from] DeltaTableError),
+    /// A file of the table.
+    #[error("a file of the table: {0}")]
+    File(#[from] object_store::Error),
+    /// Encoding or decoding of a file.
+    #[error("a file's encoding: {0}")]
+    Encoding(#[from] ParquetError),
+    /// Rows that do not fit together.
+    #[error("rows: {0}")]
+    Rows(#[from] ArrowError),
+    /// A question of our own.
+    #[error("{0}")]
+    Query(#[from] datafusion::error::DataFusionError),
+}

@@ -1,0 +1,228 @@
+//! The table `events`: rows in memory and in files as one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, Statistics};
+use datafusion::datasource::MemTable;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use object_store::ObjectStore;
+
+use super::encode::file_schema;
+use super::file::DataFile;
+use super::hot::{Hot, Kept};
+use super::location::Location;
+use crate::event::schema::events_schema;
+
+/// The name under which sessions find the files.
+const STORE: &str = "history://events";
+
+/// Everything that is kept of events, as one table.
+pub struct EventsTable {
+    hot: Arc<Hot>,
+    store: Arc<dyn ObjectStore>,
+}
+
+impl EventsTable {
+    /// A table over rows in memory and the files of a place.
+    #[must_use]
+    pub fn new(hot: Arc<Hot>, location: &Location) -> Self {
+        Self { hot, store: Arc::clone(location.store()) }
+    }
+}
+
+impl fmt::Debug for EventsTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventsTable").field("hot", &self.hot.size()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait::async_trait]
+impl TableProvider for EventsTable {
+    fn schema(&self) -> SchemaRef {
+        events_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Kept { batches, files } = self.hot.kept();
+        let files = keep_relevant(state, &files, filters)?;
+        let hot = MemTable::try_new(self.schema(), vec![batches])?;
+        let hot = hot.scan(state, projection, &[], limit).await?;
+        if files.is_empty() {
+            return Ok(hot);
+        }
+        let cold = scan_files(state, &self.store, &files, projection, limit)?;
+        UnionExec::try_new(vec![hot, cold])
+    }
+}
+
+/// A plan that reads these files, with the columns of the events table.
+pub(super) fn scan_files(
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[&DataFile],
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let url = ObjectStoreUrl::parse(STORE)?;
+    let runtime = state.runtime_env();
+    runtime.register_object_store(url.as_ref(), Arc::clone(store));
+    let cache = runtime.cache_manager.get_file_metadata_cache();
+    let factory = CachedParquetFileReaderFactory::new(Arc::clone(store), cache);
+    let schema = events_schema();
+    let cluster = Arc::new(schema.field_with_name("cluster")?.clone());
+    let table = TableSchema::builder(file_schema()).with_table_partition_cols(vec![cluster]).build();
+    let mut options = datafusion::common::config::TableParquetOptions::default();
+    options.global = state.config_options().execution.parquet.clone();
+    let source = ParquetSource::new(table.clone())
+        .with_table_parquet_options(options)
+        .with_parquet_file_reader_factory(Arc::new(factory));
+    // The files' columns come first, the cluster last.
+    let table_schema = table.table_schema();
+    let indices = (0..schema.fields().len())
+        .filter(|index| projection.is_none_or(|projection| projection.contains(index)));
+    let wanted: Vec<usize> = projection.cloned().unwrap_or_else(|| indices.collect());
+    let place = |index: &usize| Ok(table_schema.index_of(schema.field(*index).name())?);
+    let indices = wanted.iter().map(place).collect::<Result<Vec<_>>>()?;
+    let partitions = state.config().target_partitions().max(1);
+    let config = FileScanConfigBuilder::new(url, Arc::new(source))
+        .with_file_groups(groups(files, partitions))
+        .with_projection_indices(Some(indices))?
+        .with_limit(limit)
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}
+
+/// Files in so many groups of about the same size.
+fn groups(files: &[&DataFile], partitions: usize) -> Vec<FileGroup> {
+    let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); partitions];
+    for file in files {
+        if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
+            *bytes += file.bytes;
+            group.push(partitioned(file));
+        }
+    }
+    let used = groups.into_iter().filter(|(_, group)| !group.is_empty());
+    used.map(|(_, group)| FileGroup::new(group)).collect()
+}
+
+fn partitioned(file: &DataFile) -> PartitionedFile {
+    let cluster = ScalarValue::Dictionary(
+        Box::new(DataType::Int32),
+        Box::new(ScalarValue::Utf8(Some(file.cluster.clone()))),
+    );
+    let rows = usize::try_from(file.rows).unwrap_or(usize::MAX);
+    let statistics = Statistics {
+        num_rows: Precision::Exact(rows),
+        ..Statistics::new_unknown(&file_schema())
+    };
+    PartitionedFile::new(file.path.clone(), file.bytes)
+        .with_partition_values(vec![cluster])
+        .with_statistics(Arc::new(statistics))
+}
+
+/// The files that can have rows which the filters let through.
+fn keep_relevant<'a>(
+    state: &dyn Session,
+    files: &'a [DataFile],
+    filters: &[Expr],
+) -> Result<Vec<&'a DataFile>> {
+    let all = || files.iter().collect();
+    let Some(filter) = conjunction(filters.to_vec()) else { return Ok(all()) };
+    let schema = events_schema();
+    let filter = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&schema))?)?;
+    // What cannot be told from statistics keeps every file.
+    let Ok(predicate) =
+        PruningPredicateBuilder::new().with_file_schema(schema).try_build(filter)
+    else {
+        return Ok(all());
+    };
+    let keep = predicate.prune(&Extents(files))?;
+    Ok(files.iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
+}
+
+/// What the log knows of each file.
+struct Extents<'a>(&'a [DataFile]);
+
+impl Extents<'_> {
+    fn values(&self, column: &str, end: fn(&(i64, i64)) -> i64) -> Option<ArrayRef> {
+        let times = |of: fn(&DataFile) -> &(i64, i64)| -> ArrayRef {
+            let values = self.0.iter().map(|file| end(of(file)));
+            Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
+        };
+        match column {
+            "event_time" => Some(times(|file| &file.event_time)),
+            "ingest_time" => Some(times(|file| &file.ingest_time)),
+            "cluster" => {
+                let names = self.0.iter().map(|file| Some(file.cluster.as_str()));
+                let names: ArrayRef = Arc::new(names.collect::<StringArray>());
+                let schema = events_schema();
+                let wanted = schema.field_with_name("cluster").ok()?.data_type();
+                arrow::compute::cast(&names, wanted).ok()
+            }
+            _ => None,
+        }
+    }
+}
+
+impl PruningStatistics for Extents<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.values(&column.name, |extent| extent.0)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.values(&column.name, |extent| extent.1)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.0.len()
+    }
+
+    fn null_counts(&self, _: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        None
+    }
+
+    fn contained(
+        &self,
+        _: &Column,
+        _: &std::collections::HashSet<ScalarValue>,
+    ) -> Option<arrow::array::BooleanArray> {
+        None
+    }
+}

@@ -1,0 +1,271 @@
+//! Rows in memory become files of the table, and what was written is looked after.
+//!
+//! The order is what makes nothing lost and nothing doubled: first the findings of these rows are
+//! durable, then the files, then the commit that names them and the journal position, then the
+//! rows leave memory, then the journal may forget. A crash between any two repeats work.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use datafusion::error::DataFusionError;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use object_store::ObjectStoreExt as _;
+use tokio::runtime::{Builder, Runtime};
+use tracing::{debug, error, info};
+
+use super::encode::encode;
+use super::error::HistoryError;
+use super::events::EventsTable;
+use super::file::DataFile;
+use super::hot::{Due, Hot, Waited};
+use super::location::Location;
+use super::log::{Change, Log};
+use super::replay::Past;
+use super::upkeep::{Plan, Upkeep, UpkeepSettings};
+use crate::clock::now_micros;
+use crate::event::schema::events_schema;
+use crate::fault::point;
+use crate::journal::Position;
+
+/// How often it is looked whether something is due.
+const LOOK: Duration = Duration::from_secs(1);
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// When rows are written, and what becomes of files.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushSettings {
+    /// So many bytes of rows in memory are written.
+    pub bytes: usize,
+    /// Rows are in memory for at most so long.
+    pub age: Duration,
+    /// What becomes of files.
+    pub upkeep: UpkeepSettings,
+}
+
+/// What is done around a commit.
+pub struct Around {
+    /// Makes durable what was found in the records below a position.
+    pub before: Box<dyn FnMut(Position) -> anyhow::Result<()> + Send>,
+    /// All events of the records below a position are durable: others may forget them.
+    pub after: Box<dyn FnMut(Position) -> io::Result<()> + Send>,
+    /// Is told of each commit: rows that it wrote and bytes of their files.
+    pub wrote: Box<dyn FnMut(u64, u64) + Send>,
+    /// Is told of each failure.
+    pub failed: Box<dyn FnMut() + Send>,
+}
+
+/// The history of one data directory, opened for writing.
+pub struct History {
+    location: Location,
+    hot: Arc<Hot>,
+    log: Log,
+    runtime: Runtime,
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl History {
+    /// Opens the table of a place, creating it when missing; `hot` shows its files from now on.
+    ///
+    /// # Errors
+    /// When the place cannot be reached, or has another table.
+    pub fn open(location: Location, hot: Arc<Hot>) -> Result<Self, HistoryError> {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().thread_name("history").build();
+        let runtime = runtime.map_err(DataFusionError::from)?;
+        let log = runtime.block_on(Log::open(&location))?;
+        let files = log.files()?;
+        let rows: u64 = files.iter().map(|file| file.rows).sum();
+        info!(files = files.len(), rows, position = log.position(), "history opened");
+        hot.replace(files);
+        Ok(Self { location, hot, log, runtime })
+    }
+
+    /// All events of the journal below this position are in the table.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.log.position()
+    }
+
+    /// The table `events`.
+    #[must_use]
+    pub fn table(&self) -> EventsTable {
+        EventsTable::new(Arc::clone(&self.hot), &self.location)
+    }
+
+    /// What the table holds now, to be read while it goes on.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        Past { location: self.location.clone(), files: self.hot.kept().files }
+    }
+
+    /// Writes what is due until no more rows come, then what is left.
+    ///
+    /// # Errors
+    /// Never: what fails is tried again; at the end the journal still has what was not written.
+    pub fn run(mut self, settings: FlushSettings, mut around: Around) -> anyhow::Result<()> {
+        let due = Due { bytes: settings.bytes, age: settings.age };
+        let mut upkeep = Upkeep::new(settings.upkeep);
+        let mut retry = RETRY_FIRST;
+        loop {
+            let waited = self.hot.wait_until(due, LOOK);
+            let result = match waited {
+                Waited::Nothing => self.look_after(&mut upkeep),
+                Waited::Due | Waited::Closed => self.flush(&mut around),
+            };
+            match result {
+                Ok(()) => retry = RETRY_FIRST,
+                Err(error) => {
+                    (around.failed)();
+                    error!(error = format!("{error:#}"), "history not written, will try again");
+                    let until = Instant::now() + retry;
+                    retry = (retry * 2).min(RETRY_MAX);
+                    while waited != Waited::Closed && Instant::now() < until {
+                        std::thread::sleep(LOOK.min(until - Instant::now()));
+                    }
+                }
+            }
+            if waited == Waited::Closed {
+                return Ok(());
+            }
+        }
+    }
+
+    fn flush(&mut self, around: &mut Around) -> anyhow::Result<()> {
+        let Some(cut) = self.hot.cut(self.log.position()) else { return Ok(()) };
+        let written = self.write(around, &cut.batches, cut.position);
+        match written {
+            Ok(files) => {
+                let rows: u64 = files.iter().map(|file| file.rows).sum();
+                let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+                debug!(rows, bytes, position = cut.position, "history written");
+                self.hot.replace(self.log.files()?);
+                point("history_replaced");
+                (around.after)(cut.position)?;
+                (around.wrote)(rows, bytes);
+                Ok(())
+            }
+            Err(error) => {
+                // A commit that failed may have been made: only the log knows.
+                let refreshed = self.runtime.block_on(self.log.refresh());
+                if refreshed.is_ok() && self.log.position() >= cut.position {
+                    self.hot.replace(self.log.files()?);
+                    return Ok((around.after)(cut.position)?);
+                }
+                self.hot.keep();
+                Err(error)
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        around: &mut Around,
+        batches: &[RecordBatch],
+        position: Position,
+    ) -> anyhow::Result<Vec<DataFile>> {
+        (around.before)(position)?;
+        point("findings_durable");
+        let mut files = Vec::new();
+        for ((cluster, day), rows) in partitions(batches)? {
+            files.push(self.put(&cluster, &day_name(day), &rows)?);
+            point("history_file");
+        }
+        let (added, position) = (files.clone(), Some(position));
+        let change = Change { added, position, rows_change: true, ..Change::default() };
+        self.runtime.block_on(self.log.commit(&change, now_micros()))?;
+        point("history_committed");
+        Ok(files)
+    }
+
+    fn put(&self, cluster: &str, day: &str, rows: &RecordBatch) -> Result<DataFile, HistoryError> {
+        let encoded = encode(rows)?;
+        let file = DataFile::new(cluster, day, &encoded);
+        let path = object_store::path::Path::from(file.path.as_str());
+        self.runtime.block_on(self.location.store().put(&path, encoded.bytes.into()))?;
+        Ok(file)
+    }
+
+    fn look_after(&mut self, upkeep: &mut Upkeep) -> anyhow::Result<()> {
+        let files = self.hot.kept().files;
+        match upkeep.plan(&files, now_micros()) {
+            Plan::Nothing => return Ok(()),
+            Plan::Compact(small) => {
+                let merged = super::upkeep::compact(&self.location, &small);
+                let added = vec![self.runtime.block_on(merged)?];
+                point("history_compacted");
+                let change = Change { added, removed: small, ..Change::default() };
+                self.runtime.block_on(self.log.commit(&change, now_micros()))?;
+                upkeep.removed(change.removed);
+            }
+            Plan::Expire(old) => {
+                info!(files = old.len(), "history beyond its limits is let go");
+                let change = Change { removed: old, rows_change: true, ..Change::default() };
+                self.runtime.block_on(self.log.commit(&change, now_micros()))?;
+                upkeep.removed(change.removed);
+            }
+            Plan::Delete(paths) => {
+                self.runtime.block_on(super::upkeep::delete(&self.location, paths));
+                return Ok(());
+            }
+            Plan::LookForStrays => {
+                let strays = super::upkeep::strays(&self.location, &files);
+                let strays = self.runtime.block_on(strays)?;
+                upkeep.found_strays(strays);
+                return Ok(());
+            }
+        }
+        point("history_changed");
+        self.hot.replace(self.log.files()?);
+        Ok(())
+    }
+}
+
+/// Rows by cluster and day of event time (days since 1970).
+fn partitions(
+    batches: &[RecordBatch],
+) -> Result<BTreeMap<(String, i64), RecordBatch>, HistoryError> {
+    let mut partitions = BTreeMap::new();
+    if batches.is_empty() {
+        return Ok(partitions);
+    }
+    let rows = concat_batches(&events_schema(), batches)?;
+    let schema = rows.schema();
+    let clusters = rows.column(schema.index_of("cluster")?).as_dictionary::<Int32Type>();
+    let names = clusters.values().as_string::<i32>();
+    let times = rows.column(schema.index_of("event_time")?);
+    let times = times.as_primitive::<TimestampMicrosecondType>();
+    let mut members: BTreeMap<(&str, i64), Vec<u32>> = BTreeMap::new();
+    for (row, number) in (0..rows.num_rows()).zip(0_u32..) {
+        let name = clusters.key(row).filter(|key| *key < names.len()).map(|key| names.value(key));
+        let day = times.value(row).div_euclid(DAY_MICROS);
+        members.entry((name.unwrap_or_default(), day)).or_default().push(number);
+    }
+    for ((name, day), members) in members {
+        let part = take_record_batch(&rows, &UInt32Array::from(members))?;
+        partitions.insert((name.to_owned(), day), part);
+    }
+    Ok(partitions)
+}
+
+/// `YYYY-MM-DD` of a number of days since 1970; far out days are clamped.
+fn day_name(day: i64) -> String {
+    let seconds = day.saturating_mul(DAY_MICROS / 1_000_000).clamp(-62_135_596_800, 253_402_128_000);
+    let time = Timestamp::from_second(seconds).unwrap_or_default();
+    time.to_zoned(TimeZone::UTC).date().to_string()
+}
+
+#[cfg(test)]
+mod tests;

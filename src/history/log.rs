@@ -1,0 +1,180 @@
+//! The table's log: which files are the history, and how far the journal is in it.
+//!
+//! One process writes it (the lock of the data directory says so for a local one); each commit
+//! carries the journal position below which all events are in the table, so that files and
+//! position change together or not at all.
+
+use std::collections::HashMap;
+
+use deltalake_core::DeltaTable;
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake_core::kernel::{Action, DataType, PrimitiveType, StructField, Transaction};
+use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use tracing::{info, warn};
+
+use super::error::HistoryError;
+use super::file::DataFile;
+use super::location::Location;
+use crate::event::schema::{COLUMNS, Form};
+use crate::journal::Position;
+
+/// The name under which positions are committed: one writer of one journal.
+const WRITER: &str = "auditmill-0";
+/// Which version of the table's layout this is, as a table property.
+const LAYOUT_PROPERTY: &str = "auditmill.layout";
+const LAYOUT: &str = "1";
+
+/// What becomes of the table in one step.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    pub(super) added: Vec<DataFile>,
+    pub(super) removed: Vec<DataFile>,
+    /// All events of the journal below are in the table from now on.
+    pub(super) position: Option<Position>,
+    /// Whether rows come or go; false when they are only laid out anew.
+    pub(super) rows_change: bool,
+}
+
+/// The log, at its newest version.
+#[derive(Debug)]
+pub(super) struct Log {
+    table: DeltaTable,
+    position: Position,
+}
+
+impl Log {
+    /// Opens the table of a place; creates it where there is none.
+    ///
+    /// # Errors
+    /// When the place cannot be reached, or has a table of another kind.
+    pub(super) async fn open(location: &Location) -> Result<Self, HistoryError> {
+        let mut table = DeltaTable::new(location.log());
+        if table.verify_deltatable_existence().await? {
+            table.load().await?;
+        } else {
+            info!(table = %location.address(), "history created");
+            table = create(location).await?;
+        }
+        let mut log = Self { table, position: 0 };
+        log.check(location)?;
+        log.load_position().await?;
+        Ok(log)
+    }
+
+    /// All events of the journal below this position are in the table.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The files of the newest version.
+    pub(super) fn files(&self) -> Result<Vec<DataFile>, HistoryError> {
+        let state = self.table.snapshot()?;
+        let mut files = Vec::new();
+        for view in state.log_data().iter() {
+            match DataFile::of(&view) {
+                Some(file) => files.push(file),
+                None => warn!(path = %view.path(), "a file that is not ours is passed over"),
+            }
+        }
+        files.sort_by(|a, b| (a.event_time, &a.path).cmp(&(b.event_time, &b.path)));
+        Ok(files)
+    }
+
+    /// Makes a change, all of it or nothing. When it says that it failed, it may have been made
+    /// all the same: [`Self::refresh`] tells.
+    pub(super) async fn commit(&mut self, change: &Change, now: i64) -> Result<(), HistoryError> {
+        let data_change = change.rows_change;
+        let added = change.added.iter().map(|file| Action::Add(file.add(now, data_change)));
+        let removed = change.removed.iter();
+        let removed = removed.map(|file| Action::Remove(file.remove(now, data_change)));
+        let mut properties = CommitProperties::default();
+        if let Some(position) = change.position {
+            let version = i64::try_from(position).unwrap_or(i64::MAX);
+            let transaction = Transaction::new(WRITER, version);
+            properties = properties.with_application_transaction(transaction);
+        }
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: Some(vec!["cluster".to_owned(), "day".to_owned()]),
+            predicate: None,
+        };
+        let state = self.table.snapshot()?;
+        let committed = CommitBuilder::from(properties)
+            .with_actions(added.chain(removed).collect())
+            .build(Some(state), self.table.log_store(), operation)
+            .await?;
+        self.table.state = Some(committed.snapshot());
+        if let Some(position) = change.position {
+            self.position = position;
+        }
+        Ok(())
+    }
+
+    /// Reads what the log says now.
+    pub(super) async fn refresh(&mut self) -> Result<(), HistoryError> {
+        self.table.update_state().await?;
+        self.load_position().await
+    }
+
+    async fn load_position(&mut self) -> Result<(), HistoryError> {
+        let log_store = self.table.log_store();
+        let state = self.table.snapshot()?;
+        let version = state.transaction_version(log_store.as_ref(), WRITER).await?;
+        self.position = version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0);
+        Ok(())
+    }
+
+    fn check(&self, location: &Location) -> Result<(), HistoryError> {
+        let foreign = |why: String| HistoryError::Foreign {
+            url: location.address().to_string(),
+            why,
+        };
+        let metadata = self.table.snapshot()?.metadata();
+        match metadata.configuration().get(LAYOUT_PROPERTY).map(String::as_str) {
+            Some(LAYOUT) => Ok(()),
+            Some(other) => {
+                Err(foreign(format!("its layout is {other}, this version knows {LAYOUT}")))
+            }
+            None => Err(foreign(format!("it has no property `{LAYOUT_PROPERTY}`"))),
+        }
+    }
+}
+
+async fn create(location: &Location) -> Result<DeltaTable, HistoryError> {
+    let columns = COLUMNS.iter().map(|column| {
+        let field = StructField::new(column.name, data_type(column.form), true);
+        field.with_metadata([("comment", column.about)])
+    });
+    let day = StructField::new("day", DataType::Primitive(PrimitiveType::Date), true)
+        .with_metadata([("comment", "The day of event_time, UTC.")]);
+    let configuration = HashMap::from([
+        (LAYOUT_PROPERTY.to_owned(), Some(LAYOUT.to_owned())),
+        // Each commit is small and there are many: checkpoints keep opening fast.
+        ("delta.checkpointInterval".to_owned(), Some("50".to_owned())),
+        ("delta.logRetentionDuration".to_owned(), Some("interval 7 days".to_owned())),
+        ("delta.deletedFileRetentionDuration".to_owned(), Some("interval 1 days".to_owned())),
+    ]);
+    let table = CreateBuilder::new()
+        .with_log_store(location.log())
+        .with_location(location.address().as_str())
+        .with_table_name("events")
+        .with_comment("Kubernetes audit events, one row each")
+        .with_columns(columns.chain([day]))
+        .with_partition_columns(["cluster", "day"])
+        .with_configuration(configuration)
+        // A property of our own is not among those that the crate knows.
+        .with_raise_if_key_not_exists(false)
+        .await?;
+    Ok(table)
+}
+
+/// The column's type in the table's schema; how it is encoded in a file is the file's affair.
+fn data_type(form: Form) -> DataType {
+    DataType::Primitive(match form {
+        Form::Repeating | Form::Text => PrimitiveType::String,
+        Form::Time => PrimitiveType::Timestamp,
+        Form::Integer => PrimitiveType::Integer,
+        Form::Truth => PrimitiveType::Boolean,
+    })
+}

@@ -1,0 +1,106 @@
+//! Rows of the table in the order of their arrival: what detections are rebuilt from.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::error::DataFusionError;
+use datafusion::physical_expr::expressions::col;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt as _;
+use tokio::runtime::Builder;
+
+use super::error::HistoryError;
+use super::events::scan_files;
+use super::file::DataFile;
+use super::location::Location;
+
+/// The table as it was when it was asked for.
+#[derive(Debug)]
+pub struct Past {
+    pub(super) location: Location,
+    pub(super) files: Arc<Vec<DataFile>>,
+}
+
+impl Past {
+    /// When the last row arrived, microseconds; `None` when there is none.
+    #[must_use]
+    pub fn last_arrival(&self) -> Option<i64> {
+        self.files.iter().map(|file| file.ingest_time.1).max()
+    }
+
+    /// Gives the rows that arrived at or after `since`, in batches with the arrival of their last
+    /// row; gives their number. Files are taken in the order of their first arrivals, each sorted
+    /// by arrival: rows of different files can change places only where one flush wrote several,
+    /// which are of different clusters or days. Not for use inside an async runtime.
+    ///
+    /// # Errors
+    /// When files cannot be read.
+    pub fn replay(
+        &self,
+        since: i64,
+        mut take: impl FnMut(&RecordBatch, i64),
+    ) -> Result<u64, HistoryError> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(DataFusionError::from)?;
+        let is_wanted = |file: &&DataFile| file.ingest_time.1 >= since;
+        let mut files: Vec<&DataFile> = self.files.iter().filter(is_wanted).collect();
+        files.sort_by_key(|file| (file.ingest_time, &file.path));
+        let mut replayed = 0;
+        for file in files {
+            replayed += runtime.block_on(self.replay_file(file, since, &mut take))?;
+        }
+        Ok(replayed)
+    }
+
+    async fn replay_file(
+        &self,
+        file: &DataFile,
+        since: i64,
+        take: &mut impl FnMut(&RecordBatch, i64),
+    ) -> Result<u64, HistoryError> {
+        let config = SessionConfig::new().with_target_partitions(1);
+        let context = SessionContext::new_with_config(config);
+        let store = self.location.store();
+        let plan = scan_files(&context.state(), store, &[file], None, None)?;
+        let plan = sorted(plan, &["ingest_time", "event_time", "event_id"])?;
+        let mut stream = execute_stream(plan, context.task_ctx())?;
+        let mut replayed = 0;
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            let arrivals = batch.column(batch.schema().index_of("ingest_time")?);
+            let arrivals = arrivals.as_primitive::<TimestampMicrosecondType>().values();
+            let first = arrivals.partition_point(|arrival| *arrival < since);
+            let rows = batch.slice(first, batch.num_rows() - first);
+            if let Some(last) = arrivals.last().filter(|_| rows.num_rows() > 0) {
+                replayed += rows.num_rows() as u64;
+                take(&rows, *last);
+            }
+        }
+        Ok(replayed)
+    }
+}
+
+/// The plan's rows sorted by these columns.
+fn sorted(
+    plan: Arc<dyn ExecutionPlan>,
+    columns: &[&str],
+) -> Result<Arc<dyn ExecutionPlan>, HistoryError> {
+    Ok(match ordering(&plan, columns)? {
+        Some(ordering) => Arc::new(SortExec::new(ordering, plan)),
+        None => plan,
+    })
+}
+
+/// The order by these columns of a plan, smallest first.
+pub(super) fn ordering(
+    plan: &Arc<dyn ExecutionPlan>,
+    columns: &[&str],
+) -> Result<Option<LexOrdering>, HistoryError> {
+    let schema = plan.schema();
+    let by = columns.iter().map(|name| Ok(PhysicalSortExpr::new_default(col(name, &schema)?)));
+    Ok(LexOrdering::new(by.collect::<Result<Vec<_>, HistoryError>>()?))
+}
