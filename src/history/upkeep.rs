@@ -157,7 +157,11 @@ pub(super) async fn compact(
     small: &[DataFile],
 ) -> Result<DataFile, HistoryError> {
     let partitions = small.len().max(1);
-    let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(4_096);
+    // Each partition reads one file, whose order is what the merge relies on.
+    let config = SessionConfig::new()
+        .with_target_partitions(partitions)
+        .with_batch_size(4_096)
+        .set_bool("datafusion.execution.enable_file_stream_work_stealing", false);
     let context = SessionContext::new_with_config(config);
     let files: Vec<&DataFile> = small.iter().collect();
     let plan = scan_files(&context.state(), location.store(), &files, None, None)?;
