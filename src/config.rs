@@ -123,6 +123,8 @@ pub struct History {
     pub memory: ByteSize,
     /// How many findings are kept.
     pub findings_max: usize,
+    /// How long after its last event a finding is kept; the ledger likewise.
+    pub findings_keep: Span,
     /// Disk space for what could not be read; the oldest goes first.
     pub quarantine: ByteSize,
 }
@@ -220,7 +222,12 @@ impl Default for Detect {
 
 impl Default for History {
     fn default() -> Self {
-        Self { memory: ByteSize::gib(1), findings_max: 100_000, quarantine: ByteSize::mib(64) }
+        Self {
+            memory: ByteSize::gib(1),
+            findings_max: 100_000,
+            findings_keep: Span(Duration::from_hours(400 * 24)),
+            quarantine: ByteSize::mib(64),
+        }
     }
 }
 

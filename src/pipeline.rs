@@ -19,6 +19,7 @@ use crate::detect::engine::{Engine, Outcome};
 use crate::event::Rows;
 use crate::event::seen::{Horizon, Seen};
 use crate::findings::quarantine::Quarantine;
+use crate::findings::step::Step;
 use crate::findings::store::Store;
 use crate::history::hot::Hot;
 use crate::ingest::accept::Door;
@@ -31,6 +32,8 @@ const READ_BYTES: usize = 8 << 20;
 /// How often time is looked at while nothing comes.
 const TICK: Duration = Duration::from_secs(1);
 const TICK_MICROS: i64 = 1_000_000;
+/// How often what is past its time is forgotten.
+const RETAIN_MICROS: i64 = 60_000_000;
 
 /// All that the loop joins.
 pub struct Pipeline {
@@ -67,6 +70,7 @@ impl Pipeline {
         let replayed = self.journal.position();
         let mut next = self.journal.first();
         let mut ticked_at = 0;
+        let mut retained_at = 0;
         loop {
             match self.journal.read(next, READ_BYTES, TICK)? {
                 Read::Entries(entries) => {
@@ -82,7 +86,13 @@ impl Pipeline {
             if next >= replayed && now >= ticked_at + TICK_MICROS {
                 ticked_at = now;
                 let outcome = self.engine.on_time(now);
-                self.hand_on(&outcome);
+                self.hand_on(&outcome, next);
+            }
+            if next >= replayed && now >= retained_at + RETAIN_MICROS {
+                retained_at = now;
+                if let Err(error) = self.store.retain(now) {
+                    error!(error = format!("{error:?}"), "nothing forgotten");
+                }
             }
         }
         self.store.close();
@@ -109,19 +119,20 @@ impl Pipeline {
             };
             let mut quarantined = Vec::new();
             decoder.decode_in_parts(&delivery, &mut rows, &mut quarantined, |rows| {
-                self.evaluate(&rows.finish(), from, arrival);
+                self.evaluate(&rows.finish(), from, *position, arrival);
                 from = *position;
             });
             self.metrics.passed_over(&record.cluster, decoder.take_passed_over());
             self.set_aside(*hash, record.received_at, &quarantined);
         }
-        self.evaluate(&rows.finish(), from, arrival);
         let next = entries.last().map_or(0, |entry| entry.position + 1);
+        self.evaluate(&rows.finish(), from, next, arrival);
         self.truncate(next)
     }
 
-    /// Rows of records from `from` on, the last of which arrived at `arrival`.
-    fn evaluate(&mut self, arrived: &RecordBatch, from: Position, arrival: i64) {
+    /// Rows of records from `from` on, the last of which arrived at `arrival`; those below `next`
+    /// are whole.
+    fn evaluate(&mut self, arrived: &RecordBatch, from: Position, next: Position, arrival: i64) {
         let batch = match self.seen.keep_new(arrived, arrival) {
             Ok(batch) => batch,
             Err(error) => {
@@ -135,7 +146,7 @@ impl Pipeline {
         self.metrics.hot(hot_rows, hot_bytes, given_up);
         let outcome = self.engine.on_batch(&batch, arrival);
         debug!(events = batch.num_rows(), "batch processed");
-        self.hand_on(&outcome);
+        self.hand_on(&outcome, next);
     }
 
     /// The journal forgets what no row is held of, all of it below `next`; where it takes more
@@ -167,9 +178,20 @@ impl Pipeline {
         }
     }
 
-    fn hand_on(&self, outcome: &Outcome) {
-        for finding in self.store.upsert(&outcome.findings) {
-            self.metrics.finding(&finding.detection, finding.severity);
+    fn hand_on(&self, outcome: &Outcome, next: Position) {
+        let step = Step { next, findings: &outcome.findings, ..Step::default() };
+        let new = loop {
+            match self.store.commit(&step) {
+                Ok(new) => break new,
+                Err(error) => {
+                    // Findings are not lost for want of room: they wait, and with them the journal.
+                    error!(error = format!("{error:?}"), "findings not stored, trying again");
+                    std::thread::sleep(TICK);
+                }
+            }
+        };
+        for finding in new {
+            self.metrics.finding(&finding.detection, finding.severity.as_str());
         }
         for fault in &outcome.faults {
             error!(detection = fault.detection, error = fault.message, "detection failed");

@@ -21,7 +21,7 @@ use crate::detect::engine::{Engine, EngineSettings, Pace};
 use crate::detect::watermark::Patience;
 use crate::event::seen::{Horizon, Seen};
 use crate::findings::quarantine::Quarantine;
-use crate::findings::store::Store;
+use crate::findings::store::{Store, StoreSettings};
 use crate::history::hot::Hot;
 use crate::http::auth::Gate;
 use crate::http::health::Ready;
@@ -81,19 +81,14 @@ impl Service {
         let clusters_max = settings.ingest.clusters_max;
         let door = Arc::new(Door::new(Arc::clone(&journal), budget, clusters_max));
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
-        let store = Arc::new(Store::new(settings.history.findings_max));
+        let store = Arc::new(Store::open(&data.join("findings.db"), store_settings(settings))?);
         let quarantine = data.join("quarantine");
         let quarantine = Quarantine::open(&quarantine, settings.history.quarantine.as_u64())
             .with_context(|| format!("open quarantine `{}`", quarantine.display()))?;
         let quarantine = Arc::new(quarantine);
         let metrics = Arc::new(Metrics::new());
         let ready = Ready::default();
-        let query = QueryService::new(
-            Arc::clone(&hot),
-            Arc::clone(&store),
-            Arc::clone(&quarantine),
-            limits(settings),
-        );
+        let query = QueryService::new(Arc::clone(&hot), &store, &quarantine, limits(settings));
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
@@ -143,7 +138,8 @@ impl Service {
             let out = jsonl::open(&path)
                 .with_context(|| format!("open sink `{name}`: `{}`", path.display()))?;
             let store = Arc::clone(&self.store);
-            tasks.spawn_thread("sink", move || jsonl::follow(&store, out))?;
+            let runtime = Handle::current();
+            tasks.spawn_thread("sink", move || jsonl::follow(&store, &runtime, out))?;
         }
         let (writer, pipeline) = (self.writer, self.pipeline);
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
@@ -264,6 +260,14 @@ fn journal(settings: &Settings, data: &Path) -> Result<(Arc<Journal>, Writer)> {
     let (journal, writer) = opened;
     info!(first = journal.first(), next = journal.position(), "journal opened");
     Ok((Arc::new(journal), writer))
+}
+
+fn store_settings(settings: &Settings) -> StoreSettings {
+    let history = &settings.history;
+    StoreSettings {
+        findings_max: history.findings_max as u64,
+        keep: history.findings_keep.micros(),
+    }
 }
 
 fn limits(settings: &Settings) -> Limits {

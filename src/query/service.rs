@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::tables::{findings_rows, findings_schema, quarantine_rows, quarantine_schema};
+use super::tables::store_tables;
 use crate::event::schema::events_schema;
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
@@ -73,26 +73,22 @@ impl std::fmt::Debug for QueryService {
 }
 
 impl QueryService {
-    /// A service over these stores: tables `events`, `findings` and `quarantine`.
+    /// A service over these stores: `events`, and the tables of findings and quarantine.
     ///
     /// # Errors
     /// Only when a table cannot be registered, or no thread be started.
     pub fn new(
         hot: Arc<Hot>,
-        store: Arc<Store>,
-        quarantine: Arc<Quarantine>,
+        store: &Arc<Store>,
+        quarantine: &Arc<Quarantine>,
         limits: Limits,
     ) -> Result<Self, DataFusionError> {
         let context = analyst_session(limits.memory_bytes)?;
         let events = SnapshotTable::new(events_schema(), move || Ok(hot.snapshot()));
-        let findings =
-            SnapshotTable::new(findings_schema(), move || Ok(vec![findings_rows(&store.all())?]));
-        let pieces = SnapshotTable::new(quarantine_schema(), move || {
-            Ok(vec![quarantine_rows(&quarantine.snapshot()?)?])
-        });
         context.register_table("events", Arc::new(events))?;
-        context.register_table("findings", Arc::new(findings))?;
-        context.register_table("quarantine", Arc::new(pieces))?;
+        for (name, table) in store_tables(store, quarantine) {
+            context.register_table(name, Arc::new(table))?;
+        }
         let threads = limits.concurrent_max.max(1);
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
