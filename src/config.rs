@@ -137,6 +137,8 @@ pub struct History {
     pub space: ByteSize,
     /// How many findings are kept.
     pub findings_max: usize,
+    /// How long after its last event a finding is kept; the ledger likewise.
+    pub findings_keep: Span,
     /// Disk space for what could not be read; the oldest goes first.
     pub quarantine: ByteSize,
 }
@@ -243,6 +245,7 @@ impl Default for History {
             keep: Span(Duration::from_hours(24 * 400)),
             space: ByteSize::b(0),
             findings_max: 100_000,
+            findings_keep: Span(Duration::from_hours(24 * 400)),
             quarantine: ByteSize::mib(64),
         }
     }

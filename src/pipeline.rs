@@ -10,19 +10,21 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int32Type;
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::clock::now_micros;
 use crate::decode::{Decoder, Delivery, Quarantined};
 use crate::detect::engine::{Engine, Outcome};
-use crate::detect::finding::Finding;
 use crate::event::Rows;
 use crate::event::seen::{Horizon, Seen};
 use crate::findings::quarantine::Quarantine;
+use crate::findings::database::StoreError;
+use crate::findings::step::{ClusterSeen, LedgerKind};
 use crate::findings::store::Store;
+use crate::findings::tally::Tally;
 use crate::history::error::HistoryError;
 use crate::history::hot::Hot;
 use crate::history::replay::Past;
@@ -36,6 +38,8 @@ const READ_BYTES: usize = 8 << 20;
 /// How often time is looked at while nothing comes.
 const TICK: Duration = Duration::from_secs(1);
 const TICK_MICROS: i64 = 1_000_000;
+/// How often it is looked for what may be forgotten.
+const RETAIN_MICROS: i64 = 60_000_000;
 
 /// All that the loop joins.
 pub struct Pipeline {
@@ -72,32 +76,37 @@ pub enum PipelineError {
     /// What detections need of the past cannot be read.
     #[error("read history")]
     History(#[from] HistoryError),
+    /// How far an earlier run came cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Pipeline {
     /// Processes records until the journal is closed and read to its end: first what an earlier
-    /// run left, then what comes. `stop` ends it early only when rows have nowhere to go.
+    /// run left, then what comes. `stop` ends it early only when there is no room to go on.
     ///
     /// # Errors
-    /// When journal or history cannot be read.
+    /// When journal, history or findings cannot be read.
     pub fn run(mut self, stop: &CancellationToken) -> Result<(), PipelineError> {
-        self.remember()?;
+        let counted = self.remember()?;
         let mut decoder = Decoder::new();
         let replayed = self.journal.position();
         let mut next = self.journal.first().max(self.written);
-        // What an earlier run found is found again, a little at a time: only the end is news.
-        let mut again = BTreeMap::new();
-        let mut ticked_at = 0;
-        while self.wait_for_room(stop) {
+        let (mut ticked_at, mut retained_at) = (0, 0);
+        'records: while self.wait_for_room(stop) {
             match self.journal.read(next, READ_BYTES, TICK)? {
                 Read::Entries(entries) => {
-                    let outcomes = self.process(&mut decoder, &entries);
-                    next = entries.last().map_or(next, |entry| entry.position + 1);
-                    if next < replayed {
-                        again.extend(outcomes.into_iter().map(|found| (found.id.clone(), found)));
-                    } else {
-                        let before = std::mem::take(&mut again).into_values();
-                        self.hand_on(before.chain(outcomes).collect());
+                    // Steps of an earlier run and of this one do not overlap.
+                    let old = entries.partition_point(|entry| entry.position < counted);
+                    let (old, new) = entries.split_at(old);
+                    for (entries, counted) in [(old, true), (new, false)] {
+                        if let Some(last) = entries.last() {
+                            let tally = self.process(&mut decoder, entries);
+                            next = last.position + 1;
+                            if !self.commit(tally, next, counted, stop) {
+                                break 'records;
+                            }
+                        }
                     }
                 }
                 Read::Nothing => {}
@@ -109,9 +118,16 @@ impl Pipeline {
             // While an earlier run's records are replayed, time is theirs.
             if next >= replayed && now >= ticked_at + TICK_MICROS {
                 ticked_at = now;
+                let mut tally = Tally::default();
                 let outcome = self.engine.on_time(now);
-                let found = self.note(outcome);
-                self.hand_on(found);
+                self.note(outcome, now, &mut tally);
+                if !self.commit(tally, next, false, stop) {
+                    break;
+                }
+            }
+            if next >= replayed && now >= retained_at + RETAIN_MICROS {
+                retained_at = now;
+                self.retain(now);
             }
         }
         self.hot.close();
@@ -119,20 +135,27 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Takes in the rows that open windows, open findings and the horizon of repeats are made of.
-    fn remember(&mut self) -> Result<(), PipelineError> {
-        let Some(last) = self.past.last_arrival() else { return Ok(()) };
-        let since = last.saturating_sub(self.engine.lookback());
-        let (engine, seen) = (&mut self.engine, &mut self.seen);
-        let rows = self.past.replay(since, |rows, arrival| {
-            // None of them is a repeat: the history has each once.
-            if let Err(error) = seen.keep_new(rows, arrival) {
-                error!(%error, "repeats of old events may not be told");
-            }
-            engine.on_batch(rows, arrival);
-        })?;
-        info!(rows, "detections remember");
-        Ok(())
+    /// Takes in what open windows, open findings and the horizons of repeats are made of; gives
+    /// the position below which all has been counted.
+    fn remember(&mut self) -> Result<Position, PipelineError> {
+        let counted = self.store.position()?;
+        if let Some(last) = self.past.last_arrival() {
+            let since = last.saturating_sub(self.engine.lookback());
+            let (engine, seen) = (&mut self.engine, &mut self.seen);
+            let rows = self.past.replay(since, |rows, arrival| {
+                // None of them is a repeat: the history has each once.
+                if let Err(error) = seen.keep_new(rows, arrival) {
+                    error!(%error, "repeats of old events may not be told");
+                }
+                engine.on_batch(rows, arrival);
+            })?;
+            info!(rows, "detections remember");
+        }
+        let since = now_micros().saturating_sub(self.deliveries.span());
+        for (hash, arrival) in self.store.deliveries_since(since, self.written)? {
+            self.deliveries.insert(hash, arrival);
+        }
+        Ok(counted)
     }
 
     /// False when the process is to stop and rows have nowhere to go.
@@ -150,17 +173,19 @@ impl Pipeline {
         true
     }
 
-    /// Decodes records and evaluates their rows; gives what was found.
-    fn process(&mut self, decoder: &mut Decoder, entries: &[Entry]) -> Vec<Finding> {
+    /// Decodes records and evaluates their rows.
+    fn process(&mut self, decoder: &mut Decoder, entries: &[Entry]) -> Tally {
         let mut rows = Rows::new();
-        let mut found = Vec::new();
+        let mut tally = Tally::default();
         let mut arrival = 0;
         for Entry { delivery: hash, record, .. } in entries {
             arrival = arrival.max(record.received_at);
             if !self.deliveries.insert(*hash, record.received_at) {
                 self.metrics.repeated(&record.cluster);
+                tally.count(LedgerKind::Repeated, &record.cluster, "", record.received_at, 1);
                 continue;
             }
+            tally.deliveries.push((*hash, record.received_at));
             let (source, format) = record.source.split_once(':').unwrap_or((&record.source, ""));
             decoder.set_format(format.parse().unwrap_or_default());
             let delivery = Delivery {
@@ -171,17 +196,20 @@ impl Pipeline {
             };
             let mut quarantined = Vec::new();
             decoder.decode_in_parts(&delivery, &mut rows, &mut quarantined, |rows| {
-                found.extend(self.evaluate(&rows.finish(), arrival));
+                self.evaluate(&rows.finish(), arrival, &mut tally);
             });
-            self.metrics.passed_over(&record.cluster, decoder.take_passed_over());
-            self.set_aside(*hash, record.received_at, &quarantined);
+            let passed_over = decoder.take_passed_over();
+            self.metrics.passed_over(&record.cluster, passed_over);
+            let (kind, at) = (LedgerKind::PassedOver, record.received_at);
+            tally.count(kind, &record.cluster, source, at, passed_over as u64);
+            self.set_aside(*hash, record.received_at, &quarantined, &mut tally);
         }
-        found.extend(self.evaluate(&rows.finish(), arrival));
-        found
+        self.evaluate(&rows.finish(), arrival, &mut tally);
+        tally
     }
 
     /// Rows the last of which arrived at `arrival`.
-    fn evaluate(&mut self, arrived: &RecordBatch, arrival: i64) -> Vec<Finding> {
+    fn evaluate(&mut self, arrived: &RecordBatch, arrival: i64, tally: &mut Tally) {
         let batch = match self.seen.keep_new(arrived, arrival) {
             Ok(batch) => batch,
             Err(error) => {
@@ -189,20 +217,27 @@ impl Pipeline {
                 arrived.clone()
             }
         };
-        self.count(arrived, &batch);
+        self.count(arrived, &batch, arrival, tally);
         self.hot.push(batch.clone());
         let (hot_rows, hot_bytes) = self.hot.size();
         self.metrics.hot(hot_rows, hot_bytes);
         let outcome = self.engine.on_batch(&batch, arrival);
         debug!(events = batch.num_rows(), "batch processed");
-        self.note(outcome)
+        self.note(outcome, arrival, tally);
     }
 
-    fn set_aside(&self, delivery: u128, received_at: i64, pieces: &[Quarantined]) {
+    fn set_aside(
+        &self,
+        delivery: u128,
+        received_at: i64,
+        pieces: &[Quarantined],
+        tally: &mut Tally,
+    ) {
         for piece in pieces {
             let (cluster, reason) = (&piece.cluster, piece.reason.as_str());
             warn!(cluster, reason, bytes = piece.bytes.len(), "quarantined");
             self.metrics.quarantined(cluster, reason);
+            tally.count(LedgerKind::Quarantined, cluster, reason, received_at, 1);
         }
         if let Err(error) = self.quarantine.keep(delivery, received_at, pieces) {
             error!(%error, pieces = pieces.len(), "quarantined pieces not kept");
@@ -210,51 +245,119 @@ impl Pipeline {
         }
     }
 
-    /// Counts what came of a call; gives the findings.
-    fn note(&self, outcome: Outcome) -> Vec<Finding> {
+    /// Notes what came of a call at a time.
+    fn note(&self, outcome: Outcome, at: i64, tally: &mut Tally) {
         for fault in &outcome.faults {
             error!(detection = fault.detection, error = fault.message, "detection failed");
             self.metrics.fault(&fault.detection);
+            tally.count(LedgerKind::Fault, "", &fault.detection, at, 1);
         }
         for (cluster, events) in &outcome.late {
             self.metrics.late(cluster, *events);
+            tally.count(LedgerKind::Late, cluster, "", at, *events);
         }
         for (cluster, watermark) in self.engine.watermarks() {
             self.metrics.watermark(cluster, watermark);
         }
-        outcome.findings
+        tally.findings.extend(outcome.findings);
     }
 
-    fn hand_on(&self, findings: Vec<Finding>) {
-        for finding in self.store.upsert(&findings) {
-            self.metrics.finding(&finding.detection, finding.severity);
+    /// Commits a step. Findings are not lost for want of room: they wait, and with them the
+    /// journal; false when the process is to stop before there is some.
+    fn commit(
+        &self,
+        tally: Tally,
+        next: Position,
+        counted: bool,
+        stop: &CancellationToken,
+    ) -> bool {
+        let new = tally.step(next, counted, |step| {
+            loop {
+                match self.store.commit(step) {
+                    Ok(new) => return Some(new),
+                    Err(error) if stop.is_cancelled() => {
+                        error!(error = format!("{error:?}"), "findings are left to the next start");
+                        return None;
+                    }
+                    Err(error) => {
+                        error!(error = format!("{error:?}"), "findings not stored, trying again");
+                        std::thread::sleep(TICK);
+                    }
+                }
+            }
+        });
+        for finding in new.iter().flatten() {
+            self.metrics.finding(&finding.detection, finding.severity.as_str());
+        }
+        new.is_some()
+    }
+
+    fn retain(&self, now: i64) {
+        let deliveries = now.saturating_sub(self.deliveries.span());
+        let forgotten = self.store.retain(now);
+        if let Err(error) = forgotten.and_then(|()| self.store.forget_deliveries(deliveries)) {
+            error!(error = format!("{error:?}"), "nothing forgotten");
         }
     }
 
-    fn count(&self, arrived: &RecordBatch, kept: &RecordBatch) {
-        let kept = events_by_cluster(kept);
-        for (cluster, events) in events_by_cluster(arrived) {
-            let new = kept.get(&cluster).copied().unwrap_or(0);
-            self.metrics.events(&cluster, new);
-            if events > new {
-                self.metrics.duplicates(&cluster, events - new);
+    fn count(&self, arrived: &RecordBatch, kept: &RecordBatch, arrival: i64, tally: &mut Tally) {
+        let new = seen_by_cluster(kept);
+        for (cluster, all) in seen_by_cluster(arrived) {
+            let new = new.get(&cluster).copied().unwrap_or_default();
+            let duplicates = all.events - new.events;
+            self.metrics.events(&cluster, new.events);
+            if duplicates > 0 {
+                self.metrics.duplicates(&cluster, duplicates);
             }
+            tally.count(LedgerKind::Duplicate, &cluster, "", arrival, duplicates as u64);
+            tally.count(LedgerKind::Conflict, &cluster, "", arrival, new.conflicts as u64);
+            tally.see(ClusterSeen {
+                cluster,
+                last_event: all.last_event,
+                last_arrival: arrival,
+                events: new.events as u64,
+                duplicates: duplicates as u64,
+            });
         }
     }
 }
 
-fn events_by_cluster(batch: &RecordBatch) -> BTreeMap<String, usize> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let Some(column) = batch.column_by_name("cluster") else { return counts };
-    let Some(column) = column.as_dictionary_opt::<Int32Type>() else { return counts };
-    let names = column.values().as_string::<i32>();
-    for key in column.keys().iter().flatten() {
-        if let Some(name) = usize::try_from(key).ok().filter(|key| *key < names.len()) {
-            match counts.get_mut(names.value(name)) {
-                Some(count) => *count += 1,
-                None => drop(counts.insert(names.value(name).to_owned(), 1)),
-            }
+/// What is counted of one cluster's rows.
+#[derive(Clone, Copy, Debug)]
+struct SeenOf {
+    events: usize,
+    conflicts: usize,
+    last_event: i64,
+}
+
+impl Default for SeenOf {
+    fn default() -> Self {
+        Self { events: 0, conflicts: 0, last_event: i64::MIN }
+    }
+}
+
+fn seen_by_cluster(batch: &RecordBatch) -> BTreeMap<String, SeenOf> {
+    let mut seen: BTreeMap<String, SeenOf> = BTreeMap::new();
+    let column = |name: &str| batch.column_by_name(name);
+    let clusters = column("cluster").and_then(|column| column.as_dictionary_opt::<Int32Type>());
+    let times = column("event_time")
+        .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let conflicts = column("conflict").and_then(|column| column.as_boolean_opt());
+    let (Some(clusters), Some(times), Some(conflicts)) = (clusters, times, conflicts) else {
+        return seen;
+    };
+    let names = clusters.values().as_string::<i32>();
+    for row in 0..batch.num_rows() {
+        let Some(key) = clusters.key(row).filter(|key| *key < names.len()) else { continue };
+        let name = names.value(key);
+        if !seen.contains_key(name) {
+            seen.insert(name.to_owned(), SeenOf::default());
+        }
+        if let Some(of) = seen.get_mut(name) {
+            of.events += 1;
+            of.conflicts += usize::from(conflicts.value(row));
+            of.last_event = of.last_event.max(times.value(row));
         }
     }
-    counts
+    seen
 }

@@ -4,14 +4,12 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 
+use crate::findings::reading::Filter;
 use crate::findings::store::Store;
-
-/// How long the end of the store is waited for at a time.
-const WAIT: Duration = Duration::from_secs(1);
 
 /// Opens a file to append to, or standard output for `-`.
 ///
@@ -28,16 +26,24 @@ pub fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
 ///
 /// # Errors
 /// When a line cannot be written.
-pub fn follow(store: &Store, mut out: impl Write) -> anyhow::Result<()> {
+pub fn follow(store: &Store, runtime: &Handle, mut out: impl Write) -> anyhow::Result<()> {
     let mut cursor = 0;
-    while let Some(changes) = store.changes_after(cursor, WAIT) {
-        for (change, record) in changes {
+    let mut tip = store.follow();
+    loop {
+        let closed = tip.borrow_and_update().closed;
+        let changes = store.changes_after(cursor, &Filter::default(), 1_000)?;
+        for (_, record) in &changes.findings {
             let mut line = serde_json::to_vec(record.as_ref()).context("encode a finding")?;
             line.push(b'\n');
             out.write_all(&line).context("write a finding")?;
-            cursor = change;
         }
         out.flush().context("write findings")?;
+        cursor = changes.next;
+        if closed && changes.findings.is_empty() {
+            return Ok(());
+        }
+        if changes.findings.is_empty() {
+            runtime.block_on(tip.changed())?;
+        }
     }
-    Ok(())
 }

@@ -21,7 +21,7 @@ use crate::detect::engine::{Engine, EngineSettings, Pace};
 use crate::detect::watermark::Patience;
 use crate::event::seen::{Horizon, Seen};
 use crate::findings::quarantine::Quarantine;
-use crate::findings::store::Store;
+use crate::findings::store::{Store, StoreSettings};
 use crate::history::flush::{Around, FlushSettings, History};
 use crate::history::hot::Hot;
 use crate::history::location::Location;
@@ -87,7 +87,7 @@ impl Service {
         let budget = Budget::new(settings.ingest.budget.as_u64());
         let clusters_max = settings.ingest.clusters_max;
         let door = Arc::new(Door::new(Arc::clone(&journal), budget, clusters_max));
-        let store = Arc::new(Store::new(settings.history.findings_max));
+        let store = Arc::new(Store::open(&data.join("findings.db"), store_settings(settings))?);
         let quarantine = data.join("quarantine");
         let quarantine = Quarantine::open(&quarantine, settings.history.quarantine.as_u64())
             .with_context(|| format!("open quarantine `{}`", quarantine.display()))?;
@@ -96,8 +96,8 @@ impl Service {
         let ready = Ready::default();
         let query = QueryService::new(
             history.table(),
-            Arc::clone(&store),
-            Arc::clone(&quarantine),
+            &store,
+            &quarantine,
             limits(settings),
         );
         let shared = Shared {
@@ -152,7 +152,8 @@ impl Service {
             let out = jsonl::open(&path)
                 .with_context(|| format!("open sink `{name}`: `{}`", path.display()))?;
             let store = Arc::clone(&self.store);
-            tasks.spawn_thread("sink", move || jsonl::follow(&store, out))?;
+            let runtime = Handle::current();
+            tasks.spawn_thread("sink", move || jsonl::follow(&store, &runtime, out))?;
         }
         let (writer, pipeline, stop) = (self.writer, self.pipeline, tasks.stop().clone());
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
@@ -289,10 +290,9 @@ fn flush_settings(settings: &Settings) -> FlushSettings {
 /// The order of the stores: findings first, then history, then the journal forgets.
 fn around(journal: &Arc<Journal>, store: &Arc<Store>, metrics: &Arc<Metrics>) -> Around {
     let journal = Arc::clone(journal);
-    let (wrote, failed) = (Arc::clone(metrics), Arc::clone(metrics));
-    let _ = store;
+    let (store, wrote, failed) = (Arc::clone(store), Arc::clone(metrics), Arc::clone(metrics));
     Around {
-        before: Box::new(|_| Ok(())),
+        before: Box::new(move |_| Ok(store.sync()?)),
         after: Box::new(move |position| journal.truncate(position)),
         wrote: Box::new(move |rows, bytes| wrote.history_written(rows, bytes)),
         failed: Box::new(move || failed.history_failed()),
@@ -323,6 +323,14 @@ fn journal(settings: &Settings, data: &Path, first: Position) -> Result<(Arc<Jou
     }
     info!(first = journal.first(), next = journal.position(), "journal opened");
     Ok((Arc::new(journal), writer))
+}
+
+fn store_settings(settings: &Settings) -> StoreSettings {
+    let history = &settings.history;
+    StoreSettings {
+        findings_max: history.findings_max as u64,
+        keep: history.findings_keep.micros(),
+    }
 }
 
 fn limits(settings: &Settings) -> Limits {

@@ -30,6 +30,12 @@ impl Horizon {
         Self { hashes: HashSet::new(), order: VecDeque::new(), hashes_max, span }
     }
 
+    /// How long a hash is known, microseconds of arrival.
+    #[must_use]
+    pub fn span(&self) -> i64 {
+        self.span
+    }
+
     /// Takes note of a hash that arrived at `now`; false when it is a repeat.
     pub fn insert(&mut self, hash: u128, now: i64) -> bool {
         self.forget(now);

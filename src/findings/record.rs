@@ -1,13 +1,15 @@
 //! A finding as wires carry it; the names are fixed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::detect::finding::Finding;
+use crate::detect::detection::Severity;
+use crate::detect::finding::{Finding, Status};
 use crate::event::time::rfc3339;
 
-/// A finding's fields, in the order in which they are written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A finding's fields, in the order in which they are written. The store keeps them as written: a
+/// field that is added later needs a default for findings from before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FindingRecord {
     /// 32 hex digits; the same for the same events, always.
     pub id: String,
@@ -16,9 +18,9 @@ pub struct FindingRecord {
     /// The detection's title.
     pub title: String,
     /// `informational`, `low`, `medium`, `high` or `critical`.
-    pub severity: &'static str,
+    pub severity: Severity,
     /// `open` or `withdrawn`.
-    pub status: &'static str,
+    pub status: Status,
     /// The cluster of its events.
     pub cluster: String,
     /// Key columns and their values.
@@ -48,7 +50,7 @@ pub struct FindingRecord {
 }
 
 /// One event of a finding's evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceRecord {
     /// The event's content hash.
     pub event_id: String,
@@ -75,8 +77,8 @@ impl FindingRecord {
             id: finding.id.clone(),
             detection: detection.id.clone(),
             title: detection.title.clone(),
-            severity: detection.severity.as_str(),
-            status: finding.status.as_str(),
+            severity: detection.severity,
+            status: finding.status,
             cluster: finding.cluster.clone(),
             key: object(&finding.key),
             count: finding.evidence.count(),

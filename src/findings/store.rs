@@ -1,167 +1,311 @@
-//! Findings by id, in memory; bounded, the longest unchanged ones given up first.
+//! Findings by id, the ledger, clusters and deliveries, in one file; see [`super::database`] for
+//! its form.
+//!
+//! A step is committed whole or not at all, with the position up to which it covers the journal.
+//! A finding whose content is stored already changes nothing; else its revision grows by one and it
+//! gets the next change number, so that whoever follows misses none. A step below the position has
+//! been committed before, so what it has of findings are old versions: they are put in only where
+//! there is none.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use tokio::sync::watch;
+
+use super::database::{Readers, StoreError, open_writer, restored, stored};
 use super::record::FindingRecord;
-use crate::detect::finding::Finding;
+use super::step::{ClusterSeen, LedgerEntry, Step, hour};
 
 /// Number of a change; grows by one.
 pub type Change = u64;
 
-/// What to list.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Only findings whose last event is at or after this RFC 3339 time.
-    pub since: Option<String>,
-    /// Only these severities; empty means all.
-    pub severities: Vec<String>,
-    /// Only this detection.
-    pub detection: Option<String>,
-    /// Only this cluster.
-    pub cluster: Option<String>,
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreSettings {
+    /// How many findings; beyond, those that did not change for longest are given up.
+    pub findings_max: u64,
+    /// How long after their last event findings are kept, microseconds; the ledger likewise.
+    pub keep: i64,
 }
 
-/// A page of findings, newest first.
-#[derive(Debug)]
-pub struct Page {
-    /// The findings.
-    pub findings: Vec<Arc<FindingRecord>>,
-    /// Where the next page starts, `None` at the end.
-    pub next: Option<String>,
+/// How far the store is, for who waits for changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tip {
+    /// The last change.
+    pub change: Change,
+    /// Nothing more will change.
+    pub closed: bool,
 }
 
-/// The store. One owner writes, anyone reads.
+/// The store. Who writes waits for who writes; who reads waits for nobody.
 #[derive(Debug)]
 pub struct Store {
-    findings_max: usize,
-    state: Mutex<State>,
-    changed: Condvar,
+    pub(super) settings: StoreSettings,
+    writer: Mutex<Writer>,
+    pub(super) readers: Readers,
+    tip: watch::Sender<Tip>,
+    /// Changes up to it survive a crash of the machine.
+    synced: AtomicU64,
+    /// Names of the sinks in use.
+    pub(super) sinks: Mutex<Vec<String>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    findings: HashMap<String, (Change, Arc<FindingRecord>)>,
-    changes: BTreeMap<Change, String>,
-    last: Change,
-    closed: bool,
+#[derive(Debug)]
+pub(super) struct Writer {
+    connection: Connection,
+    /// The number of findings stored.
+    findings: u64,
+}
+
+/// The row of `place`.
+struct Place {
+    position: u64,
+    change: Change,
 }
 
 impl Store {
-    /// A store for at most so many findings.
-    #[must_use]
-    pub fn new(findings_max: usize) -> Self {
-        Self { findings_max: findings_max.max(1), state: Mutex::default(), changed: Condvar::new() }
+    /// Opens the store in this file, creating it when missing.
+    ///
+    /// # Errors
+    /// When the file cannot be used, also because a newer program wrote it.
+    pub fn open(path: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
+        let connection = open_writer(path)?;
+        let fail = |source| StoreError::Open { path: path.to_owned(), source };
+        let place = place(&connection).map_err(fail)?;
+        let findings = connection.query_row("SELECT count(*) FROM findings", [], |row| row.get(0));
+        let findings = restored(findings.map_err(fail)?);
+        Ok(Self {
+            settings,
+            writer: Mutex::new(Writer { connection, findings }),
+            readers: Readers::new(path),
+            tip: watch::Sender::new(Tip { change: place.change, closed: false }),
+            synced: AtomicU64::new(0),
+            sinks: Mutex::default(),
+        })
     }
 
-    /// Stores new versions of findings; gives how many of them had not been there before.
-    pub fn upsert(&self, findings: &[Finding]) -> Vec<Arc<FindingRecord>> {
-        let mut new = Vec::new();
-        if findings.is_empty() {
-            return new;
-        }
-        let mut state = self.lock();
-        for finding in findings {
-            let before = state.findings.remove(&finding.id);
-            if let Some((change, _)) = &before {
-                state.changes.remove(change);
+    /// Stores a step; gives the findings that had not been there before. After an error nothing of
+    /// it is stored, and the same step may be committed again.
+    ///
+    /// # Errors
+    /// When it cannot be written, as on a full disk.
+    pub fn commit(&self, step: &Step<'_>) -> Result<Vec<Arc<FindingRecord>>, StoreError> {
+        let findings_max = self.settings.findings_max.max(1);
+        let (new, change) = self.write("commit a step", |transaction, findings| {
+            let mut place = place(transaction)?;
+            let repeated = step.next < place.position;
+            let mut new = Vec::new();
+            for finding in step.findings {
+                let record = FindingRecord::new(finding, 0);
+                new.extend(upsert(transaction, record, repeated, &mut place.change)?);
             }
-            let revision = before.as_ref().map_or(1, |(_, record)| record.revision + 1);
-            let record = Arc::new(FindingRecord::new(finding, revision));
-            if before.is_none() {
-                new.push(Arc::clone(&record));
+            if !repeated {
+                count(transaction, step.ledger)?;
+                see(transaction, step.clusters)?;
             }
-            state.last += 1;
-            let change = state.last;
-            state.changes.insert(change, finding.id.clone());
-            state.findings.insert(finding.id.clone(), (change, record));
-        }
-        while state.findings.len() > self.findings_max
-            && let Some((_, id)) = state.changes.pop_first()
-        {
-            state.findings.remove(&id);
-        }
-        drop(state);
-        self.changed.notify_all();
-        new
-    }
-
-    /// The finding of this id.
-    #[must_use]
-    pub fn get(&self, id: &str) -> Option<Arc<FindingRecord>> {
-        self.lock().findings.get(id).map(|(_, record)| Arc::clone(record))
-    }
-
-    /// All findings.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<FindingRecord>> {
-        let state = self.lock();
-        state.findings.values().map(|(_, record)| Arc::clone(record)).collect()
-    }
-
-    /// A page of at most `limit` findings, the latest `first_seen` first. `cursor` is a page's
-    /// `next`.
-    #[must_use]
-    pub fn list(&self, filter: &Filter, limit: usize, cursor: Option<&str>) -> Page {
-        let mut found = self.all();
-        found.retain(|record| filter.matches(record));
-        found.sort_by_cached_key(|record| std::cmp::Reverse(place(record)));
-        if let Some(cursor) = cursor {
-            found.retain(|record| place(record).as_str() < cursor);
-        }
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|record| place(record));
-        Page { findings: found, next }
-    }
-
-    /// Changes after `after`, oldest first, each finding once in its latest version; waits at
-    /// most `wait` while there is none. `None` when the store is closed and all has been given.
-    pub fn changes_after(
-        &self,
-        after: Change,
-        wait: Duration,
-    ) -> Option<Vec<(Change, Arc<FindingRecord>)>> {
-        let state = self.lock();
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(state, wait, |state| state.last <= after && !state.closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        if state.last <= after && state.closed {
-            return None;
-        }
-        let changes = state.changes.range(after + 1..).filter_map(|(change, id)| {
-            state.findings.get(id).map(|(_, record)| (*change, Arc::clone(record)))
+            keep_deliveries(transaction, step)?;
+            let position = place.position.max(step.next);
+            let mut statement =
+                transaction.prepare_cached("UPDATE place SET position = ?1, change = ?2")?;
+            statement.execute([stored(position), stored(place.change)])?;
+            *findings += new.len() as u64;
+            let excess = findings.saturating_sub(findings_max);
+            if excess > 0 {
+                *findings -= super::retention::give_up_oldest(transaction, excess)?;
+            }
+            Ok((new, place.change))
+        })?;
+        self.tip.send_if_modified(|tip| {
+            let grown = change > tip.change;
+            tip.change = tip.change.max(change);
+            grown
         });
-        Some(changes.collect())
+        Ok(new)
     }
 
-    /// Nothing more will change.
+    /// The position up to which steps are committed; 0 at first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn position(&self) -> Result<u64, StoreError> {
+        self.readers.read("read the position", |reader| Ok(place(reader)?.position))
+    }
+
+    /// The number of the last change that is committed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn last_change(&self) -> Result<Change, StoreError> {
+        self.readers.read("read the last change", |reader| Ok(place(reader)?.change))
+    }
+
+    /// Makes all that is committed survive a crash of the machine. Cheap when it does already.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let fail = |source| StoreError::Failed { what: "sync", source };
+        let writer = self.lock();
+        let change = place(&writer.connection).map_err(fail)?.change;
+        // In WAL mode a commit under `full` syncs the log, and with it all commits before.
+        writer.connection.pragma_update(None, "synchronous", "full").map_err(fail)?;
+        let written =
+            writer.connection.execute("UPDATE place SET change = change WHERE one = 1", []);
+        let back = writer.connection.pragma_update(None, "synchronous", "normal");
+        written.and(back.map(|()| 0)).map_err(fail)?;
+        self.synced.fetch_max(change, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Makes the changes up to this one survive a crash of the machine: what a sink was told must
+    /// not get another content under the same revision.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync_change(&self, change: Change) -> Result<(), StoreError> {
+        if self.synced.load(Ordering::SeqCst) < change { self.sync() } else { Ok(()) }
+    }
+
+    /// Forgets deliveries that arrived before this time (microseconds since 1970, UTC).
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn forget_deliveries(&self, before: i64) -> Result<(), StoreError> {
+        self.write("forget deliveries", |transaction, _| {
+            transaction.execute("DELETE FROM deliveries WHERE arrival < ?1", [before])?;
+            Ok(())
+        })
+    }
+
+    /// Tells of changes as they come.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<Tip> {
+        self.tip.subscribe()
+    }
+
+    /// Nothing more will change: who follows may end once it has everything.
     pub fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
+        self.tip.send_modify(|tip| tip.closed = true);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// One transaction; `change` may alter the number of findings.
+    pub(super) fn write<T>(
+        &self,
+        what: &'static str,
+        change: impl FnOnce(&Transaction<'_>, &mut u64) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let fail = |source| StoreError::Failed { what, source };
+        let mut writer = self.lock();
+        let mut findings = writer.findings;
+        let immediate = TransactionBehavior::Immediate;
+        let transaction = writer.connection.transaction_with_behavior(immediate).map_err(fail)?;
+        let answer = change(&transaction, &mut findings).map_err(fail)?;
+        transaction.commit().map_err(fail)?;
+        writer.findings = findings;
+        Ok(answer)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Filter {
-    fn matches(&self, record: &FindingRecord) -> bool {
-        let is = |wanted: &Option<String>, value: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted == value)
-        };
-        is(&self.detection, &record.detection)
-            && is(&self.cluster, &record.cluster)
-            && (self.severities.is_empty()
-                || self.severities.iter().any(|severity| severity == record.severity))
-            && self.since.as_ref().is_none_or(|since| record.last_seen >= *since)
-    }
+fn place(connection: &Connection) -> rusqlite::Result<Place> {
+    let mut statement = connection.prepare_cached("SELECT position, change FROM place")?;
+    statement.query_row([], |row| {
+        Ok(Place { position: restored(row.get(0)?), change: restored(row.get(1)?) })
+    })
 }
 
-/// Where a finding stands in a list: RFC 3339 in one form sorts as text.
-fn place(record: &FindingRecord) -> String {
-    format!("{}~{}", record.first_seen, record.id)
+/// Stores a version of a finding under the next change number; gives it when it is new.
+fn upsert(
+    transaction: &Transaction<'_>,
+    mut record: FindingRecord,
+    repeated: bool,
+    change: &mut Change,
+) -> rusqlite::Result<Option<Arc<FindingRecord>>> {
+    // Texts and numbers only: there is nothing that cannot be written.
+    let body = serde_json::to_string(&record).unwrap_or_default();
+    let mut before =
+        transaction.prepare_cached("SELECT revision, body FROM findings WHERE id = ?1")?;
+    let before: Option<(i64, bool)> = before
+        .query_row([&record.id], |row| Ok((row.get(0)?, row.get_ref(1)?.as_str()? == body)))
+        .optional()?;
+    match before {
+        Some((_, same)) if same || repeated => return Ok(None),
+        Some((revision, _)) => record.revision = restored(revision) + 1,
+        None => record.revision = 1,
+    }
+    *change += 1;
+    // The row moves to the end of its table: changes are read in their order.
+    let mut put = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO findings
+         (change, id, revision, first_seen, last_seen, severity, detection, cluster, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    put.execute(params![
+        stored(*change),
+        record.id,
+        stored(record.revision),
+        record.first_seen,
+        record.last_seen,
+        record.severity.as_str(),
+        record.detection,
+        record.cluster,
+        body
+    ])?;
+    Ok(before.is_none().then(|| Arc::new(record)))
 }
+
+pub(super) fn count(
+    transaction: &Transaction<'_>,
+    entries: &[LedgerEntry],
+) -> rusqlite::Result<()> {
+    let mut add = transaction.prepare_cached(
+        "INSERT INTO ledger (kind, cluster, item, hour, count) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET count = count + excluded.count",
+    )?;
+    for entry in entries.iter().filter(|entry| entry.count > 0) {
+        let (kind, count) = (entry.kind.as_str(), stored(entry.count));
+        add.execute(params![kind, entry.cluster, entry.item, hour(entry.at), count])?;
+    }
+    Ok(())
+}
+
+fn see(transaction: &Transaction<'_>, clusters: &[ClusterSeen]) -> rusqlite::Result<()> {
+    let mut add = transaction.prepare_cached(
+        "INSERT INTO clusters (cluster, last_event, last_arrival, events, duplicates)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET
+             last_event = max(last_event, excluded.last_event),
+             last_arrival = max(last_arrival, excluded.last_arrival),
+             events = events + excluded.events,
+             duplicates = duplicates + excluded.duplicates",
+    )?;
+    for seen in clusters {
+        let (events, duplicates) = (stored(seen.events), stored(seen.duplicates));
+        let (event, arrival) = (seen.last_event, seen.last_arrival);
+        add.execute(params![seen.cluster, event, arrival, events, duplicates])?;
+    }
+    Ok(())
+}
+
+fn keep_deliveries(
+    transaction: &Transaction<'_>,
+    step: &Step<'_>,
+) -> rusqlite::Result<()> {
+    let mut add = transaction.prepare_cached(
+        "INSERT INTO deliveries (hash, arrival, next) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET
+             arrival = max(arrival, excluded.arrival), next = excluded.next",
+    )?;
+    for (hash, arrival) in step.deliveries {
+        add.execute(params![hash.to_be_bytes(), arrival, stored(step.next)])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,10 @@ use super::routes::{Failure, Shared, json};
 use crate::clock::now_micros;
 use crate::detect::detection::Severity;
 use crate::event::time::{parse_rfc3339, rfc3339};
+use crate::findings::database::StoreError;
+use crate::findings::reading::Filter;
 use crate::findings::record::FindingRecord;
-use crate::findings::store::Filter;
+use crate::findings::store::Store;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
@@ -51,7 +53,8 @@ pub(super) async fn list(
         detection: params.detection,
         cluster: params.cluster,
     };
-    let page = shared.store.list(&filter, limit, params.cursor.as_deref());
+    let cursor = params.cursor;
+    let page = ask(&shared, move |store| store.list(&filter, limit, cursor.as_deref())).await?;
     let findings = page.findings.iter().map(Arc::as_ref);
     let lines = headers.get(ACCEPT).is_some_and(|accept| accept == "application/x-ndjson");
     if lines {
@@ -67,10 +70,20 @@ pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    match shared.store.get(&id) {
+    match ask(&shared, move |store| store.get(&id)).await? {
         Some(finding) => Ok(json(finding.as_ref())),
         None => Err(Failure::NotFound("no finding of this id".to_owned())),
     }
+}
+
+/// Asks the store on a thread that may wait for the disk.
+async fn ask<T: Send + 'static>(
+    shared: &Shared,
+    question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Failure> {
+    let store = Arc::clone(&shared.store);
+    let answer = tokio::task::spawn_blocking(move || question(&store)).await;
+    Ok(answer.map_err(|_| Failure::Broken("the question failed".to_owned()))??)
 }
 
 /// A point in time as RFC 3339 in UTC with microseconds.

@@ -12,9 +12,11 @@ use axum::middleware::{Next, from_extractor_with_state, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::error;
 
 use super::auth::{Caller, Gate};
 use super::{audit, findings, health, sql};
+use crate::findings::database::StoreError;
 use crate::findings::store::Store;
 use crate::ingest::accept::{Door, Refusal, Why};
 use crate::metrics::Metrics;
@@ -129,6 +131,8 @@ pub(crate) enum Failure {
     },
     TooSlow,
     QueryTimedOut(String),
+    /// Our own fault.
+    Broken(String),
 }
 
 impl From<Refusal> for Failure {
@@ -149,6 +153,13 @@ impl From<QueryError> for Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        error!(error = format!("{error:?}"), "question to the findings store failed");
+        Self::Broken(error.to_string())
+    }
+}
+
 impl Failure {
     /// A bounded word for metrics.
     pub(crate) fn reason(&self) -> &'static str {
@@ -161,6 +172,7 @@ impl Failure {
             Self::TooLarge { .. } => "too_large",
             Self::TooSlow => "too_slow",
             Self::QueryTimedOut(_) => "query_timed_out",
+            Self::Broken(_) => "broken",
         }
     }
 }
@@ -191,6 +203,7 @@ impl IntoResponse for Failure {
             }
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body came too slowly".to_owned()),
             Self::QueryTimedOut(message) => (StatusCode::REQUEST_TIMEOUT, message),
+            Self::Broken(message) => (StatusCode::INTERNAL_SERVER_ERROR, message),
         };
         let mut response = json(&serde_json::json!({ "error": message }));
         *response.status_mut() = status;

@@ -12,12 +12,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::tables::{findings_rows, findings_schema, quarantine_rows, quarantine_schema};
+use super::tables::store_tables;
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
 use crate::history::events::EventsTable;
 use crate::sql::context::analyst_session;
-use crate::sql::snapshot::SnapshotTable;
 
 /// Why a query gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -72,25 +71,21 @@ impl std::fmt::Debug for QueryService {
 }
 
 impl QueryService {
-    /// A service over these stores: tables `events`, `findings` and `quarantine`.
+    /// A service over these stores: `events`, and the tables of findings and quarantine.
     ///
     /// # Errors
     /// Only when a table cannot be registered, or no thread be started.
     pub fn new(
         events: EventsTable,
-        store: Arc<Store>,
-        quarantine: Arc<Quarantine>,
+        store: &Arc<Store>,
+        quarantine: &Arc<Quarantine>,
         limits: Limits,
     ) -> Result<Self, DataFusionError> {
         let context = analyst_session(limits.memory_bytes)?;
-        let findings =
-            SnapshotTable::new(findings_schema(), move || Ok(vec![findings_rows(&store.all())?]));
-        let pieces = SnapshotTable::new(quarantine_schema(), move || {
-            Ok(vec![quarantine_rows(&quarantine.snapshot()?)?])
-        });
         context.register_table("events", Arc::new(events))?;
-        context.register_table("findings", Arc::new(findings))?;
-        context.register_table("quarantine", Arc::new(pieces))?;
+        for (name, table) in store_tables(store, quarantine) {
+            context.register_table(name, Arc::new(table))?;
+        }
         let threads = limits.concurrent_max.max(1);
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)

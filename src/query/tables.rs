@@ -1,17 +1,104 @@
-//! What is not kept as Arrow, as tables: findings and quarantine.
+//! What is not kept as Arrow, as tables: findings, ledger, clusters, dead letters, quarantine, the
+//! catalogue.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
+use datafusion::error::{DataFusionError, Result};
 use serde::Serialize;
 
+use crate::detect::catalog::Catalog;
 use crate::event::time::parse_rfc3339;
-use crate::findings::quarantine::Piece;
+use crate::findings::quarantine::{Piece, Quarantine};
+use crate::findings::reading::LedgerRow;
 use crate::findings::record::FindingRecord;
+use crate::findings::sinks::DeadLetter;
+use crate::findings::step::ClusterSeen;
+use crate::findings::store::Store;
+use crate::sql::snapshot::SnapshotTable;
+
+/// Findings in one batch.
+const PART: usize = 4_096;
+
+/// The tables of the findings store and of the quarantine, by name: each gives what is there when
+/// it is scanned. The memory for it is not in the query's limit.
+pub(crate) fn store_tables(
+    store: &Arc<Store>,
+    quarantine: &Arc<Quarantine>,
+) -> Vec<(&'static str, SnapshotTable)> {
+    let (findings, ledger) = (Arc::clone(store), Arc::clone(store));
+    let (clusters, letters) = (Arc::clone(store), Arc::clone(store));
+    let pieces = Arc::clone(quarantine);
+    let one = |batch: Result<RecordBatch, ArrowError>| Ok(vec![batch?]);
+    vec![
+        ("findings", SnapshotTable::new(findings_schema(), move || all_findings(&findings))),
+        (
+            "ledger",
+            SnapshotTable::new(ledger_schema(), move || {
+                one(ledger_rows(&ledger.ledger().map_err(external)?))
+            }),
+        ),
+        (
+            "clusters",
+            SnapshotTable::new(clusters_schema(), move || {
+                one(clusters_rows(&clusters.clusters().map_err(external)?))
+            }),
+        ),
+        (
+            "dead_letters",
+            SnapshotTable::new(dead_letters_schema(), move || {
+                one(dead_letters_rows(&letters.dead_letters().map_err(external)?))
+            }),
+        ),
+        (
+            "quarantine",
+            SnapshotTable::new(quarantine_schema(), move || {
+                one(quarantine_rows(&pieces.snapshot()?))
+            }),
+        ),
+    ]
+}
+
+/// The table `detections`: the catalogue in use.
+///
+/// # Errors
+/// Never in practice: the rows are of the schema.
+#[expect(dead_code, reason = "registered once queries know the catalogue")]
+pub(crate) fn detections_table(catalog: &Catalog) -> Result<SnapshotTable, ArrowError> {
+    let rows = detections_rows(catalog)?;
+    Ok(SnapshotTable::new(detections_schema(), move || Ok(vec![rows.clone()])))
+}
+
+fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// All findings, in parts.
+fn all_findings(store: &Store) -> Result<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    let mut failed = None;
+    let scanned = store.scan(PART, |records| match findings_rows(records) {
+        Ok(batch) => {
+            batches.push(batch);
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    scanned.map_err(external)?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(batches),
+    }
+}
 
 fn text(name: &str) -> Field {
     Field::new(name, DataType::Utf8, false)
@@ -58,8 +145,8 @@ pub(crate) fn findings_rows(records: &[Arc<FindingRecord>]) -> Result<RecordBatc
         text(|r| r.id.clone()),
         text(|r| r.detection.clone()),
         text(|r| r.title.clone()),
-        text(|r| r.severity.to_owned()),
-        text(|r| r.status.to_owned()),
+        text(|r| r.severity.as_str().to_owned()),
+        text(|r| r.status.as_str().to_owned()),
         text(|r| r.cluster.clone()),
         text(|r| json(&r.key)),
         number(|r| r.count),
@@ -106,6 +193,120 @@ pub(crate) fn quarantine_rows(pieces: &[Piece]) -> Result<RecordBatch, ArrowErro
         text(|piece| String::from_utf8_lossy(&piece.bytes).into_owned()),
     ];
     RecordBatch::try_new(quarantine_schema(), columns)
+}
+
+/// Columns of `ledger`: what happened other than the ordinary, by hour.
+pub(crate) fn ledger_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        time("hour"),
+        text("kind"),
+        text("cluster"),
+        text("item"),
+        Field::new("count", DataType::UInt64, false),
+    ]))
+}
+
+fn ledger_rows(rows: &[LedgerRow]) -> Result<RecordBatch, ArrowError> {
+    let columns: Vec<ArrayRef> = vec![
+        times(rows.iter().map(|row| row.hour)),
+        texts(rows.iter().map(|row| row.kind.as_str())),
+        texts(rows.iter().map(|row| row.cluster.as_str())),
+        texts(rows.iter().map(|row| row.item.as_str())),
+        numbers(rows.iter().map(|row| row.count)),
+    ];
+    RecordBatch::try_new(ledger_schema(), columns)
+}
+
+/// Columns of `clusters`: who delivered, how much and when last.
+pub(crate) fn clusters_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        text("cluster"),
+        time("last_event"),
+        time("last_arrival"),
+        Field::new("events", DataType::UInt64, false),
+        Field::new("duplicates", DataType::UInt64, false),
+    ]))
+}
+
+fn clusters_rows(clusters: &[ClusterSeen]) -> Result<RecordBatch, ArrowError> {
+    let columns: Vec<ArrayRef> = vec![
+        texts(clusters.iter().map(|seen| seen.cluster.as_str())),
+        times(clusters.iter().map(|seen| seen.last_event)),
+        times(clusters.iter().map(|seen| seen.last_arrival)),
+        numbers(clusters.iter().map(|seen| seen.events)),
+        numbers(clusters.iter().map(|seen| seen.duplicates)),
+    ];
+    RecordBatch::try_new(clusters_schema(), columns)
+}
+
+/// Columns of `dead_letters`: what sinks refused for good; `finding` is its id.
+pub(crate) fn dead_letters_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        time("time"),
+        text("sink"),
+        text("finding"),
+        Field::new("revision", DataType::UInt64, false),
+        text("cluster"),
+        text("reason"),
+    ]))
+}
+
+fn dead_letters_rows(letters: &[DeadLetter]) -> Result<RecordBatch, ArrowError> {
+    let columns: Vec<ArrayRef> = vec![
+        times(letters.iter().map(|letter| letter.at)),
+        texts(letters.iter().map(|letter| letter.sink.as_str())),
+        texts(letters.iter().map(|letter| letter.finding.as_str())),
+        numbers(letters.iter().map(|letter| letter.revision)),
+        texts(letters.iter().map(|letter| letter.cluster.as_str())),
+        texts(letters.iter().map(|letter| letter.why.as_str())),
+    ];
+    RecordBatch::try_new(dead_letters_schema(), columns)
+}
+
+/// Columns of `detections`; lists are JSON text, `window_seconds` is NULL for a detection that
+/// looks at each event alone.
+pub(crate) fn detections_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        text("id"),
+        text("title"),
+        text("severity"),
+        text("attack"),
+        text("controls"),
+        Field::new("window_seconds", DataType::Int64, true),
+        text("sql"),
+        text("path"),
+        Field::new("enabled", DataType::Boolean, false),
+    ]))
+}
+
+fn detections_rows(catalog: &Catalog) -> Result<RecordBatch, ArrowError> {
+    let detections = || catalog.detections();
+    let window = |detection: &crate::detect::detection::Detection| {
+        detection.window.map(|window| window.length / 1_000_000)
+    };
+    let windows: Int64Array = detections().map(|detection| window(detection)).collect();
+    // What is loaded is in use.
+    let enabled: BooleanArray = detections().map(|_| Some(true)).collect();
+    let columns: Vec<ArrayRef> = vec![
+        texts(detections().map(|detection| detection.id.as_str())),
+        texts(detections().map(|detection| detection.title.as_str())),
+        texts(detections().map(|detection| detection.severity.as_str())),
+        Arc::new(detections().map(|d| Some(json(&d.attack))).collect::<StringArray>()),
+        Arc::new(detections().map(|d| Some(json(&d.controls))).collect::<StringArray>()),
+        Arc::new(windows),
+        texts(detections().map(|detection| detection.sql.as_str())),
+        texts(detections().map(|detection| detection.path.as_ref())),
+        Arc::new(enabled),
+    ];
+    RecordBatch::try_new(detections_schema(), columns)
+}
+
+fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
+    Arc::new(UInt64Array::from_iter_values(values))
 }
 
 fn times(values: impl Iterator<Item = i64>) -> ArrayRef {

@@ -20,8 +20,9 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     // `clock` and `metrics` for logs that are followed: they have no one above them.
     ("ingest", &["clock", "journal", "metrics"]),
     ("alert", &["detect", "findings"]),
-    // `decode` and `event` for the schemas and the pieces that are shown as tables.
-    ("query", &["decode", "event", "findings", "history", "sql"]),
+    // `decode`, `detect` and `event` for the schemas, the pieces and the catalogue that are shown
+    // as tables.
+    ("query", &["decode", "detect", "event", "findings", "history", "sql"]),
     // `detect` for severities in questions; `event` and `clock` for times in questions; `config`
     // for the socket's settings.
     ("http", &["clock", "config", "detect", "event", "findings", "ingest", "metrics", "query"]),
@@ -52,7 +53,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 9] = [
+const HOMES: [(&[&str], &[&str]); 10] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
     (&["rustls"], &["http/", "command/kubeconfig.rs", "command/token.rs"]),
@@ -61,6 +62,7 @@ const HOMES: [(&[&str], &[&str]); 9] = [
     (&["toml"], &["config.rs"]),
     (&["reqwest"], &["alert/"]),
     (&["prometheus_client"], &["metrics.rs"]),
+    (&["rusqlite"], &["findings/"]),
     (&["flate2", "zstd"], &["command/input.rs", "decode/", "http/body.rs", "journal/record.rs"]),
     (&["comfy_table"], &["command/"]),
     (&["tracing_subscriber"], &["main.rs"]),
@@ -72,7 +74,7 @@ const NEVER: [(&str, &[&str]); 10] = [
     ("journal", &["arrow", "datafusion", "serde_json"]),
     ("decode", &["datafusion", "tokio"]),
     ("sql", &["tokio"]),
-    ("findings", &["arrow", "datafusion", "tokio"]),
+    ("findings", &["arrow", "datafusion"]),
     ("history", &["datafusion", "tokio"]),
     ("ingest", &["arrow", "datafusion"]),
     ("alert", &["arrow", "datafusion"]),

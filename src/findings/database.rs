@@ -1,0 +1,240 @@
+//! The file behind the store: SQLite, one connection that writes, a few that read beside it.
+//!
+//! ```text
+//! findings      change  INTEGER KEY   number of its latest change; grows, never used again
+//!               id      TEXT UNIQUE   32 hex digits
+//!               revision INTEGER      1, 2, 3 ...
+//!               first_seen, last_seen TEXT   RFC 3339 in UTC with microseconds: sorts as text
+//!               severity, detection, cluster TEXT
+//!               body    TEXT          `FindingRecord` as JSON, its `revision` 0
+//! place         one row: position INTEGER   records below it are in everything here
+//!                        change   INTEGER   the last number given
+//! ledger        (kind, cluster, item, hour) KEY, count     hour: its start, microseconds
+//! clusters      cluster KEY, last_event, last_arrival, events, duplicates
+//! deliveries    hash BLOB KEY (16 bytes, big endian), arrival, next: of the step it came with
+//! sinks         name KEY, change: all up to it is settled, used_at
+//! set_aside     (sink, finding) KEY, failures, next_at, why
+//! dead_letters  at, sink, finding, revision, cluster, why
+//! ```
+//! All times are microseconds since 1970, UTC. `user_version` is the number of migrations applied;
+//! a file of a newer program is refused, one of an older is brought forward. Only its owner can
+//! read it. Commits are atomic and survive the process at once, the machine after
+//! [`super::store::Store::sync`]: what a crash of the machine takes is a suffix of commits.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// Why the store did not do what was asked. Nothing of a failed change is left.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be created.
+    #[error("create findings store `{path}`")]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error(
+        "open findings store `{path}`: if it is damaged, restore it from a backup, or move it \
+         away to begin a new one"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// Another version wrote it.
+    #[error(
+        "findings store `{path}` has format {found}, and this program knows up to {known}: use \
+         the newer program that wrote it, or restore a backup from before"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest format that is known.
+        known: i64,
+    },
+    /// Reading or writing failed, as on a full disk; the same may be asked again.
+    #[error("findings store: {what}")]
+    Failed {
+        /// What was asked.
+        what: &'static str,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A finding in it is not one.
+    #[error("findings store: finding `{id}` cannot be read")]
+    Damaged {
+        /// The finding.
+        id: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// In order; each once. One that was released is never changed.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE findings (
+        change INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        revision INTEGER NOT NULL,
+        first_seen TEXT NOT NULL,
+        last_seen TEXT NOT NULL,
+        severity TEXT NOT NULL,
+        detection TEXT NOT NULL,
+        cluster TEXT NOT NULL,
+        body TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX findings_listed
+        ON findings (first_seen, id, last_seen, severity, detection, cluster);
+    CREATE INDEX findings_last_seen ON findings (last_seen);
+    CREATE TABLE place (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        position INTEGER NOT NULL,
+        change INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO place VALUES (1, 0, 0);
+    CREATE TABLE ledger (
+        kind TEXT NOT NULL,
+        cluster TEXT NOT NULL,
+        item TEXT NOT NULL,
+        hour INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (kind, cluster, item, hour)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX ledger_hour ON ledger (hour);
+    CREATE TABLE clusters (
+        cluster TEXT PRIMARY KEY,
+        last_event INTEGER NOT NULL,
+        last_arrival INTEGER NOT NULL,
+        events INTEGER NOT NULL,
+        duplicates INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE deliveries (
+        hash BLOB PRIMARY KEY,
+        arrival INTEGER NOT NULL,
+        next INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX deliveries_arrival ON deliveries (arrival);
+    CREATE TABLE sinks (
+        name TEXT PRIMARY KEY,
+        change INTEGER NOT NULL,
+        used_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE set_aside (
+        sink TEXT NOT NULL,
+        finding TEXT NOT NULL,
+        failures INTEGER NOT NULL,
+        next_at INTEGER NOT NULL,
+        why TEXT NOT NULL,
+        PRIMARY KEY (sink, finding)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE dead_letters (
+        number INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        sink TEXT NOT NULL,
+        finding TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        cluster TEXT NOT NULL,
+        why TEXT NOT NULL
+    ) STRICT;
+"];
+
+/// How long a connection waits for another one's lock.
+const BUSY: Duration = Duration::from_secs(10);
+/// Readers that are kept open.
+const READERS_MAX: usize = 4;
+
+/// Opens the file to write, creating it and bringing it to the present format.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    // SQLite gives its side files the mode of this one.
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+    // Closed before SQLite opens it: closing a file drops all locks that the process has on it.
+    drop(file.map_err(|source| StoreError::Create { path: path.to_owned(), source })?);
+    let fail = |source| StoreError::Open { path: path.to_owned(), source };
+    let mut writer = Connection::open(path).map_err(fail)?;
+    writer.busy_timeout(BUSY).map_err(fail)?;
+    let found: i64 =
+        writer.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
+    set_up(&mut writer, found).map_err(fail)?;
+    Ok(writer)
+}
+
+fn set_up(writer: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    // It answers with the mode that is now in effect.
+    writer.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    writer.pragma_update(None, "synchronous", "normal")?;
+    writer.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |_| Ok(()))?;
+    writer.set_prepared_statement_cache_capacity(64);
+    for (number, migration) in (0_i64..).zip(MIGRATIONS).filter(|(number, _)| *number >= found) {
+        let change = writer.transaction()?;
+        change.execute_batch(migration)?;
+        change.pragma_update(None, "user_version", number + 1)?;
+        change.commit()?;
+    }
+    Ok(())
+}
+
+/// Connections that only read: whoever lists findings does not hold up whoever writes them.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), idle: Mutex::default() }
+    }
+
+    /// Reads one consistent state.
+    pub(super) fn read<T>(
+        &self,
+        what: &'static str,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let fail = |source| StoreError::Failed { what, source };
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let reader = idle.map_or_else(|| self.open(), Ok).map_err(fail)?;
+        let state = reader.unchecked_transaction().map_err(fail)?;
+        let answer = question(&state).map_err(fail)?;
+        drop(state);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < READERS_MAX {
+            idle.push(reader);
+        }
+        Ok(answer)
+    }
+
+    fn open(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(&self.path, flags)?;
+        reader.busy_timeout(BUSY)?;
+        Ok(reader)
+    }
+}
+
+/// Numbers of ours are far below 2^63.
+pub(super) fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// What [`stored`] was given.
+pub(super) fn restored(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

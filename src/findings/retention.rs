@@ -1,0 +1,85 @@
+//! What is forgotten: findings and ledger past their time, findings beyond their number. What a
+//! sink had not been told of a finding is counted in the ledger as given up.
+
+use rusqlite::{Transaction, params};
+
+use super::database::{StoreError, restored, stored};
+use super::step::{LedgerKind, hour};
+use super::store::Store;
+use crate::event::time::rfc3339;
+
+/// Rows deleted at once: between two such parts others write.
+const PART: u64 = 1_000;
+/// Dead letters that are kept.
+const DEAD_LETTERS_MAX: i64 = 10_000;
+
+impl Store {
+    /// Forgets what is past its time as of `now` (microseconds since 1970, UTC). To be called now
+    /// and then.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn retain(&self, now: i64) -> Result<(), StoreError> {
+        let before = now.saturating_sub(self.settings.keep);
+        let last_seen = rfc3339(before);
+        let mut full = true;
+        while full {
+            let condition = "last_seen < ?1 ORDER BY last_seen LIMIT ?2";
+            full = self.write("forget findings", |transaction, findings| {
+                let gone = give_up(transaction, condition, &last_seen, PART, now)?;
+                *findings = findings.saturating_sub(gone);
+                Ok(gone == PART)
+            })?;
+        }
+        self.write("forget the ledger", |transaction, _| {
+            transaction.execute("DELETE FROM ledger WHERE hour < ?1", [hour(before)])?;
+            transaction.execute(
+                "DELETE FROM dead_letters WHERE at < ?1 OR number <=
+                     (SELECT max(number) FROM dead_letters) - ?2",
+                [before, DEAD_LETTERS_MAX],
+            )?;
+            // Of findings that are gone there is nothing left to deliver.
+            transaction.execute(
+                "DELETE FROM set_aside WHERE finding NOT IN (SELECT id FROM findings)",
+                [],
+            )?;
+            Ok(())
+        })
+    }
+}
+
+/// Gives up the `excess` findings that did not change for longest; gives how many there were.
+pub(super) fn give_up_oldest(transaction: &Transaction<'_>, excess: u64) -> rusqlite::Result<u64> {
+    // The clock of the store is its newest arrival: good enough to tell an hour.
+    let now = transaction
+        .query_row("SELECT max(last_arrival) FROM clusters", [], |row| row.get(0))
+        .map(Option::<i64>::unwrap_or_default)?;
+    give_up(transaction, "?1 = '' ORDER BY change LIMIT ?2", "", excess, now)
+}
+
+/// Deletes the findings of a condition, at most `limit`; for each sink that had not been told of
+/// one there is a count in the ledger.
+fn give_up(
+    transaction: &Transaction<'_>,
+    condition: &str,
+    value: &str,
+    limit: u64,
+    now: i64,
+) -> rusqlite::Result<u64> {
+    let mut untold = transaction.prepare_cached(&format!(
+        "INSERT INTO ledger (kind, cluster, item, hour, count)
+         SELECT ?3, gone.cluster, sinks.name, ?4, count(*)
+         FROM (SELECT id, change, cluster FROM findings WHERE {condition}) AS gone
+         JOIN sinks ON gone.change > sinks.change OR EXISTS (
+             SELECT 1 FROM set_aside WHERE sink = sinks.name AND finding = gone.id)
+         GROUP BY gone.cluster, sinks.name
+         ON CONFLICT DO UPDATE SET count = count + excluded.count"
+    ))?;
+    let kind = LedgerKind::GivenUp.as_str();
+    untold.execute(params![value, stored(limit), kind, hour(now)])?;
+    let mut delete = transaction.prepare_cached(&format!(
+        "DELETE FROM findings WHERE change IN (SELECT change FROM findings WHERE {condition})"
+    ))?;
+    let gone = delete.execute(params![value, stored(limit)])?;
+    Ok(restored(i64::try_from(gone).unwrap_or(0)))
+}

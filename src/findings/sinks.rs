@@ -1,0 +1,228 @@
+//! How far each sink is, what it could not take for now, and what it refused for good.
+//!
+//! A sink has been told of every change up to its cursor, but for findings set aside. The cursor
+//! is saved after a delivery, so a crash tells a sink again, never too little.
+
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use super::database::{StoreError, restored, stored};
+use super::step::{LedgerEntry, LedgerKind};
+use super::store::{Change, Store, count};
+
+/// Where a sink that is new begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With the first change after now.
+    Now,
+    /// With the oldest finding stored.
+    Start,
+}
+
+/// A finding that a sink cannot take for now, while it takes others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Id of the finding.
+    pub finding: String,
+    /// How often it was tried without success.
+    pub failures: u32,
+    /// When it is tried next, microseconds since 1970, UTC.
+    pub next_at: i64,
+    /// What the sink said last.
+    pub why: String,
+}
+
+/// A finding that a sink refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// When, microseconds since 1970, UTC.
+    pub at: i64,
+    /// The sink.
+    pub sink: String,
+    /// Id of the finding.
+    pub finding: String,
+    /// Its revision.
+    pub revision: u64,
+    /// Its cluster.
+    pub cluster: String,
+    /// What the sink said.
+    pub why: String,
+}
+
+/// What came of deliveries of one sink.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// All up to here is delivered, refused or set aside.
+    pub cursor: Change,
+    /// Refused for good.
+    pub refused: Vec<DeadLetter>,
+    /// To be tried again later.
+    pub set_aside: Vec<SetAside>,
+    /// Ids of findings that are not set aside any more, if they were.
+    pub cleared: Vec<String>,
+}
+
+/// How long a sink that is not in use keeps its place, microseconds.
+const UNUSED_MAX: i64 = 30 * 86_400_000_000;
+
+impl Store {
+    /// Takes a sink into use; gives its cursor: where it was, or `begin` when it is new. Sinks that
+    /// were not in use for a month lose their place.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open_sink(&self, name: &str, begin: Begin, now: i64) -> Result<Change, StoreError> {
+        let cursor = self.write("open a sink", |transaction, _| {
+            let known = cursor(transaction, name)?;
+            let place = match (known, begin) {
+                (Some(known), _) => known,
+                (None, Begin::Start) => 0,
+                (None, Begin::Now) => {
+                    transaction.query_row("SELECT change FROM place", [], |row| row.get(0))?
+                }
+            };
+            transaction.execute(
+                "INSERT INTO sinks (name, change, used_at) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO UPDATE SET used_at = excluded.used_at",
+                params![name, place, now],
+            )?;
+            let unused = now.saturating_sub(UNUSED_MAX);
+            transaction.execute("DELETE FROM sinks WHERE used_at < ?1", [unused])?;
+            transaction
+                .execute("DELETE FROM set_aside WHERE sink NOT IN (SELECT name FROM sinks)", [])?;
+            Ok(restored(place))
+        })?;
+        let mut sinks = self.sinks();
+        if !sinks.iter().any(|known| known == name) {
+            sinks.push(name.to_owned());
+        }
+        Ok(cursor)
+    }
+
+    /// Saves what came of deliveries, all of it or nothing; a cursor never goes back.
+    ///
+    /// # Errors
+    /// When it cannot be written; the same may be saved again.
+    pub fn settle(&self, sink: &str, settled: &Settled, now: i64) -> Result<(), StoreError> {
+        self.write("save deliveries", |transaction, _| {
+            let mut advance = transaction.prepare_cached(
+                "UPDATE sinks SET change = max(change, ?2), used_at = ?3 WHERE name = ?1",
+            )?;
+            advance.execute(params![sink, stored(settled.cursor), now])?;
+            let mut clear = transaction
+                .prepare_cached("DELETE FROM set_aside WHERE sink = ?1 AND finding = ?2")?;
+            for finding in &settled.cleared {
+                clear.execute([sink, finding])?;
+            }
+            for aside in &settled.set_aside {
+                let mut put = transaction.prepare_cached(
+                    "INSERT OR REPLACE INTO set_aside (sink, finding, failures, next_at, why)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?;
+                let SetAside { finding, failures, next_at, why } = aside;
+                put.execute(params![sink, finding, failures, next_at, why])?;
+            }
+            refuse(transaction, sink, &settled.refused)
+        })
+    }
+
+    /// The finding set aside for longest whose time has come, with the number of all set aside.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn set_aside(&self, sink: &str, now: i64) -> Result<(Option<SetAside>, u64), StoreError> {
+        self.readers.read("read what is set aside", |reader| {
+            let mut due = reader.prepare_cached(
+                "SELECT finding, failures, next_at, why FROM set_aside
+                 WHERE sink = ?1 AND next_at <= ?2 ORDER BY next_at, finding LIMIT 1",
+            )?;
+            let due = due.query_row(params![sink, now], |row| {
+                Ok(SetAside {
+                    finding: row.get(0)?,
+                    failures: row.get(1)?,
+                    next_at: row.get(2)?,
+                    why: row.get(3)?,
+                })
+            });
+            let mut all =
+                reader.prepare_cached("SELECT count(*) FROM set_aside WHERE sink = ?1")?;
+            let all = all.query_row([sink], |row| row.get(0))?;
+            Ok((due.optional()?, restored(all)))
+        })
+    }
+
+    /// Findings that each sink in use has not been told of in their latest version, by its name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn lags(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let names = self.sinks().clone();
+        self.readers.read("count what is not delivered", |reader| {
+            let mut behind = reader.prepare_cached(
+                "SELECT (SELECT count(*) FROM findings WHERE findings.change > sinks.change)
+                     + (SELECT count(*) FROM set_aside WHERE sink = sinks.name)
+                 FROM sinks WHERE name = ?1",
+            )?;
+            let mut lags = BTreeMap::new();
+            for name in names {
+                let lag = behind.query_row([&name], |row| row.get(0)).optional()?;
+                lags.insert(name, restored(lag.unwrap_or(0)));
+            }
+            Ok(lags)
+        })
+    }
+
+    /// What sinks refused, oldest first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, StoreError> {
+        let question = "SELECT at, sink, finding, revision, cluster, why
+                        FROM dead_letters ORDER BY number";
+        self.rows("read dead letters", question, |row| {
+            Ok(DeadLetter {
+                at: row.get(0)?,
+                sink: row.get(1)?,
+                finding: row.get(2)?,
+                revision: restored(row.get(3)?),
+                cluster: row.get(4)?,
+                why: row.get(5)?,
+            })
+        })
+    }
+
+    fn sinks(&self) -> MutexGuard<'_, Vec<String>> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn cursor(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<i64>> {
+    let mut statement = transaction.prepare_cached("SELECT change FROM sinks WHERE name = ?1")?;
+    statement.query_row([name], |row| row.get(0)).optional()
+}
+
+fn refuse(
+    transaction: &Transaction<'_>,
+    sink: &str,
+    refused: &[DeadLetter],
+) -> rusqlite::Result<()> {
+    for letter in refused {
+        let mut put = transaction.prepare_cached(
+            "INSERT INTO dead_letters (at, sink, finding, revision, cluster, why)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        let DeadLetter { at, finding, revision, cluster, why, .. } = letter;
+        put.execute(params![at, sink, finding, stored(*revision), cluster, why])?;
+        let entry = LedgerEntry {
+            kind: LedgerKind::Undeliverable,
+            cluster: cluster.clone(),
+            item: sink.to_owned(),
+            at: *at,
+            count: 1,
+        };
+        count(transaction, &[entry])?;
+    }
+    Ok(())
+}
