@@ -65,6 +65,7 @@ struct Service {
     pipeline: Pipeline,
     history: History,
     flush: FlushSettings,
+    journal_space: u64,
     store: Arc<Store>,
     ready: Ready,
     sinks: Vec<Sink>,
@@ -94,12 +95,7 @@ impl Service {
         let quarantine = Arc::new(quarantine);
         let metrics = Arc::new(Metrics::new());
         let ready = Ready::default();
-        let query = QueryService::new(
-            history.table(),
-            &store,
-            &quarantine,
-            limits(settings),
-        );
+        let query = QueryService::new(history.table(), &store, &quarantine, limits(settings));
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
@@ -135,6 +131,7 @@ impl Service {
             pipeline,
             history,
             flush: flush_settings(settings),
+            journal_space: settings.journal.space.as_u64(),
             store,
             ready,
             sinks,
@@ -158,7 +155,7 @@ impl Service {
         let (writer, pipeline, stop) = (self.writer, self.pipeline, tasks.stop().clone());
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
         tasks.spawn_thread("pipeline", move || Ok(pipeline.run(&stop)?))?;
-        let around = around(&self.journal, &self.store, &self.shared.metrics);
+        let around = around(&self.journal, self.journal_space, &self.store, &self.shared.metrics);
         let (history, flush) = (self.history, self.flush);
         tasks.spawn_thread("history", move || history.run(flush, around))?;
         for tail in self.tails {
@@ -288,12 +285,18 @@ fn flush_settings(settings: &Settings) -> FlushSettings {
 }
 
 /// The order of the stores: findings first, then history, then the journal forgets.
-fn around(journal: &Arc<Journal>, store: &Arc<Store>, metrics: &Arc<Metrics>) -> Around {
-    let journal = Arc::clone(journal);
+fn around(
+    journal: &Arc<Journal>,
+    space: u64,
+    store: &Arc<Store>,
+    metrics: &Arc<Metrics>,
+) -> Around {
+    let (journal, filling) = (Arc::clone(journal), Arc::clone(journal));
     let (store, wrote, failed) = (Arc::clone(store), Arc::clone(metrics), Arc::clone(metrics));
     Around {
         before: Box::new(move |_| Ok(store.sync()?)),
         after: Box::new(move |position| journal.truncate(position)),
+        urgent: Box::new(move || filling.bytes() > space / 2),
         wrote: Box::new(move |rows, bytes| wrote.history_written(rows, bytes)),
         failed: Box::new(move || failed.history_failed()),
     }

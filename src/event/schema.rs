@@ -107,7 +107,7 @@ pub const COLUMNS: [Column; 41] = [
     required("truncated", Form::Truth, "Annotation audit.k8s.io/truncated: bodies were cut off."),
     required("source", Form::Repeating, "The way in: webhook, file, kafka, ..."),
     optional("other", Form::Text, "What has no column: JSON object of members and leftovers."),
-    required("conflict", Form::Truth, "An earlier event with other content has its audit_id, stage."),
+    required("conflict", Form::Truth, "An earlier event of its audit_id and stage differs."),
 ];
 
 /// The schema of the events table.

@@ -124,12 +124,9 @@ impl<'a> Names<'a> {
         let schema = batch.schema();
         let column = |name: &str| schema.index_of(name).map(|index| batch.column(index));
         let wrong = |name: &str| ArrowError::SchemaError(format!("{name} has another type"));
-        let text = |name: &str| {
-            column(name)?.as_string_view_opt().ok_or_else(|| wrong(name))
-        };
-        let repeating = |name: &str| {
-            column(name)?.as_dictionary_opt::<Int32Type>().ok_or_else(|| wrong(name))
-        };
+        let text = |name: &str| column(name)?.as_string_view_opt().ok_or_else(|| wrong(name));
+        let repeating =
+            |name: &str| column(name)?.as_dictionary_opt::<Int32Type>().ok_or_else(|| wrong(name));
         Ok(Self {
             event_id: text("event_id")?,
             audit_id: text("audit_id")?,

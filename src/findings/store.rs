@@ -292,10 +292,7 @@ fn see(transaction: &Transaction<'_>, clusters: &[ClusterSeen]) -> rusqlite::Res
     Ok(())
 }
 
-fn keep_deliveries(
-    transaction: &Transaction<'_>,
-    step: &Step<'_>,
-) -> rusqlite::Result<()> {
+fn keep_deliveries(transaction: &Transaction<'_>, step: &Step<'_>) -> rusqlite::Result<()> {
     let mut add = transaction.prepare_cached(
         "INSERT INTO deliveries (hash, arrival, next) VALUES (?1, ?2, ?3)
          ON CONFLICT DO UPDATE SET

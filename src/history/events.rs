@@ -103,7 +103,8 @@ pub(super) fn scan_files(
     let factory = CachedParquetFileReaderFactory::new(Arc::clone(store), cache);
     let schema = events_schema();
     let cluster = Arc::new(schema.field_with_name("cluster")?.clone());
-    let table = TableSchema::builder(file_schema()).with_table_partition_cols(vec![cluster]).build();
+    let table =
+        TableSchema::builder(file_schema()).with_table_partition_cols(vec![cluster]).build();
     let mut options = datafusion::common::config::TableParquetOptions::default();
     options.global = state.config_options().execution.parquet.clone();
     let source = ParquetSource::new(table.clone())
@@ -144,10 +145,8 @@ fn partitioned(file: &DataFile) -> PartitionedFile {
         Box::new(ScalarValue::Utf8(Some(file.cluster.clone()))),
     );
     let rows = usize::try_from(file.rows).unwrap_or(usize::MAX);
-    let statistics = Statistics {
-        num_rows: Precision::Exact(rows),
-        ..Statistics::new_unknown(&file_schema())
-    };
+    let statistics =
+        Statistics { num_rows: Precision::Exact(rows), ..Statistics::new_unknown(&file_schema()) };
     PartitionedFile::new(file.path.clone(), file.bytes)
         .with_partition_values(vec![cluster])
         .with_statistics(Arc::new(statistics))
@@ -164,8 +163,7 @@ fn keep_relevant<'a>(
     let schema = events_schema();
     let filter = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&schema))?)?;
     // What cannot be told from statistics keeps every file.
-    let Ok(predicate) =
-        PruningPredicateBuilder::new().with_file_schema(schema).try_build(filter)
+    let Ok(predicate) = PruningPredicateBuilder::new().with_file_schema(schema).try_build(filter)
     else {
         return Ok(all());
     };

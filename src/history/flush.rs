@@ -56,6 +56,8 @@ pub struct Around {
     pub before: Box<dyn FnMut(Position) -> anyhow::Result<()> + Send>,
     /// All events of the records below a position are durable: others may forget them.
     pub after: Box<dyn FnMut(Position) -> io::Result<()> + Send>,
+    /// Whether others wait for a commit that is not due yet.
+    pub urgent: Box<dyn Fn() -> bool + Send>,
     /// Is told of each commit: rows that it wrote and bytes of their files.
     pub wrote: Box<dyn FnMut(u64, u64) + Send>,
     /// Is told of each failure.
@@ -122,8 +124,8 @@ impl History {
         loop {
             let waited = self.hot.wait_until(due, LOOK);
             let result = match waited {
-                Waited::Nothing => self.look_after(&mut upkeep),
-                Waited::Due | Waited::Closed => self.flush(&mut around),
+                Waited::Nothing if !(around.urgent)() => self.look_after(&mut upkeep),
+                _ => self.flush(&mut around),
             };
             match result {
                 Ok(()) => retry = RETRY_FIRST,
@@ -262,7 +264,8 @@ fn partitions(
 
 /// `YYYY-MM-DD` of a number of days since 1970; far out days are clamped.
 fn day_name(day: i64) -> String {
-    let seconds = day.saturating_mul(DAY_MICROS / 1_000_000).clamp(-62_135_596_800, 253_402_128_000);
+    let seconds =
+        day.saturating_mul(DAY_MICROS / 1_000_000).clamp(-62_135_596_800, 253_402_128_000);
     let time = Timestamp::from_second(seconds).unwrap_or_default();
     time.to_zoned(TimeZone::UTC).date().to_string()
 }

@@ -60,8 +60,8 @@ impl Location {
             .map(|(name, value)| (name.to_ascii_lowercase(), value));
         let mut merged: BTreeMap<String, String> = environment.collect();
         merged.extend(options.clone());
-        let (root, prefix) = object_store::parse_url_opts(&url, merged)
-            .map_err(|error| fail(error.to_string()))?;
+        let (root, prefix) =
+            object_store::parse_url_opts(&url, merged).map_err(|error| fail(error.to_string()))?;
         let root: Arc<dyn ObjectStore> = Arc::from(root);
         let store = Arc::new(PrefixStore::new(Arc::clone(&root), prefix));
         Ok(Self { url, store, root })

@@ -126,10 +126,8 @@ impl Log {
     }
 
     fn check(&self, location: &Location) -> Result<(), HistoryError> {
-        let foreign = |why: String| HistoryError::Foreign {
-            url: location.address().to_string(),
-            why,
-        };
+        let foreign =
+            |why: String| HistoryError::Foreign { url: location.address().to_string(), why };
         let metadata = self.table.snapshot()?.metadata();
         match metadata.configuration().get(LAYOUT_PROPERTY).map(String::as_str) {
             Some(LAYOUT) => Ok(()),

@@ -109,9 +109,8 @@ fn expired(files: &[DataFile], settings: &UpkeepSettings, now: i64) -> Vec<DataF
         let day = file.event_time.1.div_euclid(DAY_MICROS);
         day.saturating_add(1).saturating_mul(DAY_MICROS)
     };
-    let is_old = |file: &&DataFile| {
-        keep.is_some_and(|keep| end_of_day(file).saturating_add(keep) < now)
-    };
+    let is_old =
+        |file: &&DataFile| keep.is_some_and(|keep| end_of_day(file).saturating_add(keep) < now);
     let mut gone: Vec<DataFile> = files.iter().filter(is_old).cloned().collect();
     let Some(bytes_max) = settings.bytes_max else { return gone };
     let mut days: BTreeMap<&str, Vec<&DataFile>> = BTreeMap::new();

@@ -119,29 +119,39 @@ async fn check(server: &TestServer, load: &Load) {
 
 #[tokio::test]
 async fn the_journal_stays_within_its_space() {
-    let settings = "[journal]\nsegment = \"64KiB\"\nspace = \"256KiB\"\nreserve = \"1MiB\"\n";
+    let settings = "[journal]\nsegment = \"64KiB\"\nspace = \"512KiB\"\nreserve = \"1MiB\"\n";
     let mut server = TestServer::start(settings);
-    // What gives no rows is not kept for their sake ...
+    // What gives no rows is not kept for their sake, and rows go to files before it is full; who
+    // is too fast is asked to come again.
     for number in 0..40 {
-        assert_eq!(server.post("junk", noise(number)).await, 200);
+        deliver(&server, "junk", noise(number)).await;
     }
-    server.quiesce().await;
-    assert!(space(&server) <= 10, "{} files", space(&server));
-    // ... and the oldest rows go when their records take too much.
     for number in 0..40 {
         let mut event = read(number);
         event["requestObject"] = Value::String(String::from_utf8(noise(number)).unwrap());
-        assert_eq!(server.post("rows", list(&[event])).await, 200);
+        deliver(&server, "rows", list(&[event])).await;
     }
     server.quiesce().await;
-    assert!(space(&server) <= 10, "{} files", space(&server));
-    let kept = server.number("SELECT count(*) FROM events").await;
-    assert!((1..40).contains(&kept), "{kept} events");
-    let newest = "SELECT count(*) FROM events WHERE audit_id = 'read-39'";
-    assert_eq!(server.number(newest).await, 1);
+    assert!(space(&server) <= 13, "{} files", space(&server));
+    let all = "SELECT count(DISTINCT audit_id) FROM events WHERE cluster = 'rows'";
+    assert_eq!(server.number(all).await, 40);
     server.kill_and_restart();
     server.quiesce().await;
-    assert_eq!(server.number(newest).await, 1);
+    assert_eq!(server.number(all).await, 40);
+}
+
+/// Posts until it is taken.
+async fn deliver(server: &TestServer, cluster: &str, body: Vec<u8>) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match server.post(cluster, body.clone()).await {
+            200 => return,
+            429 if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            status => panic!("answered {status}"),
+        }
+    }
 }
 
 /// Number of the journal's files.

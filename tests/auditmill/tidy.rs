@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("detect", &["event", "sql"]),
     // `decode` for the pieces that the quarantine keeps.
     ("findings", &["decode", "detect", "event"]),
-    ("history", &["event", "journal"]),
+    ("history", &["clock", "event", "fault", "journal"]),
     // `clock` and `metrics` for logs that are followed: they have no one above them.
     ("ingest", &["clock", "journal", "metrics"]),
     ("alert", &["detect", "findings"]),
@@ -41,6 +41,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         ],
     ),
     ("tasks", &[]),
+    ("fault", &[]),
     ("clock", &[]),
     ("metrics", &[]),
     // `ingest` for the names of clusters, which have one form.
@@ -53,7 +54,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 10] = [
+const HOMES: [(&[&str], &[&str]); 11] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
     (&["rustls"], &["http/", "command/kubeconfig.rs", "command/token.rs"]),
@@ -63,6 +64,7 @@ const HOMES: [(&[&str], &[&str]); 10] = [
     (&["reqwest"], &["alert/"]),
     (&["prometheus_client"], &["metrics.rs"]),
     (&["rusqlite"], &["findings/"]),
+    (&["deltalake_core", "object_store", "parquet"], &["history/"]),
     (&["flate2", "zstd"], &["command/input.rs", "decode/", "http/body.rs", "journal/record.rs"]),
     (&["comfy_table"], &["command/"]),
     (&["tracing_subscriber"], &["main.rs"]),
@@ -75,7 +77,7 @@ const NEVER: [(&str, &[&str]); 10] = [
     ("decode", &["datafusion", "tokio"]),
     ("sql", &["tokio"]),
     ("findings", &["arrow", "datafusion"]),
-    ("history", &["datafusion", "tokio"]),
+    ("history", &["axum", "reqwest", "rusqlite"]),
     ("ingest", &["arrow", "datafusion"]),
     ("alert", &["arrow", "datafusion"]),
     ("http", &["arrow", "datafusion"]),
@@ -91,7 +93,15 @@ const CALLS: [(&[&str], &[&str]); 5] = [
     // The engine has a runtime of its own; a channel or a time limit makes no thread.
     (
         &["tokio::runtime"],
-        &["command/serve.rs", "detect/engine.rs", "ingest/tail.rs", "query/service.rs"],
+        &[
+            "alert/jsonl.rs",
+            "command/serve.rs",
+            "detect/engine.rs",
+            "history/flush.rs",
+            "history/replay.rs",
+            "ingest/tail.rs",
+            "query/service.rs",
+        ],
     ),
 ];
 
