@@ -3,7 +3,6 @@
 //!
 //! Every setting `[section] key` is also `AUDITMILL_SECTION_KEY`.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,9 +12,13 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 pub use auth::Auth;
+pub use history::History;
 
 // `[auth]`
 pub mod auth;
+
+// `[history]`
+pub mod history;
 
 // Settings with a text form of their own.
 pub mod value;
@@ -116,33 +119,6 @@ pub struct Detect {
     pub buffer: ByteSize,
 }
 
-/// `[history]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct History {
-    /// Where events are kept: a folder or `file://`, `s3://`, `gs://`, `az://`; none: `history` in
-    /// the data directory.
-    pub url: Option<String>,
-    /// Options of the object store, by the names of the `object_store` crate.
-    pub options: BTreeMap<String, String>,
-    /// Memory for events that are not yet in files; beyond, the journal has to wait.
-    pub memory: ByteSize,
-    /// So many bytes of events in memory are written to files ...
-    pub flush_bytes: ByteSize,
-    /// ... and at the latest after so long.
-    pub flush_after: Span,
-    /// Days that ended longer ago are let go; 0 keeps all.
-    pub keep: Span,
-    /// The oldest days are let go beyond so many bytes of files; 0 keeps all.
-    pub space: ByteSize,
-    /// How many findings are kept.
-    pub findings_max: usize,
-    /// How long after its last event a finding is kept; the ledger likewise.
-    pub findings_keep: Span,
-    /// Disk space for what could not be read; the oldest goes first.
-    pub quarantine: ByteSize,
-}
-
 /// `[query]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -230,23 +206,6 @@ impl Default for Detect {
             idle_after: Span(Duration::from_mins(1)),
             hold: Span(Duration::from_hours(1)),
             buffer: ByteSize::mib(256),
-        }
-    }
-}
-
-impl Default for History {
-    fn default() -> Self {
-        Self {
-            url: None,
-            options: BTreeMap::new(),
-            memory: ByteSize::gib(1),
-            flush_bytes: ByteSize::mib(256),
-            flush_after: Span(Duration::from_mins(1)),
-            keep: Span(Duration::from_hours(24 * 400)),
-            space: ByteSize::b(0),
-            findings_max: 100_000,
-            findings_keep: Span(Duration::from_hours(24 * 400)),
-            quarantine: ByteSize::mib(64),
         }
     }
 }

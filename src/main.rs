@@ -7,6 +7,9 @@ use auditmill::command::{self, Verdict};
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
+/// What is logged when `AUDITMILL_LOG` says nothing: the table's crate tells each of its steps.
+const LOG_FILTER: &str = "info,buoyant_kernel=warn,deltalake_core=warn";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log();
@@ -33,7 +36,7 @@ fn main() -> ExitCode {
 /// level, such as `debug` or `auditmill::detect=trace`.
 fn log() {
     use std::io::IsTerminal as _;
-    let filter = EnvFilter::try_from_env("AUDITMILL_LOG").unwrap_or_else(|_| "info".into());
+    let filter = EnvFilter::try_from_env("AUDITMILL_LOG").unwrap_or_else(|_| LOG_FILTER.into());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         subscriber.with_target(false).init();

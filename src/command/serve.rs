@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use serde_json_path::JsonPath;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -15,6 +16,7 @@ use tracing::{info, warn};
 use super::{BadDetections, Verdict};
 use crate::alert::jsonl;
 use crate::cli::ServeArgs;
+use crate::config::history::Redact;
 use crate::config::{Settings, Sink, Source};
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Engine, EngineSettings, Pace};
@@ -25,6 +27,7 @@ use crate::findings::store::{Store, StoreSettings};
 use crate::history::flush::{Around, FlushSettings, History};
 use crate::history::hot::Hot;
 use crate::history::location::Location;
+use crate::history::redact::{BodyRule, Redactor};
 use crate::history::upkeep::UpkeepSettings;
 use crate::http::auth::Gate;
 use crate::http::health::Ready;
@@ -130,7 +133,7 @@ impl Service {
             writer,
             pipeline,
             history,
-            flush: flush_settings(settings),
+            flush: flush_settings(settings)?,
             journal_space: settings.journal.space.as_u64(),
             store,
             ready,
@@ -157,7 +160,7 @@ impl Service {
         tasks.spawn_thread("pipeline", move || Ok(pipeline.run(&stop)?))?;
         let around = around(&self.journal, self.journal_space, &self.store, &self.shared.metrics);
         let (history, flush) = (self.history, self.flush);
-        tasks.spawn_thread("history", move || history.run(flush, around))?;
+        tasks.spawn_thread("history", move || history.run(&flush, around))?;
         for tail in self.tails {
             let (runtime, stop) = (Handle::current(), tasks.stop().clone());
             tasks.spawn_thread("tail", move || {
@@ -271,17 +274,27 @@ fn history(settings: &Settings, data: &Path, hot: &Arc<Hot>) -> Result<History> 
     Ok(location.and_then(|location| History::open(location, Arc::clone(hot)))?)
 }
 
-fn flush_settings(settings: &Settings) -> FlushSettings {
+fn flush_settings(settings: &Settings) -> Result<FlushSettings> {
     let history = &settings.history;
     let (keep, space) = (history.keep.0, history.space.as_u64());
-    FlushSettings {
+    let path = |text: &String| {
+        JsonPath::parse(text)
+            .with_context(|| format!("`[[history.redact]] paths`: `{text}` is not a JSON path"))
+    };
+    let rule = |rule: &Redact| {
+        let paths = rule.paths.iter().map(path).collect::<Result<_>>()?;
+        Ok(BodyRule { resource: rule.resource.clone(), paths })
+    };
+    let bodies = history.redact.iter().map(rule).collect::<Result<_>>()?;
+    Ok(FlushSettings {
         bytes: bytes(history.flush_bytes),
         age: history.flush_after.0,
+        redactor: Redactor { bodies, exec_arguments: history.redact_exec_arguments },
         upkeep: UpkeepSettings {
             keep: Some(keep).filter(|keep| !keep.is_zero()),
             bytes_max: Some(space).filter(|space| *space > 0),
         },
-    }
+    })
 }
 
 /// The order of the stores: findings first, then history, then the journal forgets.

@@ -26,6 +26,7 @@ use super::file::DataFile;
 use super::hot::{Due, Hot, Waited};
 use super::location::Location;
 use super::log::{Change, Log};
+use super::redact::Redactor;
 use super::replay::Past;
 use super::upkeep::{Plan, Upkeep, UpkeepSettings};
 use crate::clock::now_micros;
@@ -40,12 +41,14 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// When rows are written, and what becomes of files.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FlushSettings {
     /// So many bytes of rows in memory are written.
     pub bytes: usize,
     /// Rows are in memory for at most so long.
     pub age: Duration,
+    /// What is not kept of them.
+    pub redactor: Redactor,
     /// What becomes of files.
     pub upkeep: UpkeepSettings,
 }
@@ -117,7 +120,7 @@ impl History {
     ///
     /// # Errors
     /// Never: what fails is tried again; at the end the journal still has what was not written.
-    pub fn run(mut self, settings: FlushSettings, mut around: Around) -> anyhow::Result<()> {
+    pub fn run(mut self, settings: &FlushSettings, mut around: Around) -> anyhow::Result<()> {
         let due = Due { bytes: settings.bytes, age: settings.age };
         let mut upkeep = Upkeep::new(settings.upkeep);
         let mut retry = RETRY_FIRST;
@@ -125,7 +128,7 @@ impl History {
             let waited = self.hot.wait_until(due, LOOK);
             let result = match waited {
                 Waited::Nothing if !(around.urgent)() => self.look_after(&mut upkeep),
-                _ => self.flush(&mut around),
+                _ => self.flush(&settings.redactor, &mut around),
             };
             match result {
                 Ok(()) => retry = RETRY_FIRST,
@@ -145,9 +148,9 @@ impl History {
         }
     }
 
-    fn flush(&mut self, around: &mut Around) -> anyhow::Result<()> {
+    fn flush(&mut self, redactor: &Redactor, around: &mut Around) -> anyhow::Result<()> {
         let Some(cut) = self.hot.cut(self.log.position()) else { return Ok(()) };
-        let written = self.write(around, &cut.batches, cut.position);
+        let written = self.write(redactor, around, &cut.batches, cut.position);
         match written {
             Ok(files) => {
                 let rows: u64 = files.iter().map(|file| file.rows).sum();
@@ -174,6 +177,7 @@ impl History {
 
     fn write(
         &mut self,
+        redactor: &Redactor,
         around: &mut Around,
         batches: &[RecordBatch],
         position: Position,
@@ -182,6 +186,7 @@ impl History {
         point("findings_durable");
         let mut files = Vec::new();
         for ((cluster, day), rows) in partitions(batches)? {
+            let rows = redactor.apply(&rows)?;
             files.push(self.put(&cluster, &day_name(day), &rows)?);
             point("history_file");
         }

@@ -9,6 +9,7 @@ pub mod events;
 pub mod flush;
 pub mod hot;
 pub mod location;
+pub mod redact;
 pub mod replay;
 pub mod upkeep;
 

@@ -141,7 +141,8 @@ async fn the_journal_stays_within_its_space() {
 }
 
 /// Posts until it is taken.
-async fn deliver(server: &TestServer, cluster: &str, body: Vec<u8>) {
+async fn deliver(server: &TestServer, cluster: &str, body: impl Into<Vec<u8>>) {
+    let body = body.into();
     let deadline = Instant::now() + LIMIT;
     loop {
         match server.post(cluster, body.clone()).await {

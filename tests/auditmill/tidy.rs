@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::events::repository;
 
 /// What each folder or file at the top of `src` may use of the crate. Data flows one way.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("event", &[]),
     ("journal", &[]),
     // What decode is given is its own `Delivery`: it knows no journal.

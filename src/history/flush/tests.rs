@@ -51,7 +51,8 @@ fn around(calls: &Arc<Mutex<Vec<String>>>) -> Around {
 }
 
 fn settings(age: Duration) -> FlushSettings {
-    FlushSettings { bytes: 1 << 30, age, upkeep: UpkeepSettings::default() }
+    let redactor = Redactor::default();
+    FlushSettings { bytes: 1 << 30, age, redactor, upkeep: UpkeepSettings::default() }
 }
 
 fn open(folder: &std::path::Path) -> (History, Arc<Hot>) {
@@ -89,7 +90,7 @@ fn rows_move_to_files_and_a_question_sees_each_once() {
     assert!(before.contains("| a       | ann       | 3 | 2026-01-01T00:00:01Z |"), "{before}");
     let calls = Arc::default();
     hot.close();
-    history.run(settings(Duration::ZERO), around(&calls)).unwrap();
+    history.run(&settings(Duration::ZERO), around(&calls)).unwrap();
     assert_eq!(*calls.lock().unwrap(), ["before 4", "after 4"]);
     assert_eq!(hot.size(), (0, 0));
 
@@ -112,7 +113,7 @@ fn time_and_cluster_choose_the_files() {
     hot.complete(1);
     hot.close();
     let table = history.table();
-    history.run(settings(Duration::ZERO), around(&Arc::default())).unwrap();
+    history.run(&settings(Duration::ZERO), around(&Arc::default())).unwrap();
     let context = SessionContext::new();
     context.register_table("events", Arc::new(table)).unwrap();
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
@@ -138,7 +139,7 @@ fn the_past_comes_in_the_order_of_arrival() {
     }
     hot.complete(1);
     hot.close();
-    history.run(settings(Duration::ZERO), around(&Arc::default())).unwrap();
+    history.run(&settings(Duration::ZERO), around(&Arc::default())).unwrap();
     let (history, _) = open(folder.path());
     let past = history.past();
     assert_eq!(past.last_arrival(), Some(999), "the log has milliseconds");
@@ -157,7 +158,7 @@ fn small_files_are_joined_and_nothing_else_changes() {
         hot.push(rows(&[event("a", 100 - second, "ann"), event("a", second, "bob")], second));
         hot.complete(position);
         hot.close();
-        history.run(settings(Duration::ZERO), around(&Arc::default())).unwrap();
+        history.run(&settings(Duration::ZERO), around(&Arc::default())).unwrap();
     }
     let (mut history, hot) = open(folder.path());
     let before = ask(&history, BY_USER);

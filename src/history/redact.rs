@@ -1,0 +1,191 @@
+//! What must not be kept is taken out of rows on their way into files.
+//!
+//! Detections see events as they came, and so do questions for as long as rows are in memory; the
+//! journal has them until history has. Ids stay those of the events as they came.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, RecordBatch, StringViewArray, StringViewBuilder,
+};
+use arrow::datatypes::Int32Type;
+use arrow::error::ArrowError;
+use serde_json::Value;
+use serde_json_path::JsonPath;
+
+/// What stands where something was.
+const REDACTED: &str = "REDACTED";
+
+/// One rule for bodies.
+#[derive(Clone, Debug)]
+pub struct BodyRule {
+    /// The resource whose bodies are meant, such as `secrets`; `*` means all.
+    pub resource: String,
+    /// Where in `request_object` and `response_object` the values are (RFC 9535).
+    pub paths: Vec<JsonPath>,
+}
+
+/// All rules.
+#[derive(Clone, Debug, Default)]
+pub struct Redactor {
+    /// Rules for bodies.
+    pub bodies: Vec<BodyRule>,
+    /// Whether what follows the command's first word in the URI of an exec is taken out.
+    pub exec_arguments: bool,
+}
+
+impl Redactor {
+    /// The rows without what must not be kept.
+    ///
+    /// # Errors
+    /// Only when the batch is not of the events table.
+    pub(super) fn apply(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let mut rows = rows.clone();
+        if self.exec_arguments {
+            let is_exec: Vec<bool> =
+                texts(&rows, "subresource")?.iter().map(|text| *text == Some("exec")).collect();
+            rows = replace(&rows, "request_uri", |row, uri| {
+                (is_exec.get(row) == Some(&true)).then(|| without_arguments(uri))
+            })?;
+        }
+        if self.bodies.is_empty() {
+            return Ok(rows);
+        }
+        let resources: Vec<Option<String>> =
+            texts(&rows, "resource")?.iter().map(|text| text.map(str::to_owned)).collect();
+        for body in ["request_object", "response_object"] {
+            rows = replace(&rows, body, |row, text| {
+                let resource = resources.get(row)?.as_deref();
+                self.body(resource, text)
+            })?;
+        }
+        Ok(rows)
+    }
+
+    /// The body without what the rules name; `None` when none of them is about it.
+    fn body(&self, resource: Option<&str>, text: &str) -> Option<String> {
+        let is_meant =
+            |rule: &&BodyRule| rule.resource == "*" || resource == Some(rule.resource.as_str());
+        let mut rules = self.bodies.iter().filter(is_meant).peekable();
+        rules.peek()?;
+        // What cannot be looked into is not kept at all.
+        let Ok(mut body) = serde_json::from_str::<Value>(text) else {
+            return Some(format!("\"{REDACTED}\""));
+        };
+        for path in rules.flat_map(|rule| &rule.paths) {
+            let places: Vec<String> =
+                path.query_located(&body).locations().map(|at| at.to_json_pointer()).collect();
+            for place in places {
+                if let Some(value) = body.pointer_mut(&place) {
+                    *value = Value::from(REDACTED);
+                }
+            }
+        }
+        Some(body.to_string())
+    }
+}
+
+/// The URI of an exec with only the first word of its command.
+fn without_arguments(uri: &str) -> String {
+    let Some((path, query)) = uri.split_once('?') else { return uri.to_owned() };
+    let mut first = true;
+    let pairs = query.split('&').map(|pair| {
+        if !pair.starts_with("command=") || std::mem::take(&mut first) {
+            return pair.to_owned();
+        }
+        format!("command={REDACTED}")
+    });
+    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+fn texts<'a>(rows: &'a RecordBatch, name: &str) -> Result<Vec<Option<&'a str>>, ArrowError> {
+    let column = rows.column(rows.schema().index_of(name)?);
+    let wrong = || ArrowError::SchemaError(format!("{name} has another type"));
+    let column = column.as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
+    let values = column.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+    let text = |row| column.key(row).filter(|key| *key < values.len()).map(|key| values.value(key));
+    Ok((0..rows.num_rows()).map(text).collect())
+}
+
+/// The rows with the texts of one column replaced where `with` gives another.
+fn replace(
+    rows: &RecordBatch,
+    name: &str,
+    mut with: impl FnMut(usize, &str) -> Option<String>,
+) -> Result<RecordBatch, ArrowError> {
+    let index = rows.schema().index_of(name)?;
+    let wrong = || ArrowError::SchemaError(format!("{name} has another type"));
+    let texts: &StringViewArray = rows.column(index).as_string_view_opt().ok_or_else(wrong)?;
+    let mut builder = StringViewBuilder::with_capacity(texts.len());
+    let mut changed = false;
+    for (row, text) in texts.iter().enumerate() {
+        match text.map(|text| (text, with(row, text))) {
+            Some((_, Some(other))) => {
+                changed = true;
+                builder.append_value(other);
+            }
+            Some((text, None)) => builder.append_value(text),
+            None => builder.append_null(),
+        }
+    }
+    if !changed {
+        return Ok(rows.clone());
+    }
+    let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
+    if let Some(column) = columns.get_mut(index) {
+        *column = Arc::new(builder.finish());
+    }
+    RecordBatch::try_new(rows.schema(), columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Decoder, Delivery};
+    use crate::event::Rows;
+
+    fn rows(text: &str) -> RecordBatch {
+        let mut rows = Rows::new();
+        let body = text.as_bytes();
+        let delivery = Delivery { cluster: "c", source: "webhook", received_at: 0, body };
+        Decoder::new().decode(&delivery, &mut rows, &mut Vec::new());
+        rows.finish()
+    }
+
+    fn value(rows: &RecordBatch, column: &str) -> String {
+        rows.column_by_name(column).unwrap().as_string_view().value(0).to_owned()
+    }
+
+    #[test]
+    fn values_in_bodies_go_and_the_rest_stays() {
+        let rule = BodyRule {
+            resource: "secrets".to_owned(),
+            paths: vec![JsonPath::parse("$.data.*").unwrap()],
+        };
+        let redactor = Redactor { bodies: vec![rule], exec_arguments: false };
+        let secret = rows(
+            r#"{"objectRef":{"resource":"secrets"},
+                "requestObject":{"kind":"Secret","data":{"a/b":"c2VjcmV0","d":"ZQ=="}}}"#,
+        );
+        let kept = redactor.apply(&secret).unwrap();
+        let expected = r#"{"kind":"Secret","data":{"a/b":"REDACTED","d":"REDACTED"}}"#;
+        assert_eq!(value(&kept, "request_object"), expected);
+        assert_eq!(value(&kept, "event_id"), value(&secret, "event_id"));
+        let other = rows(r#"{"objectRef":{"resource":"pods"},"requestObject":{"data":{"a":"b"}}}"#);
+        assert_eq!(redactor.apply(&other).unwrap(), other);
+    }
+
+    #[test]
+    fn a_command_keeps_its_first_word() {
+        let redactor = Redactor { bodies: Vec::new(), exec_arguments: true };
+        let uri = "/api/v1/namespaces/d/pods/p/exec?command=mysql&command=-phunter2&stdin=true";
+        let exec = format!(
+            r#"{{"requestURI":"{uri}","objectRef":{{"resource":"pods","subresource":"exec"}}}}"#
+        );
+        let kept = redactor.apply(&rows(&exec)).unwrap();
+        let expected = "/api/v1/namespaces/d/pods/p/exec?command=mysql&command=REDACTED&stdin=true";
+        assert_eq!(value(&kept, "request_uri"), expected);
+        let other = rows(&exec.replace("exec\"", "log\""));
+        assert_eq!(redactor.apply(&other).unwrap(), other);
+    }
+}
