@@ -146,6 +146,7 @@ mod tests {
 
     fn rows(text: &str) -> RecordBatch {
         let mut rows = Rows::new();
+        let text = text.replace('\n', "");
         let body = text.as_bytes();
         let delivery = Delivery { cluster: "c", source: "webhook", received_at: 0, body };
         Decoder::new().decode(&delivery, &mut rows, &mut Vec::new());
@@ -164,14 +165,15 @@ mod tests {
         };
         let redactor = Redactor { bodies: vec![rule], exec_arguments: false };
         let secret = rows(
-            r#"{"objectRef":{"resource":"secrets"},
-                "requestObject":{"kind":"Secret","data":{"a/b":"c2VjcmV0","d":"ZQ=="}}}"#,
+            r#"{"auditID":"a","objectRef":{"resource":"secrets"},"requestObject":
+                {"kind":"Secret","data":{"a/b":"c2VjcmV0","d":"ZQ=="}}}"#,
         );
         let kept = redactor.apply(&secret).unwrap();
         let expected = r#"{"kind":"Secret","data":{"a/b":"REDACTED","d":"REDACTED"}}"#;
         assert_eq!(value(&kept, "request_object"), expected);
         assert_eq!(value(&kept, "event_id"), value(&secret, "event_id"));
-        let other = rows(r#"{"objectRef":{"resource":"pods"},"requestObject":{"data":{"a":"b"}}}"#);
+        let other =
+            rows(r#"{"auditID":"a","objectRef":{"resource":"pods"},"requestObject":{"data":1}}"#);
         assert_eq!(redactor.apply(&other).unwrap(), other);
     }
 
@@ -180,7 +182,7 @@ mod tests {
         let redactor = Redactor { bodies: Vec::new(), exec_arguments: true };
         let uri = "/api/v1/namespaces/d/pods/p/exec?command=mysql&command=-phunter2&stdin=true";
         let exec = format!(
-            r#"{{"requestURI":"{uri}","objectRef":{{"resource":"pods","subresource":"exec"}}}}"#
+            r#"{{"auditID":"a","requestURI":"{uri}","objectRef":{{"resource":"pods","subresource":"exec"}}}}"#
         );
         let kept = redactor.apply(&rows(&exec)).unwrap();
         let expected = "/api/v1/namespaces/d/pods/p/exec?command=mysql&command=REDACTED&stdin=true";
