@@ -146,7 +146,7 @@ pub enum Source {
     /// An audit log (`--audit-log-path` of the API server), followed while it is written and
     /// rotated.
     File {
-        /// Its name in messages and metrics; with `--data` its progress is kept under it.
+        /// Its name in messages and metrics; its progress is kept under it.
         name: Name,
         /// The file that is written.
         path: PathBuf,

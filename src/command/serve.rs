@@ -282,7 +282,7 @@ fn tails(settings: &Settings, data: &Path, shared: &Shared) -> Result<Vec<Tail>>
         let line_bytes_max = bytes(settings.http.body_bytes_max).max(1);
         let source = FileSource { name, path: path.clone(), cluster, line_bytes_max };
         let (door, metrics) = (Arc::clone(&shared.door), Arc::clone(&shared.metrics));
-        Ok(Tail::open(source, Some(data), door, metrics)?)
+        Ok(Tail::open(source, data, door, metrics)?)
     };
     settings.sources.iter().map(tail).collect()
 }
