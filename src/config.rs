@@ -21,6 +21,8 @@ pub mod value;
 
 pub use value::{Name, Span};
 
+use crate::event::ClusterName;
+
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -152,7 +154,7 @@ pub enum Source {
         path: PathBuf,
         /// Whose events are in it.
         #[serde(default)]
-        cluster: Name,
+        cluster: ClusterName,
     },
 }
 

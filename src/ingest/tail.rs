@@ -26,8 +26,9 @@ use self::follower::{Follower, Notice};
 use self::log_file::Limits;
 pub use self::progress::ProgressError;
 use self::progress::{Mark, ProgressFile};
-use super::accept::{ClusterName, Door, RawBatch, Refusal};
+use super::accept::{Door, RawBatch, Refusal};
 use crate::clock::now_micros;
+use crate::event::ClusterName;
 use crate::metrics::Metrics;
 
 /// Which file of a log is read, and from where.

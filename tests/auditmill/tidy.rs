@@ -18,12 +18,12 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("findings", &["decode", "detect", "event"]),
     ("history", &["event", "journal"]),
     // `clock` and `metrics` for logs that are followed: they have no one above them.
-    ("ingest", &["clock", "journal", "metrics"]),
+    ("ingest", &["clock", "event", "journal", "metrics"]),
     ("alert", &["detect", "findings"]),
     // `decode` and `event` for the schemas and the pieces that are shown as tables.
     ("query", &["decode", "event", "findings", "history", "sql"]),
-    // `detect` for severities in questions; `event` and `clock` for times in questions; `config`
-    // for the socket's settings.
+    // `detect` for severities in questions; `event` for names of clusters, and with `clock` for
+    // times in questions; `config` for the socket's settings.
     ("http", &["clock", "config", "detect", "event", "findings", "ingest", "metrics", "query"]),
     (
         "pipeline",
@@ -42,10 +42,10 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("tasks", &[]),
     ("clock", &[]),
     ("metrics", &[]),
-    // `ingest` for the names of clusters, which have one form.
-    ("config", &["ingest"]),
+    // `event` for the names of clusters.
+    ("config", &["event"]),
     // What flags are parsed into.
-    ("cli", &["config", "detect", "ingest"]),
+    ("cli", &["config", "detect", "event"]),
     ("lib", &[]),
     ("main", &[]),
     ("bin", &[]),
