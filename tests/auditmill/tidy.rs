@@ -293,6 +293,24 @@ fn every_detection_has_a_test_file_and_the_other_way_round() {
     }
 }
 
+#[test]
+fn every_setting_is_described() {
+    let settings = auditmill::config::Settings::default().to_toml().unwrap();
+    let settings: toml::Table = settings.parse().unwrap();
+    let described = std::fs::read_to_string(repository("SETTINGS.md")).unwrap();
+    let mut wrong = Vec::new();
+    for (section, keys) in settings.iter().filter_map(|(name, keys)| Some((name, keys.as_table()?)))
+    {
+        for key in keys.keys().filter(|key| !described.contains(&format!("`[{section}] {key}`"))) {
+            // A list of tables is described under its own name.
+            if !described.contains(&format!("`[[{section}.{key}]]`")) {
+                wrong.push(format!("SETTINGS.md: no row for `[{section}] {key}`"));
+            }
+        }
+    }
+    none(&wrong);
+}
+
 /// What these checks rely on.
 #[test]
 fn the_checks_see() {
