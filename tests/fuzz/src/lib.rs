@@ -1,4 +1,4 @@
-//! The decoder alone, and what must hold for any bytes.
+//! The parts of the program that read bytes of others, and what must hold for any of them.
 
 #[path = "../../../src/event/mod.rs"]
 pub mod event;
@@ -6,9 +6,28 @@ pub mod event;
 #[path = "../../../src/decode/mod.rs"]
 pub mod decode;
 
+#[path = "../../../src/journal/mod.rs"]
+pub mod journal;
+
+#[path = "../../../src/detect/detection.rs"]
+pub mod detection;
+
+/// The journal's files, in memory.
+pub mod disk;
+
+/// What the journal's format says about a file's bytes.
+pub mod segments;
+
+use std::cell::RefCell;
+
 use arrow::record_batch::RecordBatch;
 use decode::{Decoder, Delivery, Format, Quarantined};
 use event::Rows;
+
+thread_local! {
+    /// Kept from input to input: making its builders takes longer than most inputs.
+    static ROWS: RefCell<Rows> = RefCell::new(Rows::new());
+}
 
 /// Decodes a body with bounds that keep a run fast.
 pub fn decode(body: &[u8], format: Format) -> (RecordBatch, Vec<Quarantined>, usize) {
@@ -16,10 +35,13 @@ pub fn decode(body: &[u8], format: Format) -> (RecordBatch, Vec<Quarantined>, us
     decoder.set_format(format);
     decoder.set_unpacked_bytes_max(1 << 20);
     let delivery = Delivery { cluster: "fuzz", source: "file", received_at: 0, body };
-    let (mut rows, mut quarantined) = (Rows::new(), Vec::new());
-    let count = decoder.decode(&delivery, &mut rows, &mut quarantined);
-    assert_eq!(count, rows.len());
-    (rows.finish(), quarantined, decoder.take_passed_over())
+    let mut quarantined = Vec::new();
+    let rows = ROWS.with_borrow_mut(|rows| {
+        let count = decoder.decode(&delivery, rows, &mut quarantined);
+        assert_eq!(count, rows.len());
+        rows.finish()
+    });
+    (rows, quarantined, decoder.take_passed_over())
 }
 
 /// A text column that is a dictionary or views.
