@@ -5,9 +5,10 @@ cache=${AUDITMILL_CACHE:-$HOME/.cache/auditmill}
 deny_version=0.20.2
 fuzz_version=0.13.2
 
+# Command and Debian package. libFuzzer is C++.
 missing=()
-for tool in cc curl git; do
-  command -v "$tool" >/dev/null || missing+=("${tool/#cc/gcc}")
+for tool in cc:gcc c++:g++ curl:curl git:git; do
+  command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
 done
 if [ "${#missing[@]}" -gt 0 ]; then
   sudo=$([ "$(id -u)" = 0 ] || echo sudo)

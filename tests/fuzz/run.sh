@@ -24,7 +24,7 @@ one() {
     "$data/corpus/$target" "$data/seeds/$target" > "$log" 2>&1; then
     local inputs cover
     inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    cover=$(grep -oE 'cov: [0-9]+' "$log" | tail -n 1)
+    cover=$(grep -oE 'cov: [0-9]+' "$log" | tail -n 1 | cut -c6-)
     echo "fuzz $target: $inputs inputs, $cover edges, nothing found"
   else
     tail -n 40 "$log"

@@ -1,6 +1,28 @@
 //! The parts of the program that read bytes of others, and what must hold for any of them.
 
-#[path = "../../../src/event/mod.rs"]
+// What the program calls `arrow`: of all of it, what rows are made with. The rest would be most of a
+// build.
+extern crate self as arrow;
+
+/// Of `arrow`.
+pub mod array {
+    pub use arrow_array::builder::*;
+    pub use arrow_array::cast::*;
+    pub use arrow_array::*;
+}
+
+/// Of `arrow`.
+pub mod datatypes {
+    pub use arrow_array::types::*;
+    pub use arrow_schema::*;
+}
+
+/// Of `arrow`.
+pub mod record_batch {
+    pub use arrow_array::RecordBatch;
+}
+
+/// The program's, but for `seen`, which computes on rows.
 pub mod event;
 
 #[path = "../../../src/decode/mod.rs"]
