@@ -6,7 +6,10 @@ SHELL := /bin/bash
 export AUDITMILL_CACHE ?= $(HOME)/.cache/auditmill
 export CARGO_TARGET_DIR ?= $(AUDITMILL_CACHE)/target
 
-.PHONY: help run check test soak bench release detections cluster-bin tools
+# Seconds for each fuzz target.
+export FUZZ_SECONDS ?= 15
+
+.PHONY: help run check test fuzz soak bench release detections cluster-bin tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,9 +28,14 @@ test: tools cluster-bin ## everything, also against a real API server; what CI r
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --locked --no-deps --lib --document-private-items
 	"$(AUDITMILL_CACHE)/bin/cargo-deny" --locked check bans licenses sources
+	./tests/fuzz/run.sh
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --no-fail-fast
 
-soak: ## what takes longer than a test may: 200 times kill -9
+fuzz: tools ## each fuzz target for FUZZ_SECONDS
+	./tests/fuzz/run.sh
+
+soak: tools ## what takes longer than a test may: an hour of fuzzing, 200 times kill -9
+	FUZZ_SECONDS=900 ./tests/fuzz/run.sh
 	AUDITMILL_ROUNDS=200 cargo test --locked --test auditmill -- --nocapture what_was_acknowledged_survives
 
 bench: ## figures, one per line

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Settings, SettingsError};
 use crate::detect::detection::Severity;
-use crate::ingest::accept::ClusterName;
+use crate::event::ClusterName;
 
 /// Kubernetes audit events in, findings out, and a history that answers questions.
 #[derive(Debug, Parser)]

@@ -25,6 +25,8 @@ pub mod value;
 
 pub use value::{Name, Span};
 
+use crate::event::ClusterName;
+
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -138,13 +140,13 @@ pub enum Source {
     /// An audit log (`--audit-log-path` of the API server), followed while it is written and
     /// rotated.
     File {
-        /// Its name in messages and metrics; with `--data` its progress is kept under it.
+        /// Its name in messages and metrics; its progress is kept under it.
         name: Name,
         /// The file that is written.
         path: PathBuf,
         /// Whose events are in it.
         #[serde(default)]
-        cluster: Name,
+        cluster: ClusterName,
     },
 }
 

@@ -1,5 +1,6 @@
 //! `auditmill scan FILE...`: files through decode and detect to the terminal.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
@@ -67,12 +68,19 @@ const QUARANTINED_SHOWN: usize = 5;
 
 /// Files on their way through decode and detect.
 pub struct Scan {
-    engine: Engine,
     decoder: Decoder,
-    seen: Seen,
     rows: Rows,
+    quarantined: Vec<Quarantined>,
+    judge: Judge,
+}
+
+/// Rows on their way through detect.
+struct Judge {
+    engine: Engine,
+    seen: Seen,
+    /// Its `quarantined` is filled at the end.
     tally: Tally,
-    latest: std::collections::BTreeMap<String, Finding>,
+    latest: BTreeMap<String, Finding>,
 }
 
 /// What a scan came to.
@@ -97,14 +105,13 @@ impl Scan {
     /// When a detection cannot be planned.
     pub fn new(catalog: &Catalog) -> Result<Self, BadDetections> {
         let settings = EngineSettings { pace: Pace::Replay, ..EngineSettings::default() };
-        Ok(Self {
+        let judge = Judge {
             engine: Engine::new(catalog, settings).map_err(BadDetections)?,
-            decoder: Decoder::new(),
             seen: Seen::new(SEEN_MAX, i64::MAX),
-            rows: Rows::new(),
             tally: Tally::default(),
-            latest: std::collections::BTreeMap::new(),
-        })
+            latest: BTreeMap::new(),
+        };
+        Ok(Self { decoder: Decoder::new(), rows: Rows::new(), quarantined: Vec::new(), judge })
     }
 
     /// Reads a file, `-` for standard input.
@@ -122,22 +129,32 @@ impl Scan {
     /// Takes in bytes that end where an event ends.
     pub fn bytes(&mut self, cluster: &str, body: &[u8]) {
         let delivery = Delivery { cluster, source: "file", received_at: now_micros(), body };
-        let mut rows = std::mem::take(&mut self.rows);
-        let mut quarantined = std::mem::take(&mut self.tally.quarantined);
-        let mut decoder = std::mem::take(&mut self.decoder);
-        decoder.decode_in_parts(&delivery, &mut rows, &mut quarantined, |rows| {
-            self.evaluate(&rows.finish());
-        });
-        (self.decoder, self.rows, self.tally.quarantined) = (decoder, rows, quarantined);
-        if self.rows.len() >= ROWS_MAX {
-            self.evaluate_rows();
+        let Self { decoder, rows, quarantined, judge } = self;
+        decoder.decode_in_parts(&delivery, rows, quarantined, |rows| judge.rows(&rows.finish()));
+        if rows.len() >= ROWS_MAX {
+            judge.rows(&rows.finish());
         }
     }
 
     /// Closes every window and says what was found.
     #[must_use]
     pub fn finish(mut self) -> Tally {
-        self.evaluate_rows();
+        self.judge.rows(&self.rows.finish());
+        Tally { quarantined: self.quarantined, ..self.judge.finish() }
+    }
+}
+
+impl Judge {
+    fn rows(&mut self, decoded: &RecordBatch) {
+        self.tally.events += decoded.num_rows();
+        // The horizon is by number alone: a file says nothing about arrival.
+        let batch = self.seen.keep_new(decoded, 0).unwrap_or_else(|_| decoded.clone());
+        self.tally.repeated += decoded.num_rows() - batch.num_rows();
+        let outcome = self.engine.on_batch(&batch, now_micros());
+        self.gather(outcome);
+    }
+
+    fn finish(mut self) -> Tally {
         let outcome = self.engine.finish(now_micros());
         self.gather(outcome);
         self.tally.findings = self.latest.into_values().collect();
@@ -147,20 +164,6 @@ impl Scan {
             by_severity.then(time(a).cmp(&time(b))).then(a.id.cmp(&b.id))
         });
         self.tally
-    }
-
-    fn evaluate_rows(&mut self) {
-        let rows = self.rows.finish();
-        self.evaluate(&rows);
-    }
-
-    fn evaluate(&mut self, decoded: &RecordBatch) {
-        self.tally.events += decoded.num_rows();
-        // The horizon is by number alone: a file says nothing about arrival.
-        let batch = self.seen.keep_new(decoded, 0).unwrap_or_else(|_| decoded.clone());
-        self.tally.repeated += decoded.num_rows() - batch.num_rows();
-        let outcome = self.engine.on_batch(&batch, now_micros());
-        self.gather(outcome);
     }
 
     fn gather(&mut self, outcome: Outcome) {

@@ -361,11 +361,11 @@ fn limits(settings: &Settings) -> Limits {
 fn tails(settings: &Settings, data: &Path, shared: &Shared) -> Result<Vec<Tail>> {
     let tail = |Source::File { name, path, cluster }: &Source| {
         let name = name.as_str().to_owned();
-        let cluster = cluster.as_str().parse().map_err(anyhow::Error::msg)?;
         let line_bytes_max = bytes(settings.http.body_bytes_max).max(1);
-        let source = FileSource { name, path: path.clone(), cluster, line_bytes_max };
+        let (path, cluster) = (path.clone(), cluster.clone());
+        let source = FileSource { name, path, cluster, line_bytes_max };
         let (door, metrics) = (Arc::clone(&shared.door), Arc::clone(&shared.metrics));
-        Ok(Tail::open(source, Some(data), door, metrics)?)
+        Ok(Tail::open(source, data, door, metrics)?)
     };
     settings.sources.iter().map(tail).collect()
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::ingest::accept::ClusterName;
+use crate::event::ClusterName;
 
 /// `[auth]`: who may ask what. Without any of it, everybody who can reach a loopback address; with
 /// `client_ca` alone, everybody who has a certificate; with clients, each what is theirs.

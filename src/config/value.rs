@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::ingest::accept::ClusterName;
+use crate::event::ClusterName;
 
-/// A name of 1 to 64 characters of `a-z`, `0-9`, `.` and `-`; `default` where none is given.
+/// The name of what the settings name: of the form of a cluster's, because files are named after
+/// it and metrics labelled with it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Name(String);
@@ -20,16 +21,9 @@ impl Name {
     }
 }
 
-impl Default for Name {
-    fn default() -> Self {
-        Self("default".to_owned())
-    }
-}
-
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        // Files are named after it: what is good for a cluster is good for a file.
         text.parse::<ClusterName>().map(|_| Self(text.clone())).map_err(|_| {
             let message = "is not a name of 1 to 64 characters of a-z, 0-9, `.` and `-`";
             de::Error::custom(format!("`{text}` {message}"))

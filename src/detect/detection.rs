@@ -117,7 +117,7 @@ pub struct Detection {
     pub controls: Vec<String>,
     /// The window it looks at; `None` looks at each event alone.
     pub window: Option<Window>,
-    /// Length of a deduplication bucket in microseconds; a multiple of the slide.
+    /// Length of a deduplication bucket in microseconds; a multiple of the slide, at most 366 days.
     pub dedup: i64,
     /// Output columns that name the finding's key. Empty for a grouped query: the GROUP BY
     /// columns are the key.
@@ -196,6 +196,7 @@ struct FrontMatter {
 }
 
 const DEDUP_DEFAULT: &str = "1h";
+const DEDUP_MAX: i64 = 366 * 24 * 3_600_000_000;
 const WINDOW_MAX: i64 = 31 * 24 * 3_600_000_000;
 const PANES_MAX: i64 = 1_000;
 
@@ -219,13 +220,16 @@ impl Detection {
                 Some("start the file with a /* ... */ comment that holds `id:`, `title:`, ..."),
             )
         })?;
+        // A key in braces, or an error of the whole, has no line of its own: the comment's first.
+        let from_comment = |line: Option<u64>| Some(line.unwrap_or(1) + line_before);
         let front: FrontMatter = serde_saphyr::from_str(yaml).map_err(|error| {
-            let line = error.location().map(|location| location.line() + line_before);
+            let line = from_comment(error.location().map(|location| location.line()));
             let message = yaml_message(&error.to_string());
             fail(line, format!("front matter: {message}"), None)
         })?;
-        let at = |key: &str| line_of_key(yaml, key).map(|line| line + line_before);
-        let bad = |key: &str, message: String| fail(at(key), format!("{key}: {message}"), None);
+        let bad = |key: &str, message: String| {
+            fail(from_comment(line_of_key(yaml, key)), format!("{key}: {message}"), None)
+        };
         if front.id.is_empty() || !front.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         {
             return Err(bad("id", "use letters, digits and `-` only".to_owned()));
@@ -233,6 +237,9 @@ impl Detection {
         let window = window(&front, &bad)?;
         let dedup = front.dedup.as_deref().unwrap_or(DEDUP_DEFAULT);
         let dedup = micros(dedup).map_err(|message| bad("dedup", message))?;
+        if dedup > DEDUP_MAX {
+            return Err(bad("dedup", "at most 366d".to_owned()));
+        }
         if window.is_some_and(|window| dedup % window.slide != 0) {
             return Err(bad("dedup", "must be a multiple of the slide".to_owned()));
         }
@@ -383,6 +390,10 @@ mod tests {
         check(&GOOD.replace("id: T-1", "id: T 1"), "t.sql:2: id: use letters");
         check(&GOOD.replace("{n: 3}", "{n: [3]}"), "t.sql:6: params: `n` must be");
         check(&GOOD.replace("high", "huge"), "t.sql:4: front matter: ");
+        check(&GOOD.replace("10m", "10m\ndedup: 292000y"), "t.sql:6: dedup: at most 366d");
+        let braces = "{id: a/b, title: t, severity: high, describe: d}";
+        check(&format!("\n/* {braces} */"), "t.sql:2: id: use letters");
+        check("\n\n/**/", "t.sql:3: front matter: ");
     }
 
     fn check(text: &str, expected: &str) {

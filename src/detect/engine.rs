@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use arrow::datatypes::Int32Type;
 use datafusion::error::{DataFusionError, Result};
 use tokio::runtime::{Builder, Runtime};
 
@@ -16,6 +16,7 @@ use super::finding::Finding;
 use super::per_event::{self, PerEvent};
 use super::plan::{Execution, plan};
 use super::requery::{self, Ask, Requery};
+use super::rows::event_times;
 use super::watermark::{Patience, Watermark};
 
 /// When windows are asked.
@@ -123,7 +124,8 @@ impl Engine {
         match by_cluster(batch) {
             Ok(parts) => {
                 for (cluster, rows) in parts {
-                    self.on_cluster_batch(&cluster, &rows, now, &mut outcome);
+                    let taken = self.on_cluster_batch(&cluster, &rows, now, &mut outcome);
+                    outcome.faults.extend(taken.err().map(|error| fault("*", &error)));
                 }
             }
             Err(error) => outcome.faults.push(fault("*", &error)),
@@ -192,14 +194,14 @@ impl Engine {
         rows: &RecordBatch,
         now: i64,
         outcome: &mut Outcome,
-    ) {
+    ) -> Result<()> {
+        let times = event_times(rows)?;
         let Self { runtime, settings, per_event, requery, clusters } = self;
         let cluster = clusters.entry(name.to_owned()).or_insert_with(|| Cluster {
             watermark: Watermark::new(settings.patience),
             per_event: per_event.iter().map(|_| per_event::State::default()).collect(),
             requery: requery.iter().map(Requery::state).collect(),
         });
-        let times = event_times(rows);
         let watermark = cluster.watermark.reached();
         let late = times.iter().filter(|time| **time < watermark).count() as u64;
         if late > 0 {
@@ -222,6 +224,7 @@ impl Engine {
             let ask = Ask::Ripe { watermark };
             evaluate(runtime, requery, cluster, name, ask, now, outcome);
         }
+        Ok(())
     }
 }
 
@@ -271,12 +274,6 @@ fn by_cluster(batch: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
         Ok((name.to_owned(), take_record_batch(batch, &UInt32Array::from(rows))?))
     });
     parts.collect()
-}
-
-fn event_times(rows: &RecordBatch) -> &[i64] {
-    let column = rows.column_by_name("event_time");
-    let column = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-    column.map_or(&[], |column| column.values())
 }
 
 #[cfg(test)]

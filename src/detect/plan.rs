@@ -12,7 +12,9 @@ use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ParamValues, Result, ScalarValue};
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, Volatility};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Volatility,
+};
 use datafusion::prelude::SessionContext;
 
 use super::compiled::{Compiled, Slot};
@@ -48,6 +50,7 @@ pub(crate) async fn plan(detection: &Arc<Detection>) -> Result<Execution, LoadEr
     check_params(detection, &logical)?;
     let logical = bind(detection, logical).map_err(|error| located(detection, &error))?;
     check_functions(detection, &logical)?;
+    check_distinct(detection, &logical)?;
     check_describe(detection, &logical)?;
     let optimized = context.state().optimize(&logical);
     let optimized = optimized.map_err(|error| located(detection, &error))?;
@@ -105,30 +108,62 @@ fn check_params(detection: &Detection, logical: &LogicalPlan) -> Result<(), Load
 
 /// A function whose value depends on more than the row would break "one text, one meaning".
 fn check_functions(detection: &Detection, logical: &LogicalPlan) -> Result<(), LoadError> {
-    let mut volatile = None;
+    let volatile = |expr: &Expr| match expr {
+        Expr::ScalarFunction(function)
+            if function.func.signature().volatility != Volatility::Immutable =>
+        {
+            Some(function.func.name().to_owned())
+        }
+        _ => None,
+    };
+    let Some(name) = first_in(detection, logical, volatile)? else { return Ok(()) };
+    let line = line_containing(&detection.sql, &format!("{name}("));
+    let hint = "compare with event_time, or use a window".to_owned();
+    let message = format!("`{name}()` has no place in a detection: its value changes");
+    Err(detection.error(line, message, Some(hint)))
+}
+
+/// `a IS DISTINCT FROM 'x' AND b` is read as `a IS DISTINCT FROM ('x' AND b)`, which nobody means
+/// and which is true of nearly every row.
+fn check_distinct(detection: &Detection, logical: &LogicalPlan) -> Result<(), LoadError> {
+    let swallowed = |expr: &Expr| match expr {
+        Expr::BinaryExpr(BinaryExpr {
+            op: Operator::IsDistinctFrom | Operator::IsNotDistinctFrom,
+            right,
+            ..
+        }) => match right.as_ref() {
+            Expr::BinaryExpr(right) if matches!(right.op, Operator::And | Operator::Or) => {
+                Some(right.op.to_string())
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some(operator) = first_in(detection, logical, swallowed)? else { return Ok(()) };
+    let line = line_containing(&detection.sql.to_uppercase(), "DISTINCT FROM");
+    let message = format!("`IS DISTINCT FROM` takes the `{operator}` behind it for its right side");
+    let hint = "put the comparison in parentheses: `(a IS DISTINCT FROM 'x')`".to_owned();
+    Err(detection.error(line, message, Some(hint)))
+}
+
+/// What `find` says of the first expression of which it says something.
+fn first_in<T>(
+    detection: &Detection,
+    logical: &LogicalPlan,
+    find: impl Fn(&Expr) -> Option<T>,
+) -> Result<Option<T>, LoadError> {
+    let mut found = None;
     let walked = logical.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
-                if let Expr::ScalarFunction(function) = expr
-                    && function.func.signature().volatility != Volatility::Immutable
-                {
-                    volatile = Some(function.func.name().to_owned());
-                    return Ok(TreeNodeRecursion::Stop);
-                }
-                Ok(TreeNodeRecursion::Continue)
+                found = found.take().or_else(|| find(expr));
+                let is_found = found.is_some();
+                Ok(if is_found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
             })
         })
     });
     walked.map_err(|error| located(detection, &error))?;
-    match volatile {
-        None => Ok(()),
-        Some(name) => {
-            let line = line_containing(&detection.sql, &format!("{name}("));
-            let hint = "compare with event_time, or use a window".to_owned();
-            let message = format!("`{name}()` has no place in a detection: its value changes");
-            Err(detection.error(line, message, Some(hint)))
-        }
-    }
+    Ok(found)
 }
 
 fn check_describe(detection: &Detection, logical: &LogicalPlan) -> Result<(), LoadError> {

@@ -15,7 +15,7 @@ use super::compiled::Compiled;
 use super::detection::{Detection, Window};
 use super::evidence::Evidence;
 use super::finding::{Finding, Identity, Status, bucket, render};
-use super::rows::{Columns, Events, key_bytes};
+use super::rows::{Columns, Events, event_times, key_bytes};
 use super::value::Value;
 
 /// The plans of a windowed detection, and how its key is read from their results.
@@ -114,8 +114,7 @@ impl Requery {
         now: i64,
     ) -> Result<()> {
         for kept in self.plans.intake.run(vec![batch.clone()]).await? {
-            let times = event_times(&kept)?;
-            for pane in state.buffer.insert(&kept, &times, now)? {
+            for pane in state.buffer.insert(&kept, event_times(&kept)?, now)? {
                 state.dirty.extend(Buffer::ends(self.window, pane));
             }
         }
@@ -308,11 +307,4 @@ impl Requery {
             incomplete,
         })
     }
-}
-
-fn event_times(rows: &RecordBatch) -> Result<Vec<i64>> {
-    use arrow::array::AsArray;
-    use arrow::datatypes::TimestampMicrosecondType;
-    let index = rows.schema().index_of("event_time")?;
-    Ok(rows.column(index).as_primitive::<TimestampMicrosecondType>().values().to_vec())
 }

@@ -48,6 +48,17 @@ impl Events {
     }
 }
 
+/// The event times of rows of the events table, or of some of its columns; microseconds.
+///
+/// # Errors
+/// When they have none.
+pub(crate) fn event_times(rows: &RecordBatch) -> Result<&[i64]> {
+    let column = rows.column_by_name("event_time");
+    let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let times = times.ok_or_else(|| DataFusionError::Internal("rows without times".to_owned()))?;
+    Ok(times.values())
+}
+
 /// Columns by position, with their names.
 pub(crate) struct Columns {
     names: Vec<String>,

@@ -6,6 +6,9 @@
 //!
 //! Never: this folder parses nothing, reads no clock and knows no query engine.
 
+// Whose events they are.
+pub mod cluster;
+
 // The content hash of an event: its identity for duplicates, evidence and order.
 pub mod digest;
 
@@ -21,6 +24,7 @@ pub mod seen;
 // Timestamps as text.
 pub mod time;
 
+pub use cluster::ClusterName;
 pub use digest::{EventDigest, EventId};
 pub use rows::{EventRow, Rows};
 pub use schema::{COLUMNS, Column, Form, events_schema};

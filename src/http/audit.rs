@@ -17,7 +17,8 @@ use super::auth::Caller;
 use super::body::read;
 use super::routes::{Failure, Shared};
 use crate::clock::now_micros;
-use crate::ingest::accept::{ClusterName, RawBatch, webhook_source};
+use crate::event::ClusterName;
+use crate::ingest::accept::{RawBatch, webhook_source};
 
 /// What a sender other than the API server may say of its delivery.
 #[derive(Deserialize)]

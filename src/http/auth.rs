@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::routes::{Failure, HostCheck, Shared};
 use crate::config::auth::{Auth, Client, Clusters, Credential};
-use crate::ingest::accept::ClusterName;
+use crate::event::ClusterName;
 
 /// Tells callers apart; built once from the settings.
 #[derive(Clone, Debug)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,45 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::budget::{Budget, Permit};
+use crate::event::ClusterName;
 use crate::journal::{AppendError, Journal, Position, Record};
-
-/// The name of a cluster: 1 to 64 characters of `a-z`, `0-9`, `.` and `-`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClusterName(String);
-
-impl ClusterName {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for ClusterName {
-    fn default() -> Self {
-        Self("default".to_owned())
-    }
-}
-
-impl fmt::Display for ClusterName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for ClusterName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let allowed =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("a cluster's name is 1 to 64 characters of a-z, 0-9, `.` and `-`".to_owned())
-        }
-    }
-}
 
 /// The source of a webhook delivery whose sender names an envelope: `webhook`, or
 /// `webhook:<format>`.
@@ -169,7 +131,7 @@ impl Door {
     pub async fn accept(&self, batch: RawBatch) -> Result<Position, Refusal> {
         self.know(&batch.cluster)?;
         let record = Record {
-            cluster: batch.cluster.0,
+            cluster: batch.cluster.into(),
             source: batch.source.into(),
             received_at: batch.received_at,
             body: batch.body,

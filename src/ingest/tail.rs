@@ -26,8 +26,9 @@ use self::follower::{Follower, Notice};
 use self::log_file::Limits;
 pub use self::progress::ProgressError;
 use self::progress::{Mark, ProgressFile};
-use super::accept::{ClusterName, Door, RawBatch, Refusal};
+use super::accept::{Door, RawBatch, Refusal};
 use crate::clock::now_micros;
+use crate::event::ClusterName;
 use crate::metrics::Metrics;
 
 /// Which file of a log is read, and from where.
@@ -74,7 +75,7 @@ pub struct Tail {
     door: Arc<Door>,
     metrics: Arc<Metrics>,
     follower: Follower,
-    progress: Option<ProgressFile>,
+    progress: ProgressFile,
     saved: Option<Mark>,
     waits: u32,
     reading: Complaint,
@@ -104,24 +105,17 @@ enum Trouble {
 }
 
 impl Tail {
-    /// Gets ready to follow a log. Progress is kept in the data directory; without one the log
-    /// is read from its beginning at each start.
+    /// Gets ready to follow a log. Progress is kept in the data directory.
     ///
     /// # Errors
     /// When the progress cannot be read.
     pub fn open(
         source: FileSource,
-        data: Option<&Path>,
+        data: &Path,
         door: Arc<Door>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ProgressError> {
-        let (progress, saved) = match data {
-            Some(data) => {
-                let (file, mark) = ProgressFile::open(data, &source.name)?;
-                (Some(file), mark)
-            }
-            None => (None, None),
-        };
+        let (progress, saved) = ProgressFile::open(data, &source.name)?;
         let line_bytes_max = source.line_bytes_max as u64;
         let limits = Limits { chunk_bytes: CHUNK_BYTES, line_bytes_max };
         let follower = Follower::new(source.path.clone(), saved.clone(), limits);
@@ -192,13 +186,13 @@ impl Tail {
     /// Puts the mark on disk when it moved. When that fails, reading goes on: a restart would
     /// only read the same lines again.
     fn save(&mut self) {
-        let (Some(progress), Some(mark)) = (&self.progress, self.follower.mark()) else { return };
+        let Some(mark) = self.follower.mark() else { return };
         if self.saved.as_ref() == Some(mark) {
             return;
         }
         let mark = mark.clone();
-        let saved = progress.save(&mark);
-        if self.saving.settle(&self.source.name, progress.path(), saved).is_some() {
+        let saved = self.progress.save(&mark);
+        if self.saving.settle(&self.source.name, self.progress.path(), saved).is_some() {
             self.saved = Some(mark);
         }
     }

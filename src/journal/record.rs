@@ -31,6 +31,9 @@ const ALIGN: usize = 8;
 /// Smaller bodies are not worth compressing.
 const COMPRESS_MIN: usize = 512;
 const FLAG_ZSTD: u8 = 1;
+/// What a byte of Zstandard can come to: a block is at most 128 KiB and at least 4 bytes long
+/// (RFC 8878, section 3.1.1.2).
+const UNPACKED_PER_BYTE_MAX: usize = 32 << 10;
 
 /// What is appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,17 +183,23 @@ impl Header {
         bytes.get(4..self.end()).is_some_and(|bytes| checksum(salt, bytes) == self.crc)
     }
 
-    /// The record of sound bytes; `None` when its payload does not decompress.
+    /// The record of sound bytes; `None` when its payload is not the body that it says.
     pub(super) fn entry(&self, bytes: &[u8]) -> Option<Entry> {
         let names = HEADER_BYTES + usize::from(self.cluster_length);
         let payload = names + usize::from(self.source_length);
         let text = |from: usize, to: usize| std::str::from_utf8(bytes.get(from..to)?).ok();
         let payload_bytes = bytes.get(payload..self.end())?;
+        let body_length = self.body_length as usize;
         let body = if self.flags & FLAG_ZSTD == 0 {
             payload_bytes.to_vec()
         } else {
-            zstd::bulk::decompress(payload_bytes, self.body_length as usize).ok()?
+            // What is reserved for a body is bounded by what its payload can hold.
+            let body_max = payload_bytes.len().saturating_mul(UNPACKED_PER_BYTE_MAX);
+            zstd::bulk::decompress(payload_bytes, body_length.min(body_max)).ok()?
         };
+        if body.len() != body_length {
+            return None;
+        }
         let record = Record {
             cluster: text(HEADER_BYTES, names)?.to_owned(),
             source: text(names, payload)?.to_owned().into(),
@@ -236,6 +245,25 @@ mod tests {
             bytes[flip] ^= 0x10;
             let sound = Header::read(&bytes).is_some_and(|header| header.is_sound(salt, &bytes));
             prop_assert!(!sound, "byte {} changed unnoticed", flip);
+        }
+
+        #[test]
+        fn a_body_of_another_length_is_none(
+            body in prop_oneof![Just(vec![]), Just(vec![7; 100]), Just(vec![7; 9_000])],
+            length in prop_oneof![Just(0), 99..101_u32, 8_999..9_001_u32, Just(u32::MAX)],
+        ) {
+            let whole = body.len();
+            let record = Record {
+                cluster: "c".to_owned(),
+                source: "webhook".into(),
+                received_at: 7,
+                body: body.into(),
+            };
+            let mut bytes = Vec::new();
+            encode(record).place(1, 2, &mut bytes);
+            bytes[24..28].copy_from_slice(&length.to_le_bytes());
+            let entry = Header::read(&bytes).and_then(|header| header.entry(&bytes));
+            prop_assert_eq!(entry.is_some(), length as usize == whole, "{} of {}", length, whole);
         }
 
         #[test]

@@ -1,13 +1,11 @@
 //! Who may do what: tokens, client certificates, TLS that is renewed, limits on connections.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -18,8 +16,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-/// How long anything may take that takes a moment, and the ten seconds that some limits have.
-const LIMIT: Duration = Duration::from_mins(1);
+use super::program::{LIMIT, run};
+use super::server::{TestServer, client, install_crypto, refused};
 
 const EAST: &str = "east-token";
 const EVERY: &str = "every-token";
@@ -28,7 +26,7 @@ const READER: &str = "reader-token";
 #[tokio::test]
 async fn each_credential_opens_what_is_its_own() {
     let pki = Pki::new();
-    let server = Server::start(&(pki.tls("127.0.0.1:0") + &pki.client_ca() + &clients()));
+    let server = TestServer::start(&(pki.tls("127.0.0.1:0") + &pki.client_ca() + &clients()));
     let nobody = || pki.client();
     let west = || pki.client().identity(pki.identity("west-api"));
     let stranger = || pki.client().identity(pki.identity("stranger"));
@@ -87,8 +85,9 @@ async fn each_credential_opens_what_is_its_own() {
 
 #[tokio::test]
 async fn a_401_says_what_is_wanted_and_a_host_is_not_checked() {
-    let server = Server::start(&format!("{LOOPBACK}{}", token_client("east", "[\"east\"]", EAST)));
-    let client = plain();
+    let server =
+        TestServer::start(&format!("{LOOPBACK}{}", token_client("east", "[\"east\"]", EAST)));
+    let client = client();
     let request = || client.post(server.url("/v1/audit/east")).body("{}");
     let refused = request().send().await.unwrap();
     assert_eq!(
@@ -104,7 +103,7 @@ async fn without_tokens_a_valid_certificate_is_demanded() {
     let (pki, other) = (Pki::new(), Pki::new());
     let west = certificate_client("west", "[\"west\"]", "west-api");
     for settings in [pki.client_ca(), pki.client_ca() + &west] {
-        let server = Server::start(&(pki.tls("127.0.0.1:0") + &settings));
+        let server = TestServer::start(&(pki.tls("127.0.0.1:0") + &settings));
         let status = async |builder: reqwest::ClientBuilder| {
             ask(&builder.build().unwrap(), &server, "/v1/audit/west", "").await.ok()
         };
@@ -121,7 +120,7 @@ async fn without_tokens_a_valid_certificate_is_demanded() {
 #[tokio::test]
 async fn new_files_are_served_without_a_restart() {
     let (pki, next) = (Pki::new(), Pki::new());
-    let server = Server::start(&(pki.tls("127.0.0.1:0") + &pki.client_ca()));
+    let server = TestServer::start(&(pki.tls("127.0.0.1:0") + &pki.client_ca()));
     let known = |pki: &Pki| pki.client().identity(pki.identity("api")).build().unwrap();
     let deliver = async |client: &Client| ask(client, &server, "/v1/audit/a", "").await.ok();
     let old = known(&pki);
@@ -154,7 +153,7 @@ async fn new_files_are_served_without_a_restart() {
 
 #[test]
 fn more_connections_than_the_limit_are_closed() {
-    let server = Server::start(&format!("{LOOPBACK}connections_max = 2\n"));
+    let server = TestServer::start(&format!("{LOOPBACK}connections_max = 2\n"));
     let mut held = [server.connect(), server.connect()];
     for stream in &mut held {
         assert!(healthy(stream).unwrap());
@@ -175,9 +174,9 @@ fn more_connections_than_the_limit_are_closed() {
 #[test]
 fn a_connection_without_a_request_is_closed() {
     let pki = Pki::new();
-    let (plain, tls) = (Server::start(LOOPBACK), Server::start(&pki.tls("127.0.0.1:0")));
+    let (plain, tls) = (TestServer::start(LOOPBACK), TestServer::start(&pki.tls("127.0.0.1:0")));
     let preface = "PRI * HTTP/2.0\r\n";
-    let mut streams = [&plain, &plain, &plain, &tls, &tls].map(Server::connect);
+    let mut streams = [&plain, &plain, &plain, &tls, &tls].map(TestServer::connect);
     for (stream, bytes) in streams.iter_mut().zip(["", "P", preface, "", "\u{16}"]) {
         stream.write_all(bytes.as_bytes()).unwrap();
     }
@@ -190,7 +189,7 @@ fn a_connection_without_a_request_is_closed() {
 
 #[test]
 fn a_slow_question_gets_408() {
-    let server = Server::start(&format!("{LOOPBACK}body_timeout = \"1s\"\n"));
+    let server = TestServer::start(&format!("{LOOPBACK}body_timeout = \"1s\"\n"));
     let mut stream = server.connect();
     let head = "POST /v1/sql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{";
     stream.write_all(head.as_bytes()).unwrap();
@@ -201,13 +200,12 @@ fn a_slow_question_gets_408() {
 
 #[test]
 fn who_ignores_that_we_stop_does_not_keep_us() {
-    let mut server = Server::start(LOOPBACK);
+    let mut server = TestServer::start(LOOPBACK);
     let mut stream = server.connect();
     // HTTP/2: preface and empty settings. The answer is read once, the farewell never.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
     stream.read_exact(&mut [0; 9]).unwrap();
-    server.signal("TERM");
-    let status = server.wait();
+    let status = server.stop();
     assert_eq!(status.code(), Some(0), "{}", server.log());
     assert!(!server.log().contains("gave up waiting"), "{}", server.log());
 }
@@ -230,16 +228,12 @@ fn an_open_address_needs_tls_and_credentials() {
             "`[[auth.client]]` `w` has a `certificate`: set `[auth] client_ca`",
         ),
     ] {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("auditmill.toml");
-        fs::write(&path, &settings).unwrap();
-        let ended = run(&["serve", "--config", path.to_str().unwrap()]);
-        assert_eq!(ended.status.code(), Some(2), "{settings}");
-        let stderr = text(&ended.stderr);
-        assert!(stderr.contains(expected), "{settings}\n{stderr}");
+        let ended = refused(&settings);
+        assert_eq!(ended.code, Some(2), "{settings}");
+        assert!(ended.stderr.contains(expected), "{settings}\n{}", ended.stderr);
     }
     for credentials in [token, pki.client_ca()] {
-        let server = Server::start(&(pki.tls("0.0.0.0:0") + &credentials));
+        let server = TestServer::start(&(pki.tls("0.0.0.0:0") + &credentials));
         assert!(server.url("").starts_with("https://0.0.0.0:"));
     }
 }
@@ -249,8 +243,7 @@ fn printed_settings_show_no_hash() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("auditmill.toml");
     fs::write(&path, clients()).unwrap();
-    let ended = run(&["config", "--config", path.to_str().unwrap()]);
-    let printed = text(&ended.stdout);
+    let printed = run(["config", "--config", path.to_str().unwrap()]).stdout;
     assert!(printed.contains("token_sha256 = \"***\""), "{printed}");
     assert!(printed.contains("certificate = \"west-api\""), "{printed}");
     assert!(!printed.contains(&sha256(EAST)), "{printed}");
@@ -260,8 +253,8 @@ fn printed_settings_show_no_hash() {
 #[test]
 fn a_new_token_is_its_own_and_fits_its_line() {
     let made = [0, 1].map(|_| {
-        let ended = run(&["token", "new"]);
-        let (token, line) = (text(&ended.stdout), text(&ended.stderr));
+        let ended = run(["token", "new"]);
+        let (token, line) = (ended.stdout, ended.stderr);
         let token = token.strip_suffix('\n').unwrap().to_owned();
         assert_eq!(line, format!("token_sha256 = \"{}\"\n", sha256(&token)));
         let alphabet = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
@@ -274,14 +267,14 @@ fn a_new_token_is_its_own_and_fits_its_line() {
 #[test]
 fn a_kubeconfig_leads_to_the_server() {
     let pki = Pki::new();
-    let token = text(&run(&["token", "new"]).stdout);
+    let token = run(["token", "new"]).stdout;
     fs::write(pki.path("east.token"), &token).unwrap();
     pki.write_identity("west-api");
     let settings = pki.tls("127.0.0.1:0")
         + &pki.client_ca()
         + &token_client("east", "[\"east\"]", token.trim())
         + &certificate_client("west", "[\"west\"]", "west-api");
-    let server = Server::start(&settings);
+    let server = TestServer::start(&settings);
     let path = |name: &str| pki.path(name).to_str().unwrap().to_owned();
     let (ca, url) = (path("ca.crt"), server.url("/"));
     let (token_file, cert, key) = (path("east.token"), path("west-api.crt"), path("west-api.key"));
@@ -289,9 +282,9 @@ fn a_kubeconfig_leads_to_the_server() {
     let with_certificate = ["--client-certificate", &cert, "--client-key", &key];
     for (cluster, flags) in [("east", &with_token[..]), ("west", &with_certificate[..])] {
         let flags = [&["kubeconfig", "--cluster", cluster, "--url", &url, "--ca", &ca], flags];
-        let ended = run(&flags.concat());
-        assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(0), String::new()));
-        let config: Value = serde_saphyr::from_str(&text(&ended.stdout)).unwrap();
+        let ended = run(flags.concat());
+        assert_eq!((ended.code, ended.stderr), (Some(0), String::new()));
+        let config: Value = serde_saphyr::from_str(&ended.stdout).unwrap();
         assert_eq!(config["current-context"], config["contexts"][0]["name"]);
         assert_eq!(config["contexts"][0]["context"]["cluster"], config["clusters"][0]["name"]);
         assert_eq!(config["contexts"][0]["context"]["user"], config["users"][0]["name"]);
@@ -321,8 +314,8 @@ fn a_kubeconfig_is_written_once_and_for_its_owner() {
     let (ca, key, token, out) = (path("ca.crt"), path("server.key"), path("token"), path("out"));
     let base = ["kubeconfig", "--cluster", "east", "--url"];
     let kubeconfig = |flags: &[&str]| {
-        let ended = run(&[&base, flags].concat());
-        (ended.status.code(), text(&ended.stderr))
+        let ended = run([&base, flags].concat());
+        (ended.code, ended.stderr)
     };
     let https = "https://a.example";
     let (code, stderr) = kubeconfig(&[https, "--token-file", &token]);
@@ -363,12 +356,17 @@ fn curl_status(flags: &[String], url: &str) -> String {
     curl.arg("--http1.1");
     curl.args(["--noproxy", "*", "--max-time", "60", "--data", "{}"]).args(flags).arg(url);
     let ended = curl.output().expect("run curl");
-    assert!(ended.status.success(), "{url}: {}", text(&ended.stderr));
-    text(&ended.stdout)
+    assert!(ended.status.success(), "{url}: {}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8_lossy(&ended.stdout).into_owned()
 }
 
 /// The status of a request: a delivery, a query, or a question.
-async fn ask(client: &Client, server: &Server, path: &str, token: &str) -> reqwest::Result<u16> {
+async fn ask(
+    client: &Client,
+    server: &TestServer,
+    path: &str,
+    token: &str,
+) -> reqwest::Result<u16> {
     let url = server.url(path);
     let request = match path {
         "/v1/sql" => client.post(url).body(r#"{"query": "SELECT 1"}"#),
@@ -432,129 +430,6 @@ fn client_of(name: &str, clusters: &str, key: &str, value: &str) -> String {
 fn sha256(token: &str) -> String {
     let digest = Sha256::digest(token);
     digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A client that knows no authority.
-fn plain() -> Client {
-    install_crypto();
-    Client::builder().timeout(LIMIT).no_proxy().build().expect("build an HTTP client")
-}
-
-fn install_crypto() {
-    // An error says that somebody did this before: as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-/// A command of the program that no setting of the environment reaches.
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_auditmill"));
-    let settings = std::env::vars_os().map(|(name, _)| name);
-    for name in settings.filter(|name| name.to_string_lossy().starts_with("AUDITMILL_")) {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    program().args(arguments).stdin(Stdio::null()).output().expect("run the program")
-}
-
-/// The program, serving; killed when dropped.
-struct Server {
-    child: Child,
-    log: Arc<Mutex<String>>,
-    url: String,
-    _dir: TempDir,
-}
-
-impl Server {
-    fn start(settings: &str) -> Self {
-        let dir = tempfile::tempdir().expect("create a folder");
-        let config = dir.path().join("auditmill.toml");
-        fs::write(&config, settings).expect("write the settings");
-        let mut command = program();
-        command.arg("serve").arg("--config").arg(config);
-        command.arg("--data").arg(dir.path().join("data"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("start the program");
-        let lines = BufReader::new(child.stderr.take().expect("a pipe was asked for")).lines();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (sender, receiver) = mpsc::channel();
-        let kept = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let said: Option<Value> = serde_json::from_str(&line).ok();
-                let url = said.as_ref().and_then(|said| said["message"].as_str());
-                if let Some(url) = url.and_then(|said| said.strip_prefix("listening on ")) {
-                    let _ = sender.send(url.to_owned());
-                }
-                let mut log = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        let mut server = Self { child, log, url: String::new(), _dir: dir };
-        let url = receiver.recv_timeout(LIMIT);
-        server.url = url.unwrap_or_else(|_| panic!("it never listened:\n{}", server.log()));
-        server
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.url)
-    }
-
-    fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// How often it said this.
-    fn count(&self, said: &str) -> usize {
-        self.log().matches(said).count()
-    }
-
-    /// Waits until it has said this so often.
-    fn logged(&self, said: &str, times: usize) {
-        let deadline = Instant::now() + LIMIT;
-        while self.count(said) < times {
-            assert!(Instant::now() < deadline, "it never said `{said}`:\n{}", self.log());
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let (_, address) = self.url.split_once("://").expect("a URL has a scheme");
-        let stream = TcpStream::connect(address).expect("connect");
-        stream.set_read_timeout(Some(LIMIT)).expect("set a limit");
-        stream
-    }
-
-    fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().expect("run a shell").success());
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("ask for a child's status") {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it did not end:\n{}", self.log());
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Fails when it has ended already: as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// An authority, in files, with a certificate for a server.

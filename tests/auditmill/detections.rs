@@ -88,6 +88,12 @@ fn a_wrong_detection_is_named_with_file_line_and_hint() {
          hint: compare with event_time, or use a window\n",
     );
     check_refused(
+        &GOOD.replace("user_name = 'alice'", "verb IS DISTINCT FROM 'get' AND user_name = 'a'"),
+        "error: 1 detection cannot be loaded\n\
+         DIR/own.sql:10: `IS DISTINCT FROM` takes the `AND` behind it for its right side\n  \
+         hint: put the comparison in parentheses: `(a IS DISTINCT FROM 'x')`\n",
+    );
+    check_refused(
         "SELECT 1\n",
         "error: 1 detection cannot be loaded\nDIR/own.sql:1: no front matter\n  \
          hint: start the file with a /* ... */ comment that holds `id:`, `title:`, ...\n",

@@ -1,6 +1,7 @@
 //! The program, serving: started on a free port, driven over HTTP, killed when dropped.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,27 +18,40 @@ use super::program::{self, Ended, LIMIT, program};
 const SETTINGS: &str = "auditmill.toml";
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A running `auditmill serve` with a fresh data folder.
+/// A running `auditmill serve`.
 pub(crate) struct TestServer {
     child: Child,
     guard: Child,
     log: Arc<Mutex<String>>,
+    /// The settings, and the data if nobody named a folder for it.
     dir: TempDir,
+    data: PathBuf,
     url: String,
     client: Client,
 }
 
 impl TestServer {
-    /// Starts it with these settings (TOML) on a free port and waits until it says which.
+    /// Starts it with these settings (TOML) and a fresh data folder, where they name no address
+    /// on a free port, and waits until it says where it listens.
     pub(crate) fn start(settings: &str) -> Self {
         let dir = tempfile::tempdir().expect("create a folder");
+        let data = dir.path().join("data");
+        Self::start_in(dir, settings, data)
+    }
+
+    /// As [`Self::start`], over a data folder that outlives it.
+    pub(crate) fn start_over(data: &Path, settings: &str) -> Self {
+        Self::start_in(tempfile::tempdir().expect("create a folder"), settings, data.to_owned())
+    }
+
+    fn start_in(dir: TempDir, settings: &str, data: PathBuf) -> Self {
         write_settings(dir.path(), settings);
         // From here on to `Self` nothing may fail: it would leave the child behind.
         let client = client();
-        let child = spawn(dir.path());
+        let child = spawn(dir.path(), &data);
         let guard = guard(&child);
         let log = Arc::default();
-        let mut server = Self { child, guard, log, dir, url: String::new(), client };
+        let mut server = Self { child, guard, log, dir, data, url: String::new(), client };
         server.wait_until_it_listens();
         server
     }
@@ -46,7 +60,7 @@ impl TestServer {
     pub(crate) fn kill_and_restart(&mut self) {
         self.child.kill().expect("it was running");
         self.child.wait().expect("it has ended");
-        self.child = spawn(self.dir.path());
+        self.child = spawn(self.dir.path(), &self.data);
         self.guard = guard(&self.child);
         self.wait_until_it_listens();
     }
@@ -57,7 +71,7 @@ impl TestServer {
         self.url = url.unwrap_or_else(|_| panic!("it never listened:\n{}", self.log()));
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`.
+    /// A URL of it: `http://127.0.0.1:PORT` and a path, `https` when its settings say TLS.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
@@ -67,19 +81,40 @@ impl TestServer {
         self.url.split_once("://").expect("a URL has a scheme").1
     }
 
-    /// A client that knows nothing of it.
+    /// A client that knows nothing of it, no authority and no credential.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
     /// Its data folder.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// A connection to it, with a limit on how long a read may wait.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).expect("connect");
+        stream.set_read_timeout(Some(LIMIT)).expect("set a limit");
+        stream
     }
 
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often it has said this so far.
+    pub(crate) fn count(&self, said: &str) -> usize {
+        self.log().matches(said).count()
+    }
+
+    /// Waits until it has said this so often.
+    pub(crate) fn logged(&self, said: &str, times: usize) {
+        let deadline = Instant::now() + LIMIT;
+        while self.count(said) < times {
+            assert!(Instant::now() < deadline, "it never said `{said}`:\n{}", self.log());
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// Delivers a body of this cluster; gives the status.
@@ -146,11 +181,16 @@ impl TestServer {
         text(response.unwrap_or_else(|error| panic!("GET {path}: {error:?}\n{}", self.log()))).await
     }
 
+    /// Sends it a signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("sh").args(["-c", "kill -$1 $2", "signal", name, &id]).status();
+        assert!(sent.expect("run a shell").success(), "it was not running:\n{}", self.log());
+    }
+
     /// Asks it to stop (SIGTERM) and waits for its end.
     pub(crate) fn stop(&mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "stop", &id]).status();
-        assert!(sent.expect("run a shell").success(), "it was not running:\n{}", self.log());
+        self.signal("TERM");
         program::wait(&mut self.child)
     }
 }
@@ -172,10 +212,9 @@ impl Drop for TestServer {
     }
 }
 
-fn spawn(dir: &Path) -> Child {
+fn spawn(settings: &Path, data: &Path) -> Child {
     let mut command = program();
-    command.arg("serve").arg("--config").arg(dir.join(SETTINGS));
-    command.arg("--data").arg(dir.join("data"));
+    command.arg("serve").arg("--config").arg(settings.join(SETTINGS)).arg("--data").arg(data);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().expect("start the program")
 }

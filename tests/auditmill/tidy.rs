@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("findings", &["decode", "detect", "event"]),
     ("history", &["clock", "event", "fault", "journal"]),
     // `clock` and `metrics` for logs that are followed: they have no one above them.
-    ("ingest", &["clock", "journal", "metrics"]),
+    ("ingest", &["clock", "event", "journal", "metrics"]),
     ("alert", &["detect", "findings"]),
     // `decode`, `detect` and `event` for the schemas, the pieces and the catalogue that are shown
     // as tables.
@@ -44,10 +44,10 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("fault", &[]),
     ("clock", &[]),
     ("metrics", &[]),
-    // `ingest` for the names of clusters, which have one form.
-    ("config", &["ingest"]),
+    // `event` for the names of clusters.
+    ("config", &["event"]),
     // What flags are parsed into.
-    ("cli", &["config", "detect", "ingest"]),
+    ("cli", &["config", "detect", "event"]),
     ("lib", &[]),
     ("main", &[]),
     ("bin", &[]),
@@ -303,6 +303,24 @@ fn every_detection_has_a_test_file_and_the_other_way_round() {
         let area = stem.split('/').count() == 2;
         assert!(area, "queries/detections/{stem}.sql: <area>/<name>.sql");
     }
+}
+
+#[test]
+fn every_setting_is_described() {
+    let settings = auditmill::config::Settings::default().to_toml().unwrap();
+    let settings: toml::Table = settings.parse().unwrap();
+    let described = std::fs::read_to_string(repository("SETTINGS.md")).unwrap();
+    let mut wrong = Vec::new();
+    for (section, keys) in settings.iter().filter_map(|(name, keys)| Some((name, keys.as_table()?)))
+    {
+        for key in keys.keys().filter(|key| !described.contains(&format!("`[{section}] {key}`"))) {
+            // A list of tables is described under its own name.
+            if !described.contains(&format!("`[[{section}.{key}]]`")) {
+                wrong.push(format!("SETTINGS.md: no row for `[{section}] {key}`"));
+            }
+        }
+    }
+    none(&wrong);
 }
 
 /// What these checks rely on.

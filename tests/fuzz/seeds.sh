@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Makes the seeds of each target from the repository's recordings and envelopes.
+# Makes the seeds of each target, in a folder: from the repository's recordings, envelopes and
+# detections, and what a journal may look like.
 set -euo pipefail
+seeds=$1
 cd "$(dirname "$0")"
 root=../..
-for target in decode envelope; do mkdir -p "corpus/$target"; done
+mkdir -p "$seeds"/{decode,envelope,front_matter,journal}
 
 # One event a file: every twentieth line, so that all kinds are among them.
-awk -v dir=corpus/decode 'NR % 20 == 1 { name = dir "/line" NR; printf "%s", $0 > name; close(name) }' \
+awk -v dir="$seeds/decode" 'NR % 20 == 1 { name = dir "/line" NR; printf "%s", $0 > name; close(name) }' \
   "$root"/testdata/events/realcluster/audit.jsonl "$root"/testdata/events/apiserver/*.jsonl
 
 # The first byte says the format: see the target.
@@ -14,7 +16,23 @@ shopt -s nullglob
 for file in "$root"/testdata/envelopes/*.json "$root"/testdata/envelopes/*.log; do
   name=$(basename "$file")
   for format in _ E G A O L; do
-    { printf %s "$format"; cat "$file"; } > "corpus/envelope/$format-$name"
+    { printf %s "$format"; cat "$file"; } > "$seeds/envelope/$format-$name"
   done
 done
-{ printf _; head -n 3 "$root"/testdata/events/apiserver/exec.jsonl; } > corpus/envelope/_lines
+{ printf _; head -n 3 "$root"/testdata/events/apiserver/exec.jsonl; } > "$seeds/envelope/_lines"
+
+for file in "$root"/queries/detections/*/*.sql; do
+  cp "$file" "$seeds/front_matter/$(basename "$file" .sql)"
+done
+
+# The first byte says what the rest is: see the target. Checksums are put right there.
+segment() { printf 'auditmjl\1\0\0\0\0\0\0\0%b\0\0\0\0\0\0\0\5\0\0\0\0\0\0\0salt----' "$1"; }
+record() { printf '\0\0\0\0\14\0\0\0\0\0\0\0\0\0\0\0time----\4\0\0\0\0\1\7\0delivery------\0\0cwebhookbody\0\0\0\0'; }
+{ printf M; segment '\1'; record; record; } > "$seeds/journal/one"
+{ printf M; segment '\2'; record; printf =====; segment '\1'; record; record; printf =====; } > "$seeds/journal/two"
+{ printf _; segment '\1'; record; } > "$seeds/journal/raw"
+# Records, a life's end (above \300) that forgets some, more; then four kinds of damage.
+printf 'D\13\0\7\1\377\2\40\0\377\300\3\1\20\2\100\300\0\0\1\1\2' > "$seeds/journal/lives"
+printf 'D\10\0\7\1\377\2\40\0\377\300\2\1\20\2\100\300\5\0\5\20\20\1\1\5\20\20\1' > "$seeds/journal/flips"
+printf 'D\6\1\377\2\377\1\377\2\377\300\0\1\20\0\0\0\21\5' > "$seeds/journal/cut"
+printf 'D\6\1\377\2\377\1\377\2\377\300\0\1\20\0\2\100\20\7\1\4\0\0\0' > "$seeds/journal/moved"

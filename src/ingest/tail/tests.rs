@@ -67,7 +67,7 @@ impl Site {
         };
         let (door, metrics) = (Arc::clone(&self.door), Arc::clone(&self.metrics));
         let data = self.dir.path().join("data");
-        let mut tail = Tail::open(source, Some(&data), door, metrics).unwrap();
+        let mut tail = Tail::open(source, &data, door, metrics).unwrap();
         let limits = Limits { chunk_bytes: CHUNK, line_bytes_max: LINE_MAX as u64 };
         tail.follower = Follower::new(self.path(), tail.saved.clone(), limits);
         self.tail = Some(tail);

@@ -1,14 +1,55 @@
-//! The decoder alone, and what must hold for any bytes.
+//! The parts of the program that read bytes of others, and what must hold for any of them.
 
-#[path = "../../../src/event/mod.rs"]
+// What the program calls `arrow`: of all of it, what rows are made with. The rest would be most of a
+// build.
+extern crate self as arrow;
+
+/// Of `arrow`.
+pub mod array {
+    pub use arrow_array::builder::*;
+    pub use arrow_array::cast::*;
+    pub use arrow_array::*;
+}
+
+/// Of `arrow`.
+pub mod datatypes {
+    pub use arrow_array::types::*;
+    pub use arrow_schema::*;
+}
+
+/// Of `arrow`.
+pub mod record_batch {
+    pub use arrow_array::RecordBatch;
+}
+
+/// The program's, but for `seen`, which computes on rows.
 pub mod event;
 
 #[path = "../../../src/decode/mod.rs"]
 pub mod decode;
 
+#[path = "../../../src/journal/mod.rs"]
+pub mod journal;
+
+#[path = "../../../src/detect/detection.rs"]
+pub mod detection;
+
+/// The journal's files, in memory.
+pub mod disk;
+
+/// What the journal's format says about a file's bytes.
+pub mod segments;
+
+use std::cell::RefCell;
+
 use arrow::record_batch::RecordBatch;
 use decode::{Decoder, Delivery, Format, Quarantined};
 use event::Rows;
+
+thread_local! {
+    /// Kept from input to input: making its builders takes longer than most inputs.
+    static ROWS: RefCell<Rows> = RefCell::new(Rows::new());
+}
 
 /// Decodes a body with bounds that keep a run fast.
 pub fn decode(body: &[u8], format: Format) -> (RecordBatch, Vec<Quarantined>, usize) {
@@ -16,10 +57,13 @@ pub fn decode(body: &[u8], format: Format) -> (RecordBatch, Vec<Quarantined>, us
     decoder.set_format(format);
     decoder.set_unpacked_bytes_max(1 << 20);
     let delivery = Delivery { cluster: "fuzz", source: "file", received_at: 0, body };
-    let (mut rows, mut quarantined) = (Rows::new(), Vec::new());
-    let count = decoder.decode(&delivery, &mut rows, &mut quarantined);
-    assert_eq!(count, rows.len());
-    (rows.finish(), quarantined, decoder.take_passed_over())
+    let mut quarantined = Vec::new();
+    let rows = ROWS.with_borrow_mut(|rows| {
+        let count = decoder.decode(&delivery, rows, &mut quarantined);
+        assert_eq!(count, rows.len());
+        rows.finish()
+    });
+    (rows, quarantined, decoder.take_passed_over())
 }
 
 /// A text column that is a dictionary or views.
