@@ -1,6 +1,6 @@
 //! Memory stays within `[ingest] budget` and a margin, however much is sent at once.
 //!
-//! `AUDITMILL_SENDERS` says how many send: 8 by default, 64 when there is time.
+//! `AUDITMILL_SENDERS` says how many send: 10 by default, 64 when there is time.
 
 use std::io::{BufWriter, Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,10 +12,12 @@ use super::events::{list, read, repository};
 use super::program::LIMIT;
 use super::server::TestServer;
 
-const SENDERS: u32 = 8;
-/// What a batch of 400 large events comes to.
+const SENDERS: u32 = 10;
+/// What a batch of the API server's may come to: 400 events with large request bodies.
 const BODY_BYTES: usize = 40_000_000;
-const BUDGET: u64 = 128 << 20;
+const EVENTS_PER_BATCH: usize = 400;
+/// Room for eight such bodies, but not for two copies of each.
+const BUDGET: u64 = 320 << 20;
 /// For all that is not a delivery on its way to the disk: the one being written, the one being
 /// decoded, its rows, the connections.
 const MARGIN: u64 = 200 << 20;
@@ -23,7 +25,7 @@ const MARGIN: u64 = 200 << 20;
 const PATIENCE: Duration = Duration::from_mins(20);
 
 /// What has a budget of its own is small here, so that it cannot hide in the margin, nor fill it.
-const SETTINGS: &str = "[ingest]\nbudget = \"128MiB\"\nduplicates_events_max = 10000\n\
+const SETTINGS: &str = "[ingest]\nbudget = \"320MiB\"\nduplicates_events_max = 10000\n\
     [http]\nbody_bytes_max = \"64MiB\"\n\
     [journal]\nmemory = \"8MiB\"\nreserve = \"1MiB\"\n\
     [history]\nmemory = \"8MiB\"\n[detect]\nbuffer = \"4MiB\"\n";
@@ -38,11 +40,14 @@ async fn memory_stays_within_the_budget_and_a_margin() {
     server.quiesce().await;
     assert_eq!(server.number("SELECT count(*) FROM events").await, 1);
     let rest = server.memory("VmRSS");
-    let body = Arc::new(Body::new());
+    // Many small events make much work, few large ones make large rows: one after the other.
+    let bodies = [Arc::new(Body::of_small_events()), Arc::new(Body::of_large_events())];
+    let events: usize = (0..senders).map(|n| bodies[n as usize % 2].marks.len()).sum();
     let started = Instant::now();
     let threads: Vec<_> = (0..senders)
         .map(|sender| {
-            let (address, body) = (server.address().to_owned(), Arc::clone(&body));
+            let body = Arc::clone(&bodies[sender as usize % 2]);
+            let address = server.address().to_owned();
             thread::spawn(move || deliver(&address, &body, sender))
         })
         .collect();
@@ -52,14 +57,15 @@ async fn memory_stays_within_the_budget_and_a_margin() {
     server.quiesce_within(PATIENCE).await;
     let peak_after = server.memory("VmHWM");
     println!(
-        "{senders} senders of {} MB, {refused} refusals, acknowledged after {acknowledged:?}, done after {:?}: at rest {} MiB, then {} MiB, at most {} MiB",
+        "{senders} senders of {} MB, {refused} refusals; acknowledged after {acknowledged:?}, \
+         done after {:?}; {} MiB at rest, {} MiB more at most until acknowledged, {} until done",
         BODY_BYTES / 1_000_000,
         started.elapsed(),
         rest >> 20,
-        peak >> 20,
-        peak_after >> 20,
+        (peak - rest) >> 20,
+        (peak_after - rest) >> 20,
     );
-    let events = u32::try_from(body.marks.len()).expect("not that many") * senders + 1;
+    let events = u32::try_from(events + 1).expect("not that many");
     let decoded = server.metric("auditmill_decode_events_total{cluster=\"prod\"}").await;
     assert_eq!(decoded, f64::from(events), "not every event was decoded once");
     let over = server.metric("auditmill_ingest_refused_total{reason=\"memory\"}").await;
@@ -76,31 +82,54 @@ struct Body {
 
 /// The length of a sender's number, and of a copy's.
 const DIGITS: usize = 4;
+const ID: &str = "\"auditID\":\"";
 
 impl Body {
     /// What a real API server's controllers do, again and again.
-    fn new() -> Self {
-        let path = repository("testdata/events/apiserver/background.jsonl");
-        let text = std::fs::read_to_string(path).expect("read the recording");
+    fn of_small_events() -> Self {
+        let lines = recorded();
+        Self::new((0..).flat_map(|copy| lines.iter().map(move |line| (copy, line.clone()))))
+    }
+
+    /// The same with a large list as each request's body.
+    fn of_large_events() -> Self {
+        let lines = recorded();
+        let mut list = String::new();
+        for line in lines.iter().cycle() {
+            if list.len() + 2 * line.len() > BODY_BYTES / EVENTS_PER_BATCH {
+                break;
+            }
+            // Only an event itself has an audit id.
+            list += &format!("{},", line.replace(ID, "\"id\":\""));
+        }
+        let items =
+            format!("\"requestObject\":{{\"items\":[{}]}},{ID}", list.trim_end_matches(','));
+        let large = |line: &String| {
+            assert!(!line.contains("\"requestObject\""), "an event has one body");
+            line.replace(ID, &items)
+        };
+        let bodiless = || lines.iter().filter(|line| !line.contains("\"requestObject\""));
+        Self::new((0..).flat_map(|copy| bodiless().map(move |line| (copy, large(line)))))
+    }
+
+    /// As many of these events as fit; each copy of one has its number in the audit id.
+    fn new(events: impl Iterator<Item = (u32, String)>) -> Self {
         let mut bytes = b"{\"kind\":\"EventList\",\"items\":[".to_vec();
         let mut marks = Vec::new();
-        let id = "\"auditID\":\"";
-        for copy in 0.. {
-            for line in text.lines() {
-                if bytes.len() + line.len() > BODY_BYTES {
-                    bytes.pop();
-                    bytes.extend(b"]}");
-                    return Self { bytes, marks };
-                }
-                let at = line.find(id).expect("an audit id") + id.len();
-                marks.push(bytes.len() + at);
-                bytes.extend(&line.as_bytes()[..at]);
-                bytes.extend(format!("{:0DIGITS$}{copy:0DIGITS$}", 0).bytes());
-                bytes.extend(&line.as_bytes()[at + 2 * DIGITS..]);
-                bytes.push(b',');
+        for (copy, event) in events {
+            if bytes.len() + event.len() > BODY_BYTES {
+                break;
             }
+            let at = event.find(ID).expect("an audit id") + ID.len();
+            marks.push(bytes.len() + at);
+            bytes.extend(&event.as_bytes()[..at]);
+            bytes.extend(format!("{:0DIGITS$}{copy:0DIGITS$}", 0).bytes());
+            bytes.extend(&event.as_bytes()[at + 2 * DIGITS..]);
+            bytes.push(b',');
         }
-        unreachable!("a body ends")
+        bytes.pop();
+        bytes.extend(b"]}");
+        Self { bytes, marks }
     }
 
     /// Writes it as this sender's.
@@ -115,6 +144,12 @@ impl Body {
         out.write_all(&self.bytes[from..])?;
         out.flush()
     }
+}
+
+fn recorded() -> Vec<String> {
+    let path = repository("testdata/events/apiserver/background.jsonl");
+    let text = std::fs::read_to_string(path).expect("read the recording");
+    text.lines().map(str::to_owned).collect()
 }
 
 /// Sends the body until it is acknowledged, waiting as long as it is told to; gives the number of
