@@ -27,8 +27,11 @@ test: tools cluster-bin ## everything, also against a real API server; what CI r
 	"$(AUDITMILL_CACHE)/bin/cargo-deny" --locked check bans licenses sources
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --no-fail-fast
 
-soak: ## what takes longer than a test may: 200 times kill -9
+soak: cluster-bin ## what takes longer than a test may: kill -9, full disks, large senders, an outage
 	AUDITMILL_ROUNDS=200 cargo test --locked --test auditmill -- --nocapture what_was_acknowledged_survives
+	AUDITMILL_FILLINGS=50 cargo test --locked --test auditmill -- --nocapture a_full_disk_loses_nothing
+	AUDITMILL_SENDERS=64 cargo test --locked --test auditmill -- --nocapture memory_stays_within
+	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --test auditmill -- --nocapture real_apiserver_outage
 
 bench: ## figures, one per line
 	cargo bench --locked --bench end_to_end --bench acknowledge --bench decode

@@ -1,5 +1,7 @@
 //! A disk that is full: what was acknowledged stays, the rest is told to come again, and once there
 //! is room it goes on by itself.
+//!
+//! `AUDITMILL_FILLINGS` says how often it is filled: 4 times by default, more when there is time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +11,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::events::{exec, list, read};
+use super::durability::event;
+use super::events::list;
 use super::program::LIMIT;
 use super::server::{TestServer, client};
 
-const DISK_KIB: u32 = 24 << 10;
+/// Room for the journal of one filling, which grows by a few segments, and for the rest.
+const FILLING_KIB: u32 = 2 << 10;
+const DISK_KIB: u32 = 16 << 10;
 /// Room is kept for little more than nothing, so that the disk is really full at times.
 const SETTINGS: &str = "[journal]\nsegment = \"256KiB\"\nreserve = \"16KiB\"\n";
 const SENDERS: u32 = 4;
 const FILLINGS: u32 = 4;
+/// At one of so many fillings it is killed and started again while the disk is full.
+const FILLINGS_PER_RESTART: u32 = 4;
 const DISK_REFUSALS: &str = "auditmill_ingest_refused_total{reason=\"disk\"}";
 
 /// What the senders share.
@@ -38,7 +45,10 @@ impl Load {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_nothing_and_holds_up_nothing_afterwards() {
-    let mut server = TestServer::start_on_small_disk(SETTINGS, DISK_KIB);
+    let fillings = std::env::var("AUDITMILL_FILLINGS").ok().and_then(|text| text.parse().ok());
+    let fillings = fillings.unwrap_or(FILLINGS);
+    let disk_kib = DISK_KIB + fillings * FILLING_KIB;
+    let mut server = TestServer::start_on_small_disk(SETTINGS, disk_kib);
     let load = Arc::new(Load {
         url: Mutex::new(server.url("/v1/audit/prod")),
         stop: AtomicBool::new(false),
@@ -47,7 +57,7 @@ async fn a_full_disk_loses_nothing_and_holds_up_nothing_afterwards() {
         acknowledged: Mutex::default(),
     });
     let senders: Vec<_> = (0..SENDERS).map(|_| tokio::spawn(send(Arc::clone(&load)))).collect();
-    for filling in 0..FILLINGS {
+    for filling in 0..fillings {
         let before = load.acknowledged();
         until("deliveries to be acknowledged", async || load.acknowledged() > before + 100).await;
         // Again and again, as the journal gives back what it could not use.
@@ -57,7 +67,7 @@ async fn a_full_disk_loses_nothing_and_holds_up_nothing_afterwards() {
             server.metric(DISK_REFUSALS).await > refused + 5.0
         })
         .await;
-        if filling == FILLINGS / 2 {
+        if filling % FILLINGS_PER_RESTART == FILLINGS_PER_RESTART / 2 {
             // A start needs no room either.
             load.restarting.store(true, Ordering::SeqCst);
             server.kill_and_restart();
@@ -85,6 +95,7 @@ async fn a_full_disk_loses_nothing_and_holds_up_nothing_afterwards() {
     server.kill_and_restart();
     server.quiesce().await;
     assert_present(&server, &load.acknowledged.lock().unwrap().clone()).await;
+    println!("filled {fillings} times, {} events acknowledged, all there", load.acknowledged());
 }
 
 /// Sends batches, each the same bytes again until it is acknowledged.
@@ -116,11 +127,6 @@ async fn send(load: Arc<Load>) {
     }
 }
 
-/// Every tenth event makes a finding, which goes to a file on the same disk.
-fn event(number: u32) -> Value {
-    if number.is_multiple_of(10) { exec(number) } else { read(number) }
-}
-
 /// Every acknowledged event is there, and none is there twice.
 async fn assert_present(server: &TestServer, acknowledged: &[u32]) {
     let rows = server.sql("SELECT audit_id, count(*) AS n FROM events GROUP BY audit_id").await;
@@ -137,7 +143,7 @@ async fn assert_present(server: &TestServer, acknowledged: &[u32]) {
     }
 }
 
-/// The file of findings has a whole line for each, though there was no room for it at times.
+/// The file of findings, on the same disk, has a whole line for each, though there was no room for it at times.
 async fn assert_findings_file(server: &TestServer, load: &Load) {
     let execs = load.acknowledged.lock().unwrap().iter().filter(|n| n.is_multiple_of(10)).count();
     until("a line for each finding", async || {

@@ -9,7 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::events::{list, read, repository};
-use super::program::LIMIT;
 use super::server::TestServer;
 
 const SENDERS: u32 = 10;
@@ -21,12 +20,12 @@ const BUDGET: u64 = 320 << 20;
 /// For all that is not a delivery on its way to the disk: the one being written, the one being
 /// decoded, its rows, the connections.
 const MARGIN: u64 = 200 << 20;
-/// How long one sender may take to be rid of its body; all of them share the disk.
+/// How long one sender may take to be rid of its body: this is not about time.
 const PATIENCE: Duration = Duration::from_mins(20);
 
 /// What has a budget of its own is small here, so that it cannot hide in the margin, nor fill it.
 const SETTINGS: &str = "[ingest]\nbudget = \"320MiB\"\nduplicates_events_max = 10000\n\
-    [http]\nbody_bytes_max = \"64MiB\"\n\
+    [http]\nbody_bytes_max = \"64MiB\"\nbody_timeout = \"20m\"\n\
     [journal]\nmemory = \"8MiB\"\nreserve = \"1MiB\"\n\
     [history]\nmemory = \"8MiB\"\n[detect]\nbuffer = \"4MiB\"\n";
 
@@ -172,8 +171,8 @@ fn deliver(address: &str, body: &Body, sender: u32) -> u32 {
 /// One attempt; gives the head of the answer, which may come before all is sent.
 fn attempt(address: &str, body: &Body, sender: u32) -> String {
     let mut stream = TcpStream::connect(address).expect("connect");
-    stream.set_read_timeout(Some(LIMIT)).expect("set a limit");
-    stream.set_write_timeout(Some(LIMIT)).expect("set a limit");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set a limit");
+    stream.set_write_timeout(Some(PATIENCE)).expect("set a limit");
     let length = body.bytes.len();
     write!(
         stream,
