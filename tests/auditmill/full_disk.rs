@@ -3,6 +3,8 @@
 //!
 //! `AUDITMILL_FILLINGS` says how often it is filled: 4 times by default, more when there is time.
 
+#![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -143,7 +145,8 @@ async fn assert_present(server: &TestServer, acknowledged: &[u32]) {
     }
 }
 
-/// The file of findings, on the same disk, has a whole line for each, though there was no room for it at times.
+/// The file of findings, on the same disk, has a whole line for each, though at times there was no
+/// room for it.
 async fn assert_findings_file(server: &TestServer, load: &Load) {
     let execs = load.acknowledged.lock().unwrap().iter().filter(|n| n.is_multiple_of(10)).count();
     until("a line for each finding", async || {
