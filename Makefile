@@ -34,9 +34,12 @@ test: tools cluster-bin ## everything, also against a real API server; what CI r
 fuzz: tools ## each fuzz target for FUZZ_SECONDS
 	./tests/fuzz/run.sh
 
-soak: tools ## what takes longer than a test may: an hour of fuzzing, 200 times kill -9
+soak: tools cluster-bin ## what takes longer than a test may: an hour of fuzzing, kill -9, full disks, ...
 	FUZZ_SECONDS=900 ./tests/fuzz/run.sh
 	AUDITMILL_ROUNDS=200 cargo test --locked --test auditmill -- --nocapture what_was_acknowledged_survives
+	AUDITMILL_FILLINGS=50 cargo test --locked --test auditmill -- --nocapture a_full_disk_loses_nothing
+	AUDITMILL_SENDERS=64 cargo test --locked --test auditmill -- --nocapture memory_stays_within
+	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --test auditmill -- --nocapture real_apiserver_outage
 
 bench: ## figures, one per line
 	cargo bench --locked --bench end_to_end --bench acknowledge --bench decode

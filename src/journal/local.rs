@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::disk::Disk;
 use super::error::{AppendError, OpenError};
@@ -72,6 +73,9 @@ pub(super) struct Request {
 const WAITING_MAX: usize = 1024;
 /// Larger bodies are compressed away from the caller's thread.
 const INLINE_BYTES_MAX: usize = 32 << 10;
+/// Still larger ones are compressed as many at a time as there are processors, and read back from
+/// the disk when their turn comes: neither may take much more memory than they were admitted with.
+const LARGE_BYTES: usize = 8 << 20;
 /// Spare files beyond this are removed.
 const SPARES_MAX: usize = 4;
 
@@ -80,6 +84,8 @@ const SPARES_MAX: usize = 4;
 pub struct Journal {
     shared: Arc<Shared>,
     requests: Mutex<Option<mpsc::Sender<Request>>>,
+    /// Places for large bodies that are being compressed.
+    presses: Arc<Semaphore>,
 }
 
 /// What writer and reader share.
@@ -137,7 +143,9 @@ impl Journal {
             recovered.sequence,
             recovered.file_number,
         );
-        Ok((Self { shared, requests: Mutex::new(Some(sender)) }, writer))
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let presses = Arc::new(Semaphore::new(processors));
+        Ok((Self { shared, requests: Mutex::new(Some(sender)), presses }, writer))
     }
 
     /// Appends a record and gives its position once it is durable. A caller that goes away while
@@ -147,11 +155,20 @@ impl Journal {
     /// [`AppendError`] says why it was not taken.
     pub async fn append(&self, record: Record, hold: Hold) -> Result<Position, AppendError> {
         let sender = lock(&self.requests).clone().ok_or(AppendError::Closed)?;
+        let remembered_max = LARGE_BYTES.min(self.shared.settings.tail_bytes);
         let (encoded, hold) = if record.body.len() > INLINE_BYTES_MAX {
-            let work = tokio::task::spawn_blocking(|| (encode(record), hold));
+            let press = if record.body.len() > LARGE_BYTES {
+                Some(Arc::clone(&self.presses).acquire_owned().await)
+            } else {
+                None
+            };
+            let work = tokio::task::spawn_blocking(move || {
+                let _press = press;
+                (encode(record, remembered_max), hold)
+            });
             work.await.map_err(|_| AppendError::Closed)?
         } else {
-            (encode(record), hold)
+            (encode(record, remembered_max), hold)
         };
         let (reply, answer) = oneshot::channel();
         let sent = sender.send(Request { encoded, hold, reply }).await;
@@ -253,16 +270,21 @@ impl Shared {
         used > 0 && used.saturating_add(more) > self.settings.space_bytes
     }
 
-    /// All records up to `next` are durable; these are the newest of them, and the open segment's
-    /// durable end is at `end`.
-    pub(super) fn publish(&self, entries: Vec<Entry>, end: u64) {
+    /// All records below `next` are durable; these are the newest of them, `None` for one that is
+    /// not to be remembered, and the open segment's durable end is at `end`.
+    pub(super) fn publish(&self, entries: Vec<Option<Entry>>, next: Position, end: u64) {
         let mut state = self.lock();
+        state.next = next;
         for entry in entries {
-            state.next = entry.position + 1;
-            state.tail_bytes += entry.record.body.len();
-            state.tail.push_back(entry);
+            if let Some(entry) = entry {
+                state.tail_bytes += entry.record.body.len();
+                state.tail.push_back(entry);
+            } else {
+                // The tail has no gaps: what is before one is read from the disk as well.
+                state.tail.clear();
+                state.tail_bytes = 0;
+            }
         }
-        let next = state.next;
         if let Some(open) = state.segments.back_mut() {
             open.end = end;
             open.next = next;

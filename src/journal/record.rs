@@ -17,6 +17,7 @@
 //! life is never taken for a record. Records are padded to 8 bytes.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -30,6 +31,8 @@ pub(super) const HEADER_BYTES: usize = 48;
 const ALIGN: usize = 8;
 /// Smaller bodies are not worth compressing.
 const COMPRESS_MIN: usize = 512;
+/// Larger bodies are compressed in pieces of this size.
+const PACKED_AT_ONCE_MAX: usize = 1 << 20;
 const FLAG_ZSTD: u8 = 1;
 /// What a byte of Zstandard can come to: a block is at most 128 KiB and at least 4 bytes long
 /// (RFC 8878, section 3.1.1.2).
@@ -59,45 +62,78 @@ pub struct Entry {
     pub record: Record,
 }
 
-/// A record's bytes, all but its position and checksum.
+/// A record ready to be written: its bytes, all but position and checksum.
 #[derive(Debug)]
 pub(super) struct Encoded {
-    bytes: Vec<u8>,
+    /// Header, cluster and source.
+    head: Vec<u8>,
+    payload: Payload,
     pub(super) delivery: u128,
-    pub(super) record: Record,
+    /// The record itself, for whoever reads it next; `None` when it is to be read from the disk.
+    pub(super) record: Option<Record>,
 }
 
-/// Compresses and hashes a record: the work that needs no order.
-pub(super) fn encode(record: Record) -> Encoded {
+/// What a record's payload is. There are never two copies of a large body: while it waits for the
+/// disk it takes no more memory than it was admitted with.
+#[derive(Debug)]
+enum Payload {
+    Packed(Vec<u8>),
+    /// The body as it came.
+    Plain(Bytes),
+}
+
+impl Payload {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Packed(bytes) => bytes,
+            Self::Plain(bytes) => bytes,
+        }
+    }
+}
+
+/// Compresses and hashes a record: the work that needs no order. A body of more than
+/// `remembered_max` bytes, or one that compresses badly, is not kept beside its compressed form.
+pub(super) fn encode(record: Record, remembered_max: usize) -> Encoded {
     let delivery = delivery(&record);
     let body_length = u32::try_from(record.body.len()).expect("the door bounds bodies");
     let name_length = |name: &str| u8::try_from(name.len()).expect("the door bounds names");
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + 64 + record.body.len() / 4);
-    bytes.resize(16, 0);
-    bytes.extend(record.received_at.to_le_bytes());
-    bytes.extend(body_length.to_le_bytes());
-    bytes.extend([0, name_length(&record.cluster), name_length(&record.source), 0]);
-    bytes.extend(delivery.to_le_bytes());
-    bytes.extend(record.cluster.as_bytes());
-    bytes.extend(record.source.as_bytes());
-    let start = bytes.len();
-    if record.body.len() >= COMPRESS_MIN {
-        bytes.resize(start + zstd::zstd_safe::compress_bound(record.body.len()), 0);
-        match zstd::bulk::compress_to_buffer(&record.body, &mut bytes[start..], 1) {
-            Ok(length) if length < record.body.len() => {
-                bytes.truncate(start + length);
-                bytes[28] |= FLAG_ZSTD;
-            }
-            _ => bytes.truncate(start),
+    let packed = packed(&record.body);
+    let flags = if packed.is_some() { FLAG_ZSTD } else { 0 };
+    let mut head = Vec::with_capacity(HEADER_BYTES + 64);
+    head.resize(16, 0);
+    head.extend(record.received_at.to_le_bytes());
+    head.extend(body_length.to_le_bytes());
+    head.extend([flags, name_length(&record.cluster), name_length(&record.source), 0]);
+    head.extend(delivery.to_le_bytes());
+    head.extend(record.cluster.as_bytes());
+    head.extend(record.source.as_bytes());
+    let compact = packed.as_ref().is_none_or(|packed| packed.len() <= record.body.len() / 4);
+    let remembered = compact && record.body.len() <= remembered_max;
+    let payload = packed.map_or_else(|| Payload::Plain(record.body.clone()), Payload::Packed);
+    let length = head.len() - HEADER_BYTES + payload.bytes().len();
+    let length = u32::try_from(length).expect("no longer than names and body");
+    head[4..8].copy_from_slice(&length.to_le_bytes());
+    Encoded { head, payload, delivery, record: remembered.then_some(record) }
+}
+
+/// The compressed body, if that is shorter. It grows as it is written: a buffer for the worst
+/// case would double what a large body takes.
+fn packed(body: &[u8]) -> Option<Vec<u8>> {
+    if body.len() < COMPRESS_MIN {
+        return None;
+    }
+    if body.len() <= PACKED_AT_ONCE_MAX {
+        return zstd::bulk::compress(body, 1).ok().filter(|packed| packed.len() < body.len());
+    }
+    let mut encoder = zstd::Encoder::new(Vec::with_capacity(body.len() / 16), 1).ok()?;
+    encoder.set_pledged_src_size(Some(body.len() as u64)).ok()?;
+    for piece in body.chunks(PACKED_AT_ONCE_MAX) {
+        encoder.write_all(piece).ok()?;
+        if encoder.get_ref().len() >= body.len() {
+            return None;
         }
     }
-    if bytes[28] & FLAG_ZSTD == 0 {
-        bytes.extend(&record.body);
-    }
-    let length = u32::try_from(bytes.len() - HEADER_BYTES).expect("no longer than the body");
-    bytes[4..8].copy_from_slice(&length.to_le_bytes());
-    bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
-    Encoded { bytes, delivery, record }
+    encoder.finish().ok().filter(|packed| packed.len() < body.len())
 }
 
 fn delivery(record: &Record) -> u128 {
@@ -112,24 +148,28 @@ fn delivery(record: &Record) -> u128 {
 impl Encoded {
     /// Its length on disk.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        (self.head.len() + self.payload.bytes().len()).next_multiple_of(ALIGN)
     }
 
     /// Its final bytes, put behind what `out` holds.
     pub(super) fn place(&mut self, position: Position, salt: u64, out: &mut Vec<u8>) {
-        self.bytes[8..16].copy_from_slice(&position.to_le_bytes());
-        let length = u32::from_le_bytes(self.bytes[4..8].try_into().expect("four bytes"));
-        let end = HEADER_BYTES + length as usize;
-        let crc = checksum(salt, &self.bytes[4..end]);
-        self.bytes[..4].copy_from_slice(&crc.to_le_bytes());
-        out.extend_from_slice(&self.bytes);
+        self.head[8..16].copy_from_slice(&position.to_le_bytes());
+        let payload = self.payload.bytes();
+        let crc = checksum(salt, &[&self.head[4..], payload]);
+        self.head[..4].copy_from_slice(&crc.to_le_bytes());
+        let end = out.len() + self.len();
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(payload);
+        out.resize(end, 0);
     }
 }
 
-fn checksum(salt: u64, bytes: &[u8]) -> u32 {
+fn checksum(salt: u64, pieces: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&salt.to_le_bytes());
-    hasher.update(bytes);
+    for piece in pieces {
+        hasher.update(piece);
+    }
     hasher.finalize()
 }
 
@@ -180,7 +220,7 @@ impl Header {
 
     /// Whether these bytes, from the record's start on, are what was written.
     pub(super) fn is_sound(&self, salt: u64, bytes: &[u8]) -> bool {
-        bytes.get(4..self.end()).is_some_and(|bytes| checksum(salt, bytes) == self.crc)
+        bytes.get(4..self.end()).is_some_and(|bytes| checksum(salt, &[bytes]) == self.crc)
     }
 
     /// The record of sound bytes; `None` when its payload is not the body that it says.
@@ -232,7 +272,7 @@ mod tests {
             let record =
                 Record { cluster, source: "webhook".into(), received_at, body: body.into() };
             let mut bytes = Vec::new();
-            encode(record.clone()).place(position, salt, &mut bytes);
+            encode(record.clone(), usize::MAX).place(position, salt, &mut bytes);
             let header = Header::read(&bytes).unwrap();
             prop_assert_eq!(header.stride(), bytes.len());
             prop_assert!(header.is_sound(salt, &bytes));
@@ -260,7 +300,7 @@ mod tests {
                 body: body.into(),
             };
             let mut bytes = Vec::new();
-            encode(record).place(1, 2, &mut bytes);
+            encode(record, usize::MAX).place(1, 2, &mut bytes);
             bytes[24..28].copy_from_slice(&length.to_le_bytes());
             let entry = Header::read(&bytes).and_then(|header| header.entry(&bytes));
             prop_assert_eq!(entry.is_some(), length as usize == whole, "{} of {}", length, whole);
@@ -275,5 +315,30 @@ mod tests {
                 header.entry(&bytes);
             }
         }
+    }
+
+    #[test]
+    fn large_bodies_are_read_as_they_came() {
+        let check = |letters: u8, length: usize, remembered: bool| {
+            let mut rng = fastrand::Rng::with_seed(7);
+            let block: Vec<u8> = (0..300_007).map(|_| rng.u8(..letters)).collect();
+            let body: Bytes = block.into_iter().cycle().take(length).collect();
+            let record =
+                Record { cluster: "c".to_owned(), source: "webhook".into(), received_at: 1, body };
+            let mut encoded = encode(record.clone(), 1_900_000);
+            assert_eq!(encoded.record.is_some(), remembered, "{letters} letters, {length} bytes");
+            let mut bytes = Vec::new();
+            encoded.place(7, 8, &mut bytes);
+            assert_eq!(bytes.len(), encoded.len());
+            let header = Header::read(&bytes).unwrap();
+            assert!(header.is_sound(8, &bytes));
+            assert_eq!(header.entry(&bytes).unwrap().record, record);
+        };
+        check(1, 1_800_000, true);
+        check(1, 2_000_000, false);
+        // Compresses to half: kept once, compressed.
+        check(16, 600_000, false);
+        // Does not compress: kept once, as it came.
+        check(255, 300_000, true);
     }
 }

@@ -125,13 +125,13 @@ impl Writer {
         let mut entries = Vec::with_capacity(group.len());
         let mut replies = Vec::with_capacity(group.len());
         for Request { encoded, hold, reply } in group.drain(..) {
-            let (delivery, record) = (encoded.delivery, encoded.record);
-            entries.push(Entry { position: self.next, delivery, record });
+            let (position, delivery) = (self.next, encoded.delivery);
+            entries.push(encoded.record.map(|record| Entry { position, delivery, record }));
             replies.push((reply, self.next));
             drop(hold);
             self.next += 1;
         }
-        self.shared.publish(entries, open.end);
+        self.shared.publish(entries, self.next, open.end);
         for (reply, position) in replies {
             // A caller that went away has its record all the same.
             let _ = reply.send(Ok(position));
@@ -190,17 +190,17 @@ impl Writer {
         }
         self.file_number += 1;
         let name = file_name(self.file_number);
-        let file = match disk.create(&name, bytes) {
-            Ok(file) => file,
+        // Some file systems only find out when it is synced that there is no room. Nothing of ours
+        // is in it yet, so that is no failed sync.
+        let created = disk.create(&name, bytes).and_then(|file| file.sync().map(|()| file));
+        match created.and_then(|file| disk.sync_names().map(|()| file)) {
+            Ok(file) => Ok(Spare { name, file: file.into(), bytes }),
             Err(error) => {
                 // What was written of it must not stay and fill the disk.
                 let _ = disk.remove(&name);
-                return Err(error);
+                Err(error)
             }
-        };
-        file.sync()?;
-        disk.sync_names()?;
-        Ok(Spare { name, file: file.into(), bytes })
+        }
     }
 }
 

@@ -87,7 +87,7 @@ async fn send(load: Arc<Load>) {
 }
 
 /// Every tenth event makes a finding of its own.
-fn event(number: u32) -> Value {
+pub(crate) fn event(number: u32) -> Value {
     let mut event = if number.is_multiple_of(10) { exec(number) } else { read(number) };
     // Long runs have more events than a day has seconds.
     for member in ["stageTimestamp", "requestReceivedTimestamp"] {

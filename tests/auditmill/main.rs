@@ -6,10 +6,13 @@
 //! - `events`: audit events and bodies to send
 //! - `program`: the program, run to its end
 //! - `server`: the program, serving
+//! - `small_disk`: a disk that can be filled
 //! - `auth`: who may deliver and ask what, and the certificates it goes by
 //! - `webhook`: deliveries in, findings out, and what is refused
 //! - `hostile`: bodies and queries that mean harm
 //! - `durability`: killed at any moment, nothing that was acknowledged is missing
+//! - `memory`: many large deliveries at once, within the budget
+//! - `full_disk`: no room left, nothing that was acknowledged is missing
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
@@ -27,12 +30,15 @@ mod cluster;
 mod detections;
 mod durability;
 mod events;
+mod full_disk;
 mod hostile;
+mod memory;
 mod oracle;
 mod program;
 mod recording;
 mod scan;
 mod server;
+mod small_disk;
 mod tail;
 mod tidy;
 mod webhook;

@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::program::{self, Ended, LIMIT, program};
+use super::small_disk::SmallDisk;
 
 const SETTINGS: &str = "auditmill.toml";
+const DATA: &str = "data";
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A running `auditmill serve`.
@@ -23,6 +25,7 @@ pub(crate) struct TestServer {
     child: Child,
     guard: Child,
     log: Arc<Mutex<String>>,
+    disk: Option<SmallDisk>,
     /// The settings, and the data if nobody named a folder for it.
     dir: TempDir,
     data: PathBuf,
@@ -35,23 +38,33 @@ impl TestServer {
     /// on a free port, and waits until it says where it listens.
     pub(crate) fn start(settings: &str) -> Self {
         let dir = tempfile::tempdir().expect("create a folder");
-        let data = dir.path().join("data");
-        Self::start_in(dir, settings, data)
+        let data = dir.path().join(DATA);
+        Self::start_in(dir, None, settings, data)
     }
 
     /// As [`Self::start`], over a data folder that outlives it.
     pub(crate) fn start_over(data: &Path, settings: &str) -> Self {
-        Self::start_in(tempfile::tempdir().expect("create a folder"), settings, data.to_owned())
+        let dir = tempfile::tempdir().expect("create a folder");
+        Self::start_in(dir, None, settings, data.to_owned())
     }
 
-    fn start_in(dir: TempDir, settings: &str, data: PathBuf) -> Self {
+    /// As [`Self::start`], with its data folder on a disk of so many KiB.
+    pub(crate) fn start_on_small_disk(settings: &str, kib: u32) -> Self {
+        let dir = tempfile::tempdir().expect("create a folder");
+        let data = dir.path().join(DATA);
+        std::fs::create_dir(&data).expect("create the data folder");
+        let disk = SmallDisk::mount(&data, kib);
+        Self::start_in(dir, Some(disk), settings, data)
+    }
+
+    fn start_in(dir: TempDir, disk: Option<SmallDisk>, settings: &str, data: PathBuf) -> Self {
         write_settings(dir.path(), settings);
         // From here on to `Self` nothing may fail: it would leave the child behind.
         let client = client();
-        let child = spawn(dir.path(), &data);
+        let child = spawn(dir.path(), &data, disk.as_ref());
         let guard = guard(&child);
         let log = Arc::default();
-        let mut server = Self { child, guard, log, dir, data, url: String::new(), client };
+        let mut server = Self { child, guard, log, disk, dir, data, url: String::new(), client };
         server.wait_until_it_listens();
         server
     }
@@ -60,7 +73,7 @@ impl TestServer {
     pub(crate) fn kill_and_restart(&mut self) {
         self.child.kill().expect("it was running");
         self.child.wait().expect("it has ended");
-        self.child = spawn(self.dir.path(), &self.data);
+        self.child = spawn(self.dir.path(), &self.data, self.disk.as_ref());
         self.guard = guard(&self.child);
         self.wait_until_it_listens();
     }
@@ -87,8 +100,8 @@ impl TestServer {
     }
 
     /// Its data folder.
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
+    pub(crate) fn data(&self) -> PathBuf {
+        self.disk.as_ref().map_or_else(|| self.data.clone(), SmallDisk::folder)
     }
 
     /// A connection to it, with a limit on how long a read may wait.
@@ -96,6 +109,23 @@ impl TestServer {
         let stream = TcpStream::connect(self.address()).expect("connect");
         stream.set_read_timeout(Some(LIMIT)).expect("set a limit");
         stream
+    }
+
+    /// The small disk that it was started on.
+    pub(crate) fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("it was started on a small disk")
+    }
+
+    /// A line of `/proc/PID/status` that says KiB, such as `VmRSS` (memory now) and `VmHWM` (the
+    /// most so far); in bytes.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("read the status of a process");
+        let value = status.lines().find_map(|found| {
+            let value = found.strip_prefix(line)?.strip_prefix(':')?.trim();
+            value.strip_suffix(" kB")?.parse::<u64>().ok()
+        });
+        value.unwrap_or_else(|| panic!("no `{line}` in {status}")) << 10
     }
 
     /// What it has logged so far.
@@ -125,9 +155,14 @@ impl TestServer {
 
     /// Waits until all that was acknowledged is decoded, detected and stored.
     pub(crate) async fn quiesce(&self) {
-        let deadline = Instant::now() + LIMIT;
+        self.quiesce_within(LIMIT).await;
+    }
+
+    /// The same, where there is much to be done.
+    pub(crate) async fn quiesce_within(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
         while self.metric("auditmill_pipeline_pending_records").await > 0.0 {
-            assert!(Instant::now() < deadline, "records are pending after {LIMIT:?}");
+            assert!(Instant::now() < deadline, "records are pending after {limit:?}");
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
@@ -212,9 +247,12 @@ impl Drop for TestServer {
     }
 }
 
-fn spawn(settings: &Path, data: &Path) -> Child {
+fn spawn(settings: &Path, data: &Path, disk: Option<&SmallDisk>) -> Child {
     let mut command = program();
     command.arg("serve").arg("--config").arg(settings.join(SETTINGS)).arg("--data").arg(data);
+    if let Some(disk) = disk {
+        command = disk.inside(&command);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().expect("start the program")
 }

@@ -19,7 +19,7 @@
 //! - `audit_log`: what the API server's own log backend wrote, to compare with
 //! - `drive`: ordinary work and attacks, one function each
 //! - `service`: the program under test and its HTTP interface
-//! - `first_finding`, `record`: the two stories told with them
+//! - `first_finding`, `outage`, `record`: the stories told with them
 
 #![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
 
@@ -28,6 +28,7 @@ mod audit_log;
 mod drive;
 mod first_finding;
 mod kubeconfig;
+mod outage;
 mod pki;
 mod process;
 mod record;
@@ -37,6 +38,13 @@ mod service;
 fn real_apiserver_first_finding() {
     if let Some(bin) = apiserver::programs() {
         first_finding::tell(&bin);
+    }
+}
+
+#[test]
+fn real_apiserver_outage_and_overload() {
+    if let Some(bin) = apiserver::programs() {
+        outage::tell(&bin);
     }
 }
 

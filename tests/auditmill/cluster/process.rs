@@ -61,6 +61,12 @@ impl Process {
         until(&format!("{} to stop", self.name), limit, || self.exit_status())
     }
 
+    /// Kills it (SIGKILL) and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it has ended");
+    }
+
     /// Its exit status, once it has ended.
     pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("ask for a child's status")
@@ -117,6 +123,15 @@ pub(crate) fn free_port() -> u16 {
     let listener =
         TcpListener::bind(("127.0.0.1", 0)).expect("bind a port on the loopback address");
     listener.local_addr().expect("a bound listener has an address").port()
+}
+
+/// A port on 127.0.0.1 that is free, and stays so while nobody asks for it by number: the system
+/// picks those of clients and of port 0 elsewhere (`net.ipv4.ip_local_port_range`).
+pub(crate) fn lasting_port() -> u16 {
+    // Tests that run at the same time do not start at the same one.
+    let first = 20_000 + u16::try_from(std::process::id() % 8_000).expect("less than 8000");
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (first..first + 1_000).find(free).expect("a port that nobody listens on")
 }
 
 /// Asks `condition` again and again until it gives something; panics when `limit` passes.

@@ -1,60 +1,112 @@
 //! The program under test, as an operator runs it: a configuration file, TLS, client certificates.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, Identity as ClientIdentity};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::pki::{Identity, Pki};
 use super::process::{Process, until};
 
 const LIMIT: Duration = Duration::from_secs(30);
+const SETTINGS: &str = "auditmill.toml";
+/// The largest body that it takes.
+pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
 const LISTENING: &str = "listening on ";
 
 /// A running `auditmill serve` and a client with a certificate that it accepts.
 pub(crate) struct Service {
     process: Process,
+    dir: PathBuf,
     url: String,
     client: Client,
     stranger: Client,
     runtime: Runtime,
+    ca: PathBuf,
+    analyst: Identity,
 }
 
 impl Service {
     /// Starts it on a free port with a fresh data folder and waits until it says where it listens.
     pub(crate) fn start(dir: &Path, pki: &Pki) -> Self {
+        Self::start_on(dir, pki, 0, "")
+    }
+
+    /// The same on this port, with more settings: whole sections, of other names than `[http]`.
+    pub(crate) fn start_on(dir: &Path, pki: &Pki, port: u16, settings: &str) -> Self {
         let serving = pki.server("auditmill");
-        let config = dir.join("auditmill.toml");
         let settings = [
+            settings.to_owned(),
             "[http]".to_owned(),
-            "listen = \"127.0.0.1:0\"".to_owned(),
+            format!("listen = \"127.0.0.1:{port}\""),
+            format!("body_bytes_max = {BODY_BYTES_MAX}"),
             setting("tls_cert", &serving.cert),
             setting("tls_key", &serving.key),
             "[auth]".to_owned(),
             setting("client_ca", &pki.ca_cert()),
         ];
-        fs::write(&config, settings.join("\n")).expect("write the configuration");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_auditmill"));
-        command.arg("serve").arg("--config").arg(&config);
-        command.arg("--data").arg(dir.join("data")).env("NO_COLOR", "1");
-        let mut process = Process::spawn("auditmill", &mut command, dir);
-        let url = until("auditmill to say where it listens", LIMIT, || {
-            let ended = process.exit_status();
-            assert!(ended.is_none(), "auditmill ended ({ended:?}):\n{}", process.last_words());
-            address(&process.output())
-        });
-        let analyst = pki.client("analyst", None);
+        fs::write(dir.join(SETTINGS), settings.join("\n")).expect("write the configuration");
+        let (process, url) = start(dir);
+        let (ca, analyst) = (pki.ca_cert(), pki.client("analyst", None));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Self {
             process,
+            dir: dir.to_owned(),
             url,
-            client: client(&pki.ca_cert(), Some(&analyst)),
-            stranger: client(&pki.ca_cert(), None),
+            client: client(&ca, Some(&analyst)),
+            stranger: client(&ca, None),
             runtime: runtime.expect("build a runtime"),
+            ca,
+            analyst,
+        }
+    }
+
+    /// Kills it (SIGKILL), lets `meanwhile` pass, and starts it again with the same settings and
+    /// data.
+    pub(crate) fn kill_and_restart(&mut self, meanwhile: impl FnOnce()) {
+        self.process.kill();
+        meanwhile();
+        (self.process, self.url) = start(&self.dir);
+        // One that knows nothing of connections that are gone.
+        self.client = client(&self.ca, Some(&self.analyst));
+    }
+
+    /// Posts spaces, as many as fit into a body, and holds back the end until `done`: as long as it
+    /// lasts, there is no room for other deliveries when the budget is that of one body. Tries
+    /// again when there is no room for itself.
+    pub(crate) fn fill_budget(&self, done: &watch::Receiver<bool>) -> impl Future<Output = ()> {
+        let (client, url) = (self.client.clone(), self.ingest_url("hog"));
+        let mut done = done.clone();
+        async move {
+            while !*done.borrow_and_update() && done.has_changed().is_ok() {
+                let (sender, receiver) = mpsc::channel::<io::Result<Vec<u8>>>(1);
+                let request = client
+                    .post(&url)
+                    .body(reqwest::Body::wrap_stream(ReceiverStream::new(receiver)));
+                let piece = 16 << 10;
+                let mut done = done.clone();
+                let body = async move {
+                    for _ in 1..BODY_BYTES_MAX / piece {
+                        if sender.send(Ok(vec![b' '; piece])).await.is_err() {
+                            return;
+                        }
+                    }
+                    let _ = sender.send(Ok(vec![b' '; piece - 512])).await;
+                    let _ = done.wait_for(|done| *done).await;
+                };
+                let answer = async {
+                    // Refused or not: the next turn asks whether it is over.
+                    let _ = request.send().await;
+                };
+                tokio::join!(body, answer);
+            }
         }
     }
 
@@ -89,6 +141,13 @@ impl Service {
         value.unwrap_or_else(|| panic!("`{name}` is not among the metrics:\n{metrics}"))
     }
 
+    /// The value of a counter, named with its labels as in `/metrics`; 0 before it first counts.
+    pub(crate) fn counter(&self, name: &str) -> f64 {
+        let metrics = self.get("/metrics");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or(0.0)
+    }
+
     /// Does a client without a certificate get an answer, whatever it is?
     pub(crate) fn answers_strangers(&self) -> bool {
         self.answer(self.stranger.get(format!("{}/v1/findings", self.url))).is_ok()
@@ -119,6 +178,20 @@ impl Service {
             Ok((response.status().as_u16(), response.text().await?))
         })
     }
+}
+
+/// Starts it with the settings and data of this folder; gives its address too.
+fn start(dir: &Path) -> (Process, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auditmill"));
+    command.arg("serve").arg("--config").arg(dir.join(SETTINGS));
+    command.arg("--data").arg(dir.join("data")).env("NO_COLOR", "1");
+    let mut process = Process::spawn("auditmill", &mut command, dir);
+    let url = until("auditmill to say where it listens", LIMIT, || {
+        let ended = process.exit_status();
+        assert!(ended.is_none(), "auditmill ended ({ended:?}):\n{}", process.last_words());
+        address(&process.output())
+    });
+    (process, url)
 }
 
 /// The address in `listening on https://127.0.0.1:PORT`, once it is printed whole.
