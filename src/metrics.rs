@@ -60,7 +60,6 @@ pub struct Metrics {
     repeated: Family<ByCluster, Counter>,
     late: Family<ByCluster, Counter>,
     quarantined: Family<ByClusterAndReason, Counter>,
-    quarantine_failed: Counter,
     passed_over: Family<ByCluster, Counter>,
     pending: Gauge<i64, AtomicI64>,
     watermark: Family<ByCluster, Gauge<f64, AtomicU64>>,
@@ -98,7 +97,6 @@ impl Metrics {
             repeated: Family::default(),
             late: Family::default(),
             quarantined: Family::default(),
-            quarantine_failed: Counter::default(),
             passed_over: Family::default(),
             pending: Gauge::default(),
             watermark: Family::default(),
@@ -147,8 +145,6 @@ impl Metrics {
         registry.register("decode_quarantined", help, self.quarantined.clone());
         let help = "Records of clouds' wrappings that were not meant to be audit events";
         registry.register("decode_passed_over", help, self.passed_over.clone());
-        let help = "Quarantined pieces that could not be written to disk";
-        registry.register("quarantine_failed_pieces", help, self.quarantine_failed.clone());
         let help = "Records acknowledged but not yet decoded, detected and stored";
         registry.register("pipeline_pending_records", help, self.pending.clone());
         let help = "Event time up to which windows are closed, seconds since 1970";
@@ -246,11 +242,6 @@ impl Metrics {
             let label = ByCluster { cluster: cluster.to_owned() };
             self.passed_over.get_or_create(&label).inc_by(records as u64);
         }
-    }
-
-    /// Quarantined pieces could not be written to disk.
-    pub fn quarantine_failed(&self, pieces: usize) {
-        self.quarantine_failed.inc_by(pieces as u64);
     }
 
     /// How many acknowledged records are not processed yet.

@@ -6,6 +6,7 @@
 //! does not have yet. Time is the records' arrival, not the clock.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::decode::{Decoder, Delivery, Quarantined};
 use crate::detect::engine::{Engine, Outcome};
 use crate::event::Rows;
 use crate::event::seen::{Horizon, Seen};
+use crate::fault::point;
 use crate::findings::database::StoreError;
 use crate::findings::quarantine::Quarantine;
 use crate::findings::step::{ClusterSeen, LedgerKind};
@@ -65,6 +67,8 @@ pub struct Pipeline {
     pub quarantine: Arc<Quarantine>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The process is to stop.
+    pub stop: CancellationToken,
 }
 
 /// Why the loop ended.
@@ -83,17 +87,18 @@ pub enum PipelineError {
 
 impl Pipeline {
     /// Processes records until the journal is closed and read to its end: first what an earlier
-    /// run left, then what comes. `stop` ends it early only when there is no room to go on.
+    /// run left, then what comes. Ends early only when there is no room to go on and the process
+    /// is to stop.
     ///
     /// # Errors
     /// When journal, history or findings cannot be read.
-    pub fn run(mut self, stop: &CancellationToken) -> Result<(), PipelineError> {
+    pub fn run(mut self) -> Result<(), PipelineError> {
         let counted = self.remember()?;
         let mut decoder = Decoder::new();
         let replayed = self.journal.position();
         let mut next = self.journal.first().max(self.written);
         let (mut ticked_at, mut retained_at) = (0, 0);
-        'records: while self.wait_for_room(stop) {
+        'records: while self.wait_for_room() {
             match self.journal.read(next, READ_BYTES, TICK)? {
                 Read::Entries(entries) => {
                     // Steps of an earlier run and of this one do not overlap.
@@ -103,7 +108,7 @@ impl Pipeline {
                         if let Some(last) = entries.last() {
                             let tally = self.process(&mut decoder, entries);
                             next = last.position + 1;
-                            if !self.commit(tally, next, counted, stop) {
+                            if !tally.is_some_and(|tally| self.commit(tally, next, counted)) {
                                 break 'records;
                             }
                         }
@@ -121,7 +126,7 @@ impl Pipeline {
                 let mut tally = Tally::default();
                 let outcome = self.engine.on_time(now);
                 self.note(outcome, now, &mut tally);
-                if !self.commit(tally, next, false, stop) {
+                if !self.commit(tally, next, false) {
                     break;
                 }
             }
@@ -159,10 +164,10 @@ impl Pipeline {
     }
 
     /// False when the process is to stop and rows have nowhere to go.
-    fn wait_for_room(&self, stop: &CancellationToken) -> bool {
+    fn wait_for_room(&self) -> bool {
         let mut said = false;
         while !self.hot.wait_for_room(TICK) {
-            if stop.is_cancelled() {
+            if self.stop.is_cancelled() {
                 return false;
             }
             if !said {
@@ -173,8 +178,8 @@ impl Pipeline {
         true
     }
 
-    /// Decodes records and evaluates their rows.
-    fn process(&mut self, decoder: &mut Decoder, entries: &[Entry]) -> Tally {
+    /// Decodes records and evaluates their rows; `None` when it cannot go on.
+    fn process(&mut self, decoder: &mut Decoder, entries: &[Entry]) -> Option<Tally> {
         let mut rows = Rows::new();
         let mut tally = Tally::default();
         let mut arrival = 0;
@@ -202,10 +207,10 @@ impl Pipeline {
             self.metrics.passed_over(&record.cluster, passed_over);
             let (kind, at) = (LedgerKind::PassedOver, record.received_at);
             tally.count(kind, &record.cluster, source, at, passed_over as u64);
-            self.set_aside(*hash, record.received_at, &quarantined, &mut tally);
+            self.set_aside(*hash, record.received_at, &quarantined, &mut tally)?;
         }
         self.evaluate(&rows.finish(), arrival, &mut tally);
-        tally
+        Some(tally)
     }
 
     /// Rows the last of which arrived at `arrival`.
@@ -232,16 +237,37 @@ impl Pipeline {
         received_at: i64,
         pieces: &[Quarantined],
         tally: &mut Tally,
-    ) {
+    ) -> Option<()> {
         for piece in pieces {
             let (cluster, reason) = (&piece.cluster, piece.reason.as_str());
             warn!(cluster, reason, bytes = piece.bytes.len(), "quarantined");
             self.metrics.quarantined(cluster, reason);
             tally.count(LedgerKind::Quarantined, cluster, reason, received_at, 1);
         }
-        if let Err(error) = self.quarantine.keep(delivery, received_at, pieces) {
-            error!(%error, pieces = pieces.len(), "quarantined pieces not kept");
-            self.metrics.quarantine_failed(pieces.len());
+        self.insist("quarantined pieces not kept", || {
+            self.quarantine.keep(delivery, received_at, pieces)
+        })
+    }
+
+    /// Does what must not be left out, again and again while the disk does not let it; `None` when
+    /// the process is to stop before it does.
+    fn insist<T, E: Error>(
+        &self,
+        failure: &str,
+        mut work: impl FnMut() -> Result<T, E>,
+    ) -> Option<T> {
+        loop {
+            match work() {
+                Ok(done) => return Some(done),
+                Err(error) if self.stop.is_cancelled() => {
+                    error!(error = %chain(&error), "{failure}, left to the next start");
+                    return None;
+                }
+                Err(error) => {
+                    error!(error = %chain(&error), "{failure}, trying again");
+                    std::thread::sleep(TICK);
+                }
+            }
         }
     }
 
@@ -262,30 +288,14 @@ impl Pipeline {
         tally.findings.extend(outcome.findings);
     }
 
-    /// Commits a step. Findings are not lost for want of room: they wait, and with them the
-    /// journal; false when the process is to stop before there is some.
-    fn commit(
-        &self,
-        tally: Tally,
-        next: Position,
-        counted: bool,
-        stop: &CancellationToken,
-    ) -> bool {
+    /// Commits a step: findings are not lost for want of room, they wait, and with them the
+    /// journal. False when the process is to stop before there is some.
+    fn commit(&self, tally: Tally, next: Position, counted: bool) -> bool {
+        point("step_evaluated");
         let new = tally.step(next, counted, |step| {
-            loop {
-                match self.store.commit(step) {
-                    Ok(new) => return Some(new),
-                    Err(error) if stop.is_cancelled() => {
-                        error!(error = format!("{error:?}"), "findings are left to the next start");
-                        return None;
-                    }
-                    Err(error) => {
-                        error!(error = format!("{error:?}"), "findings not stored, trying again");
-                        std::thread::sleep(TICK);
-                    }
-                }
-            }
+            self.insist("findings not stored", || self.store.commit(step))
         });
+        point("step_committed");
         for finding in new.iter().flatten() {
             self.metrics.finding(&finding.detection, finding.severity.as_str());
         }
@@ -296,7 +306,7 @@ impl Pipeline {
         let deliveries = now.saturating_sub(self.deliveries.span());
         let forgotten = self.store.retain(now);
         if let Err(error) = forgotten.and_then(|()| self.store.forget_deliveries(deliveries)) {
-            error!(error = format!("{error:?}"), "nothing forgotten");
+            error!(error = %chain(&error), "nothing forgotten");
         }
     }
 
@@ -320,6 +330,17 @@ impl Pipeline {
             });
         }
     }
+}
+
+/// An error with what led to it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// What is counted of one cluster's rows.

@@ -61,6 +61,7 @@ pub fn run(args: &ServeArgs) -> Result<Verdict> {
 
 /// Every part, built and joined, nothing running yet.
 struct Service {
+    tasks: Tasks,
     server: Server,
     shared: Arc<Shared>,
     journal: Arc<Journal>,
@@ -79,6 +80,7 @@ struct Service {
 impl Service {
     fn build(settings: &Settings, data: &Path) -> Result<Self> {
         check(settings)?;
+        let tasks = Tasks::new();
         let catalog = Catalog::load(settings.detect.dir.as_deref()).map_err(BadDetections)?;
         let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
         info!(detections = catalog.detections().count(), "detections loaded");
@@ -122,11 +124,13 @@ impl Service {
             store: Arc::clone(&store),
             quarantine,
             metrics,
+            stop: tasks.stop().clone(),
         };
         let sinks = sinks(settings, data);
         let tails = tails(settings, data, &shared)?;
         let shared = Arc::new(shared);
         Ok(Self {
+            tasks,
             server,
             shared,
             journal,
@@ -144,7 +148,7 @@ impl Service {
     }
 
     async fn run(self) -> Result<Verdict> {
-        let tasks = Tasks::new();
+        let tasks = self.tasks;
         let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
         for sink in self.sinks {
@@ -155,9 +159,9 @@ impl Service {
             let runtime = Handle::current();
             tasks.spawn_thread("sink", move || jsonl::follow(&store, &runtime, out))?;
         }
-        let (writer, pipeline, stop) = (self.writer, self.pipeline, tasks.stop().clone());
+        let (writer, pipeline) = (self.writer, self.pipeline);
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
-        tasks.spawn_thread("pipeline", move || Ok(pipeline.run(&stop)?))?;
+        tasks.spawn_thread("pipeline", move || Ok(pipeline.run()?))?;
         let around = around(&self.journal, self.journal_space, &self.store, &self.shared.metrics);
         let (history, flush) = (self.history, self.flush);
         tasks.spawn_thread("history", move || history.run(&flush, around))?;
@@ -289,6 +293,7 @@ fn flush_settings(settings: &Settings) -> Result<FlushSettings> {
     Ok(FlushSettings {
         bytes: bytes(history.flush_bytes),
         age: history.flush_after.0,
+        late: settings.ingest.duplicates_span.micros(),
         redactor: Redactor { bodies, exec_arguments: history.redact_exec_arguments },
         upkeep: UpkeepSettings {
             keep: Some(keep).filter(|keep| !keep.is_zero()),

@@ -24,6 +24,7 @@ use super::error::HistoryError;
 use super::events::EventsTable;
 use super::file::DataFile;
 use super::hot::{Due, Hot, Waited};
+use super::known::without_known;
 use super::location::Location;
 use super::log::{Change, Log};
 use super::redact::Redactor;
@@ -47,6 +48,8 @@ pub struct FlushSettings {
     pub bytes: usize,
     /// Rows are in memory for at most so long.
     pub age: Duration,
+    /// Events that came later than so many microseconds after their time may be in files already.
+    pub late: i64,
     /// What is not kept of them.
     pub redactor: Redactor,
     /// What becomes of files.
@@ -123,13 +126,18 @@ impl History {
     pub fn run(mut self, settings: &FlushSettings, mut around: Around) -> anyhow::Result<()> {
         let due = Due { bytes: settings.bytes, age: settings.age };
         let mut upkeep = Upkeep::new(settings.upkeep);
-        let mut retry = RETRY_FIRST;
+        let (mut retry, mut looked) = (RETRY_FIRST, Instant::now());
         loop {
             let waited = self.hot.wait_until(due, LOOK);
-            let result = match waited {
-                Waited::Nothing if !(around.urgent)() => self.look_after(&mut upkeep),
-                _ => self.flush(&settings.redactor, &mut around),
-            };
+            let mut result = Ok(());
+            if waited != Waited::Nothing || (around.urgent)() {
+                result = self.flush(settings, &mut around);
+            }
+            // Also under load there is something to look after.
+            if result.is_ok() && waited != Waited::Closed && looked.elapsed() >= LOOK {
+                result = self.look_after(&mut upkeep);
+                looked = Instant::now();
+            }
             match result {
                 Ok(()) => retry = RETRY_FIRST,
                 Err(error) => {
@@ -148,9 +156,9 @@ impl History {
         }
     }
 
-    fn flush(&mut self, redactor: &Redactor, around: &mut Around) -> anyhow::Result<()> {
+    fn flush(&mut self, settings: &FlushSettings, around: &mut Around) -> anyhow::Result<()> {
         let Some(cut) = self.hot.cut(self.log.position()) else { return Ok(()) };
-        let written = self.write(redactor, around, &cut.batches, cut.position);
+        let written = self.write(settings, around, &cut.batches, cut.position);
         match written {
             Ok(files) => {
                 let rows: u64 = files.iter().map(|file| file.rows).sum();
@@ -177,16 +185,22 @@ impl History {
 
     fn write(
         &mut self,
-        redactor: &Redactor,
+        settings: &FlushSettings,
         around: &mut Around,
         batches: &[RecordBatch],
         position: Position,
     ) -> anyhow::Result<Vec<DataFile>> {
         (around.before)(position)?;
         point("findings_durable");
+        let old = self.hot.kept().files;
         let mut files = Vec::new();
         for ((cluster, day), rows) in partitions(batches)? {
-            let rows = redactor.apply(&rows)?;
+            let known = without_known(&self.location, &old, &cluster, rows, settings.late);
+            let rows = self.runtime.block_on(known)?;
+            if rows.num_rows() == 0 {
+                continue;
+            }
+            let rows = settings.redactor.apply(&rows)?;
             files.push(self.put(&cluster, &day_name(day), &rows)?);
             point("history_file");
         }

@@ -16,4 +16,5 @@ pub mod upkeep;
 mod durable;
 mod encode;
 pub(crate) mod file;
+mod known;
 mod log;

@@ -182,7 +182,8 @@ mod tests {
         let redactor = Redactor { bodies: Vec::new(), exec_arguments: true };
         let uri = "/api/v1/namespaces/d/pods/p/exec?command=mysql&command=-phunter2&stdin=true";
         let exec = format!(
-            r#"{{"auditID":"a","requestURI":"{uri}","objectRef":{{"resource":"pods","subresource":"exec"}}}}"#
+            r#"{{"auditID":"a","requestURI":"{uri}",
+                "objectRef":{{"resource":"pods","subresource":"exec"}}}}"#
         );
         let kept = redactor.apply(&rows(&exec)).unwrap();
         let expected = "/api/v1/namespaces/d/pods/p/exec?command=mysql&command=REDACTED&stdin=true";

@@ -11,6 +11,7 @@
 //! - `webhook`: deliveries in, findings out, and what is refused
 //! - `hostile`: bodies and queries that mean harm
 //! - `durability`: killed at any moment, nothing that was acknowledged is missing
+//! - `stores`: killed at each step of the three stores
 //! - `memory`: many large deliveries at once, within the budget
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
 //! - `tail`: logs on disk, followed
@@ -39,6 +40,7 @@ mod recording;
 mod scan;
 mod server;
 mod small_disk;
+mod stores;
 mod tail;
 mod tidy;
 mod webhook;

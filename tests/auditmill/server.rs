@@ -61,7 +61,7 @@ impl TestServer {
         write_settings(dir.path(), settings);
         // From here on to `Self` nothing may fail: it would leave the child behind.
         let client = client();
-        let child = spawn(dir.path(), &data, disk.as_ref());
+        let child = spawn(dir.path(), &data, disk.as_ref(), "");
         let guard = guard(&child);
         let log = Arc::default();
         let mut server = Self { child, guard, log, disk, dir, data, url: String::new(), client };
@@ -71,11 +71,22 @@ impl TestServer {
 
     /// Kills it (SIGKILL) and starts it again over the same data, at another address.
     pub(crate) fn kill_and_restart(&mut self) {
-        self.child.kill().expect("it was running");
+        self.kill_and_restart_with("");
+    }
+
+    /// As [`Self::kill_and_restart`]; it will end itself at this fault point (`src/fault.rs`).
+    pub(crate) fn kill_and_restart_with(&mut self, fault: &str) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
         self.child.wait().expect("it has ended");
-        self.child = spawn(self.dir.path(), &self.data, self.disk.as_ref());
+        self.child = spawn(self.dir.path(), &self.data, self.disk.as_ref(), fault);
         self.guard = guard(&self.child);
         self.wait_until_it_listens();
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("ask for a child").is_some()
     }
 
     fn wait_until_it_listens(&mut self) {
@@ -247,8 +258,9 @@ impl Drop for TestServer {
     }
 }
 
-fn spawn(settings: &Path, data: &Path, disk: Option<&SmallDisk>) -> Child {
+fn spawn(settings: &Path, data: &Path, disk: Option<&SmallDisk>, fault: &str) -> Child {
     let mut command = program();
+    command.env("AUDITMILL_FAULT", fault);
     command.arg("serve").arg("--config").arg(settings.join(SETTINGS)).arg("--data").arg(data);
     if let Some(disk) = disk {
         command = disk.inside(&command);

@@ -29,8 +29,8 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     (
         "pipeline",
         &[
-            "clock", "decode", "detect", "event", "findings", "history", "ingest", "journal",
-            "metrics",
+            "clock", "decode", "detect", "event", "fault", "findings", "history", "ingest",
+            "journal", "metrics",
         ],
     ),
     (

@@ -52,7 +52,8 @@ fn around(calls: &Arc<Mutex<Vec<String>>>) -> Around {
 
 fn settings(age: Duration) -> FlushSettings {
     let redactor = Redactor::default();
-    FlushSettings { bytes: 1 << 30, age, redactor, upkeep: UpkeepSettings::default() }
+    let late = 900_000_000;
+    FlushSettings { bytes: 1 << 30, age, late, redactor, upkeep: UpkeepSettings::default() }
 }
 
 fn open(folder: &std::path::Path) -> (History, Arc<Hot>) {
@@ -179,4 +180,21 @@ fn small_files_are_joined_and_nothing_else_changes() {
     assert_eq!(times(ordered.lines().collect()), times(sorted));
     assert_eq!(ask(&history, BY_USER), before);
     assert_eq!(history.position(), 8, "the position stays where it was");
+}
+
+#[test]
+fn what_comes_again_long_after_its_time_is_not_kept_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let noon = 1_767_225_600_000_000 + 43_200_000_000;
+    for (position, arrival) in [(1, noon), (2, noon + 7_200_000_000)] {
+        let (history, hot) = open(folder.path());
+        hot.push(rows(&[event("a", 5, "ann"), event("b", 5, "ann")], arrival));
+        hot.push(rows(&[event("a", 43_200, "new"), event("a", 6 + position, "ann")], arrival));
+        hot.complete(u64::try_from(position).unwrap());
+        hot.close();
+        history.run(&settings(Duration::ZERO), around(&Arc::default())).unwrap();
+    }
+    let (history, _) = open(folder.path());
+    let all = ask(&history, "SELECT count(*), count(DISTINCT event_id) FROM events");
+    assert!(all.contains("| 5        | 5                               |"), "{all}");
 }

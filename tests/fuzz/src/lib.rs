@@ -1,7 +1,7 @@
 //! The parts of the program that read bytes of others, and what must hold for any of them.
 
-// What the program calls `arrow`: of all of it, what rows are made with. The rest would be most of a
-// build.
+// What the program calls `arrow`: of all of it, what rows are made with. The rest would be most of
+// a build.
 extern crate self as arrow;
 
 /// Of `arrow`.

@@ -1,0 +1,83 @@
+//! Three stores, one order: killed at each step from the journal over findings to history, nothing
+//! is missing, nothing is there twice, and what is counted is counted once.
+
+use std::time::{Duration, Instant};
+
+use super::events::{exec, list, read};
+use super::program::LIMIT;
+use super::server::TestServer;
+
+/// Places of `src/fault.rs` on the way of a batch, and how often each is passed before the end.
+const FAULTS: [&str; 11] = [
+    "step_evaluated:2",
+    "step_committed:2",
+    "step_committed:4",
+    "findings_durable",
+    "findings_durable:3",
+    "history_file",
+    "history_committed",
+    "history_committed:3",
+    "history_replaced:2",
+    "history_compacted",
+    "history_changed",
+];
+const SETTINGS: &str = "[history]\nflush_after = \"20ms\"\n\
+     [journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n";
+/// Events of a batch; each tenth event is a finding.
+const BATCH: u32 = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_each_step_all_is_there_once() {
+    for fault in FAULTS {
+        let mut server = TestServer::start(SETTINGS);
+        let mut sent = 0;
+        for _ in 0..3 {
+            assert!(send(&server, &mut sent).await, "nothing is wrong yet");
+        }
+        server.quiesce().await;
+        server.kill_and_restart_with(fault);
+        let deadline = Instant::now() + LIMIT;
+        while !server.has_ended() {
+            assert!(Instant::now() < deadline, "{fault} was never passed:\n{}", server.log());
+            send(&server, &mut sent).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        server.kill_and_restart();
+        // The API server sends what was not acknowledged again, and here all else as well.
+        for first in (0..sent).step_by(BATCH as usize) {
+            assert_eq!(server.post("prod", batch(first)).await, 200);
+        }
+        server.quiesce().await;
+        check(&server, sent, fault).await;
+        server.kill_and_restart();
+        server.quiesce().await;
+        check(&server, sent, fault).await;
+    }
+}
+
+/// Sends the next batch; false when it was not acknowledged.
+async fn send(server: &TestServer, sent: &mut u32) -> bool {
+    let answer = server.client().post(server.url("/v1/audit/prod")).body(batch(*sent)).send().await;
+    let taken = answer.is_ok_and(|answer| answer.status() == 200);
+    // What was not acknowledged may be there all the same, or not.
+    *sent += BATCH;
+    taken
+}
+
+fn batch(first: u32) -> String {
+    let event =
+        |number: u32| if number.is_multiple_of(BATCH) { exec(number) } else { read(number) };
+    list(&(first..first + BATCH).map(event).collect::<Vec<_>>())
+}
+
+async fn check(server: &TestServer, sent: u32, fault: &str) {
+    let sent = i64::from(sent);
+    let events = "SELECT count(*) FROM events";
+    assert_eq!(server.number(events).await, sent, "{fault}: events");
+    let different = "SELECT count(DISTINCT audit_id) FROM events";
+    assert_eq!(server.number(different).await, sent, "{fault}: different events");
+    let findings = "SELECT count(*) FROM findings WHERE count = 1";
+    assert_eq!(server.number(findings).await, sent / i64::from(BATCH), "{fault}: findings");
+    let counted = "SELECT events FROM clusters WHERE cluster = 'prod'";
+    assert_eq!(server.number(counted).await, sent, "{fault}: counted events");
+}
