@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use datafusion::catalog::TableProvider;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -19,6 +20,7 @@ use crate::config::{Settings, Sink, Source};
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Engine, EngineSettings, Pace};
 use crate::detect::watermark::Patience;
+use crate::event::schema::events_schema;
 use crate::event::seen::{Horizon, Seen};
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
@@ -35,6 +37,8 @@ use crate::journal::{Journal, JournalSettings, Writer};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::query::service::{Limits, QueryService};
+use crate::query::tables::{findings_rows, findings_schema, quarantine_rows, quarantine_schema};
+use crate::sql::snapshot::SnapshotTable;
 use crate::tasks::Tasks;
 
 /// How long requests under way and the pipeline get to end well.
@@ -88,12 +92,7 @@ impl Service {
         let quarantine = Arc::new(quarantine);
         let metrics = Arc::new(Metrics::new());
         let ready = Ready::default();
-        let query = QueryService::new(
-            Arc::clone(&hot),
-            Arc::clone(&store),
-            Arc::clone(&quarantine),
-            limits(settings),
-        );
+        let query = QueryService::new(tables(&hot, &store, &quarantine), limits(settings));
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
@@ -232,7 +231,7 @@ fn check(settings: &Settings) -> Result<()> {
 }
 
 /// Creates the data directory, for its owner only, and takes it for this process.
-fn lock(data: &Path) -> Result<File> {
+pub(super) fn lock(data: &Path) -> Result<File> {
     let fail = || format!("use data directory `{}`", data.display());
     let create = DirBuilder::new().recursive(true).mode(0o700).create(data);
     create.with_context(fail)?;
@@ -266,11 +265,38 @@ fn journal(settings: &Settings, data: &Path) -> Result<(Arc<Journal>, Writer)> {
     Ok((Arc::new(journal), writer))
 }
 
+/// What can be asked, by its name in SQL.
+fn tables(
+    hot: &Arc<Hot>,
+    store: &Arc<Store>,
+    quarantine: &Arc<Quarantine>,
+) -> Vec<(&'static str, Arc<dyn TableProvider>)> {
+    let (hot, store) = (Arc::clone(hot), Arc::clone(store));
+    let events = SnapshotTable::new(events_schema(), move || Ok(hot.snapshot()));
+    let findings =
+        SnapshotTable::new(findings_schema(), move || Ok(vec![findings_rows(&store.all())?]));
+    let pieces = quarantine_table(quarantine);
+    vec![("events", Arc::new(events)), ("findings", Arc::new(findings)), pieces]
+}
+
+/// The table of what could not be read.
+pub(super) fn quarantine_table(
+    quarantine: &Arc<Quarantine>,
+) -> (&'static str, Arc<dyn TableProvider>) {
+    let quarantine = Arc::clone(quarantine);
+    let pieces = SnapshotTable::new(quarantine_schema(), move || {
+        Ok(vec![quarantine_rows(&quarantine.snapshot()?)?])
+    });
+    ("quarantine", Arc::new(pieces))
+}
+
 fn limits(settings: &Settings) -> Limits {
     Limits {
         memory_bytes: bytes(settings.query.memory),
         timeout: settings.query.timeout.0,
         concurrent_max: settings.query.concurrent_max,
+        queue_max: settings.query.queue_max,
+        rows_max: settings.query.rows_max,
     }
 }
 
