@@ -52,14 +52,15 @@ const MAY_USE: [(&str, &[&str]); 21] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 9] = [
+const HOMES: [(&[&str], &[&str]); 10] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
-    (&["rustls"], &["http/", "command/kubeconfig.rs", "command/token.rs"]),
+    (&["rustls"], &["http/", "command/kubeconfig.rs", "command/token.rs", "command/sql/source.rs"]),
     // The process parses; what there is to parse is said in one file.
     (&["clap"], &["cli.rs", "main.rs"]),
     (&["toml"], &["config.rs"]),
-    (&["reqwest"], &["alert/"]),
+    (&["reqwest"], &["alert/", "command/sql/source.rs"]),
+    (&["rustyline"], &["command/sql/"]),
     (&["prometheus_client"], &["metrics.rs"]),
     (&["flate2", "zstd"], &["command/input.rs", "decode/", "http/body.rs", "journal/record.rs"]),
     (&["comfy_table"], &["command/"]),
@@ -89,7 +90,13 @@ const CALLS: [(&[&str], &[&str]); 5] = [
     // The engine has a runtime of its own; a channel or a time limit makes no thread.
     (
         &["tokio::runtime"],
-        &["command/serve.rs", "detect/engine.rs", "ingest/tail.rs", "query/service.rs"],
+        &[
+            "command/serve.rs",
+            "command/sql/",
+            "detect/engine.rs",
+            "ingest/tail.rs",
+            "query/service.rs",
+        ],
     ),
 ];
 
