@@ -32,6 +32,9 @@ pub enum Command {
     /// Look for findings in audit log files
     #[command(after_help = SCAN_EXAMPLES)]
     Scan(ScanArgs),
+    /// Ask about events and findings in SQL
+    #[command(after_help = SQL_EXAMPLES)]
+    Sql(SqlArgs),
     /// Run the tests of detections
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestArgs),
@@ -55,6 +58,15 @@ const SCAN_EXAMPLES: &str = "Examples:
   auditmill scan /var/log/kubernetes/audit.log
   zcat audit-*.log.gz | auditmill scan --format json -
   auditmill scan --fail-on high audit.log    exits with 1 on a high finding";
+
+const SQL_EXAMPLES: &str = "Examples:
+  auditmill sql                       a conversation: `\\?` lists orders, `\\d` tables
+  auditmill sql \"SELECT user_name, count(*) FROM requests GROUP BY 1 ORDER BY 2 DESC LIMIT 10\"
+  auditmill sql --format csv --output pods.csv 'SELECT * FROM pod_specs WHERE privileged'
+  auditmill sql --url https://auditmill.example:8443 --token-file me.token 'SHOW TABLES'
+  auditmill sql --data auditmill-data 'SELECT * FROM quarantine'     while no server runs
+  auditmill sql < report.sql
+Exit codes: 0 answered; 1 the query is wrong or beyond a limit; 2 nobody there to ask.";
 
 const TEST_EXAMPLES: &str = "Examples:
   auditmill test                      the shipped detections
@@ -126,6 +138,47 @@ pub struct TestArgs {
     /// Test only this detection
     #[arg(long, value_name = "ID")]
     pub detection: Option<String>,
+}
+
+/// `auditmill sql`
+#[derive(Debug, Args)]
+pub struct SqlArgs {
+    /// One question; without it, a conversation, or statements on standard input
+    #[arg(value_name = "QUERY")]
+    pub query: Option<String>,
+    /// The server to ask; without it the variable `AUDITMILL_URL`, else port 8080 of this machine
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// File with the token to show; without it the variable `AUDITMILL_TOKEN`
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file with the authority that signed the server's certificate
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// A data directory to read while no server runs on it, instead of asking a server
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "token_file", "ca"])]
+    pub data: Option<PathBuf>,
+    /// How the answer is written; without it, as the name of `--output` says, else as a table
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<SqlFormat>,
+    /// File to write the answer to
+    #[arg(long, value_name = "FILE", requires = "query")]
+    pub output: Option<PathBuf>,
+}
+
+/// How answers to SQL are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SqlFormat {
+    /// For people
+    Table,
+    /// An array of objects
+    Json,
+    /// With a header line; NULL is empty
+    Csv,
+    /// An Arrow IPC stream
+    Arrow,
+    /// A Parquet file
+    Parquet,
 }
 
 /// `auditmill kubeconfig`

@@ -127,10 +127,14 @@ pub struct Detect {
 pub struct Query {
     /// Memory that all queries together may use.
     pub memory: ByteSize,
-    /// How long a query may run.
+    /// How long a query may run, its answer read included; also how long it may wait.
     pub timeout: Span,
     /// How many queries may run at the same time; more of them wait.
     pub concurrent_max: usize,
+    /// How many queries may wait; more of them are answered with 429.
+    pub queue_max: usize,
+    /// How many rows an answer may have.
+    pub rows_max: usize,
 }
 
 /// `[[source]]`: what is read beside what comes over HTTP.
@@ -214,7 +218,13 @@ impl Default for Detect {
 
 impl Default for Query {
     fn default() -> Self {
-        Self { memory: ByteSize::gib(1), timeout: Span(Duration::from_mins(1)), concurrent_max: 8 }
+        Self {
+            memory: ByteSize::gib(1),
+            timeout: Span(Duration::from_mins(1)),
+            concurrent_max: 8,
+            queue_max: 64,
+            rows_max: 10_000_000,
+        }
     }
 }
 

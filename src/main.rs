@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let verdict = match &cli.command {
         Command::Serve(args) => command::serve::run(args),
         Command::Scan(args) => command::scan::run(args),
+        Command::Sql(args) => command::sql::run(args),
         Command::Test(args) => command::test::run(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),

@@ -8,6 +8,7 @@ pub mod input;
 pub mod kubeconfig;
 pub mod scan;
 pub mod serve;
+pub mod sql;
 pub mod test;
 pub mod token;
 

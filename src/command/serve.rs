@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use datafusion::catalog::TableProvider;
 use serde_json_path::JsonPath;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,6 +42,7 @@ use crate::journal::{Journal, JournalSettings, Position, Writer};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::query::service::{Limits, QueryService};
+use crate::query::tables::tables;
 use crate::tasks::Tasks;
 
 /// How long requests under way and the pipeline get to end well.
@@ -100,7 +102,9 @@ impl Service {
         let quarantine = Arc::new(quarantine);
         let metrics = Arc::new(Metrics::new());
         let ready = Ready::default();
-        let query = QueryService::new(history.table(), &store, &quarantine, limits(settings));
+        let events: Arc<dyn TableProvider> = Arc::new(history.table());
+        let tables = tables(events, &store, &quarantine, &catalog).context("set up SQL")?;
+        let query = QueryService::new(tables, limits(settings));
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
@@ -249,7 +253,7 @@ fn check(settings: &Settings) -> Result<()> {
 }
 
 /// Creates the data directory, for its owner only, and takes it for this process.
-fn lock(data: &Path) -> Result<File> {
+pub(super) fn lock(data: &Path) -> Result<File> {
     let fail = || format!("use data directory `{}`", data.display());
     let create = DirBuilder::new().recursive(true).mode(0o700).create(data);
     create.with_context(fail)?;
@@ -359,6 +363,8 @@ fn limits(settings: &Settings) -> Limits {
         memory_bytes: bytes(settings.query.memory),
         timeout: settings.query.timeout.0,
         concurrent_max: settings.query.concurrent_max,
+        queue_max: settings.query.queue_max,
+        rows_max: settings.query.rows_max,
     }
 }
 

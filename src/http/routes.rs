@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_extractor_with_state, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::StreamExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
 
@@ -94,16 +95,39 @@ async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: N
 /// Reads a body whole, in time. Deliveries do that in their handler, within the budget.
 async fn read_body(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
-    let read = axum::body::to_bytes(body, QUESTION_BYTES_MAX);
-    let body = match tokio::time::timeout(shared.body_timeout, read).await {
+    let body = match tokio::time::timeout(shared.body_timeout, read_question(body)).await {
         Ok(Ok(body)) => Body::from(body),
-        Ok(Err(error)) => return Failure::Wrong(format!("body: {error}")).into_response(),
+        Ok(Err(failure)) => return failure.into_response(),
         Err(_) => return Failure::TooSlow.into_response(),
     };
     next.run(Request::from_parts(head, body)).await
 }
 
-const QUESTION_BYTES_MAX: usize = 2 * 1024 * 1024;
+const QUESTION_BYTES_MAX: usize = 2 << 20;
+
+/// So much of a body that is too large is read all the same: a client that is still sending when
+/// its connection is closed may never see why.
+const PASSED_OVER_BYTES_MAX: usize = 64 << 20;
+
+async fn read_question(body: Body) -> Result<Vec<u8>, Failure> {
+    let (mut kept, mut length) = (Vec::new(), 0_usize);
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|error| Failure::Wrong(format!("body: {error}")))?;
+        length = length.saturating_add(part.len());
+        if length <= QUESTION_BYTES_MAX {
+            kept.extend_from_slice(&part);
+        } else if length > PASSED_OVER_BYTES_MAX {
+            break;
+        }
+    }
+    if length > QUESTION_BYTES_MAX {
+        return Err(Failure::QuestionTooLarge(format!(
+            "the body is larger than the {QUESTION_BYTES_MAX} bytes that a question may have"
+        )));
+    }
+    Ok(kept)
+}
 
 fn is_loopback(host: &str) -> bool {
     let Ok(authority) = host.parse::<axum::http::uri::Authority>() else { return false };
@@ -131,6 +155,13 @@ pub(crate) enum Failure {
     },
     TooSlow,
     QueryTimedOut(String),
+    /// A question longer than any that is read.
+    QuestionTooLarge(String),
+    /// As many queries as there is room for are under way.
+    QueriesBusy {
+        after: Duration,
+        message: String,
+    },
     /// Our own fault.
     Broken(String),
 }
@@ -146,9 +177,15 @@ impl From<Refusal> for Failure {
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
+        let message = error.to_string();
         match error {
-            QueryError::Wrong(message) => Self::Wrong(message),
-            QueryError::TimedOut(_) => Self::QueryTimedOut(error.to_string()),
+            QueryError::Wrong(_) | QueryError::TooManyRows(_) | QueryError::Memory { .. } => {
+                Self::Wrong(message)
+            }
+            QueryError::TooLong { .. } => Self::QuestionTooLarge(message),
+            QueryError::Busy { after } => Self::QueriesBusy { after, message },
+            QueryError::TimedOut(_) => Self::QueryTimedOut(message),
+            QueryError::Broken => Self::Broken(message),
         }
     }
 }
@@ -172,6 +209,8 @@ impl Failure {
             Self::TooLarge { .. } => "too_large",
             Self::TooSlow => "too_slow",
             Self::QueryTimedOut(_) => "query_timed_out",
+            Self::QuestionTooLarge(_) => "question_too_large",
+            Self::QueriesBusy { .. } => "queries_busy",
             Self::Broken(_) => "broken",
         }
     }
@@ -203,6 +242,11 @@ impl IntoResponse for Failure {
             }
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body came too slowly".to_owned()),
             Self::QueryTimedOut(message) => (StatusCode::REQUEST_TIMEOUT, message),
+            Self::QuestionTooLarge(message) => (StatusCode::PAYLOAD_TOO_LARGE, message),
+            Self::QueriesBusy { after, message } => {
+                header = Some((RETRY_AFTER, HeaderValue::from(after.as_secs())));
+                (StatusCode::TOO_MANY_REQUESTS, message)
+            }
             Self::Broken(message) => (StatusCode::INTERNAL_SERVER_ERROR, message),
         };
         let mut response = json(&serde_json::json!({ "error": message }));

@@ -1,4 +1,6 @@
 //! Questions of analysts: read-only SQL over everything that is kept.
 
+pub mod format;
 pub mod service;
+mod statement;
 pub(crate) mod tables;

@@ -1,56 +1,127 @@
-//! Runs analysts' SQL: read-only, bounded in memory, time and number.
+//! Runs analysts' SQL: read-only, bounded in memory, time, rows and number.
+//!
+//! A question waits for its turn, is planned and run on threads of its own, and its answer is
+//! handed on in parts through a bounded channel: who reads slowly slows the query down, who leaves
+//! stops it. No query changes anything, reads a file or opens a connection of its own choice.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::json::writer::{JsonArray, WriterBuilder};
+use bytes::Bytes;
+use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::SessionContext;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
-use super::tables::store_tables;
-use crate::findings::quarantine::Quarantine;
-use crate::findings::store::Store;
-use crate::history::events::EventsTable;
+use super::format::{Encoder, Format};
+use super::statement;
 use crate::sql::context::analyst_session;
+use crate::sql::views;
 
-/// Why a query gave no answer.
+/// Parts of an answer that may wait for their reader.
+const PARTS_WAITING: usize = 2;
+
+/// How long who finds no room should stay away.
+const BUSY_AFTER: Duration = Duration::from_secs(2);
+
+const THREADS_MIN: usize = 2;
+
+/// A query's stack. What was nested or chained is planned, and dropped, by recursion, and a thread
+/// that has no stack left takes the process with it. Only what is used of it takes memory.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Why a query gave no answer, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The query is wrong; the message says where.
+    /// The query is wrong, or may not be asked; the message says where and why.
     #[error("{0}")]
     Wrong(String),
+    /// The statement is longer than any that is read.
+    #[error(
+        "the statement has {bytes} bytes, more than the {} that are read: put values into one \
+         range, pattern or join instead of a long list",
+        statement::BYTES_MAX
+    )]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// As many queries as may run and wait do so already.
+    #[error("too many queries at once: ask again later, or raise `[query] queue_max`")]
+    Busy {
+        /// When to ask again.
+        after: Duration,
+    },
     /// It took longer than `[query] timeout`.
     #[error("stopped after {}, the limit of `[query] timeout`", humantime::format_duration(*.0))]
     TimedOut(Duration),
+    /// The answer has more rows than `[query] rows_max`.
+    #[error("more than {0} rows, the limit of `[query] rows_max`: narrow it down, or add LIMIT")]
+    TooManyRows(usize),
+    /// Beyond the memory of all queries.
+    #[error(
+        "{message}; all queries together have {} (`[query] memory`): ask about less time, group by \
+         fewer columns, or add LIMIT", bytesize::ByteSize(*.memory_bytes as u64)
+    )]
+    Memory {
+        /// Who wanted how much.
+        message: String,
+        /// What there is.
+        memory_bytes: usize,
+    },
+    /// A fault of ours.
+    #[error("the query failed in an unforeseen way")]
+    Broken,
 }
 
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
-        Self::Wrong(error.strip_backtrace())
+        Self::Wrong(statement::explained(&error.strip_backtrace()))
     }
 }
 
-/// What a query may use.
+/// What queries may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Memory of all queries together, bytes.
     pub memory_bytes: usize,
-    /// Time of one query.
+    /// Time of one query, from its turn to the last byte of its answer; also the time that it may
+    /// wait for its turn.
     pub timeout: Duration,
     /// Queries at the same time; more of them wait.
     pub concurrent_max: usize,
+    /// Queries that may wait; more of them are refused.
+    pub queue_max: usize,
+    /// Rows of one answer.
+    pub rows_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 1 << 30,
+            timeout: Duration::from_mins(1),
+            concurrent_max: 8,
+            queue_max: 64,
+            rows_max: 10_000_000,
+        }
+    }
 }
 
 /// The tables and the limits.
 pub struct QueryService {
     context: SessionContext,
+    /// Room for those that run and those that wait.
+    admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
-    timeout: Duration,
+    limits: Limits,
     /// Queries have threads of their own: one that does not give way must not hold up the wire.
     runtime: Option<Runtime>,
 }
@@ -66,72 +137,192 @@ impl Drop for QueryService {
 
 impl std::fmt::Debug for QueryService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QueryService").field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("QueryService").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
 impl QueryService {
-    /// A service over these stores: `events`, and the tables of findings and quarantine.
+    /// A service over these tables, and the views over those of them that views are made of.
     ///
     /// # Errors
-    /// Only when a table cannot be registered, or no thread be started.
+    /// When a table cannot be registered, a view not be planned, or no thread be started.
     pub fn new(
-        events: EventsTable,
-        store: &Arc<Store>,
-        quarantine: &Arc<Quarantine>,
+        tables: Vec<(&'static str, Arc<dyn TableProvider>)>,
         limits: Limits,
     ) -> Result<Self, DataFusionError> {
         let context = analyst_session(limits.memory_bytes)?;
-        context.register_table("events", Arc::new(events))?;
-        for (name, table) in store_tables(store, quarantine) {
-            context.register_table(name, Arc::new(table))?;
+        for (name, table) in tables {
+            context.register_table(name, table)?;
         }
-        let threads = limits.concurrent_max.max(1);
+        views::register(&context)?;
+        let concurrent = limits.concurrent_max.max(1);
+        // More threads than cores would only take turns away from who takes events in; one query
+        // that does not give way must leave a thread to the others.
+        let cores = std::thread::available_parallelism().map_or(THREADS_MIN, NonZeroUsize::get);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(threads)
+            .worker_threads(cores.max(THREADS_MIN).min(concurrent.max(THREADS_MIN)))
             .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()?;
-        let running = Arc::new(Semaphore::new(threads));
-        Ok(Self { context, running, timeout: limits.timeout, runtime: Some(runtime) })
+        let running = Arc::new(Semaphore::new(concurrent));
+        let admitted = concurrent.saturating_add(limits.queue_max).min(Semaphore::MAX_PERMITS);
+        let admitted = Arc::new(Semaphore::new(admitted));
+        Ok(Self { context, admitted, running, limits, runtime: Some(runtime) })
     }
 
-    /// The rows of a query as one JSON array of objects; NULLs are written. Dropping the future
-    /// stops the query.
+    /// The answer to a query, from its first part on: what goes wrong before that is an error
+    /// here, what goes wrong later is one in its parts. Dropping the future or the answer stops
+    /// the query.
     ///
     /// # Errors
-    /// When the query is wrong, not read-only, or beyond a limit.
-    pub async fn json(&self, sql: &str) -> Result<Vec<u8>, QueryError> {
-        let (context, running) = (self.context.clone(), Arc::clone(&self.running));
+    /// When the query is wrong, not read-only, beyond a limit, or there is no room for it.
+    pub async fn ask(&self, sql: &str, format: Format) -> Result<Answer, QueryError> {
+        statement::check_length(sql)?;
+        let permits = self.turn().await?;
+        let deadline = Instant::now() + self.limits.timeout;
+        let (sender, parts) = mpsc::channel(PARTS_WAITING);
+        let run = Run { context: self.context.clone(), limits: self.limits, format, parts: sender };
         let sql = sql.to_owned();
         let mut task = JoinSet::new();
-        let answer = async move {
-            let _running = running.acquire().await;
-            rows(&context, &sql).await
-        };
         if let Some(runtime) = &self.runtime {
-            task.spawn_on(answer, runtime.handle());
+            let work = async move {
+                let _permits = permits;
+                // Whoever does not read must not keep others from their turn.
+                let timed_out = QueryError::TimedOut(run.limits.timeout);
+                timeout_at(deadline, run.run(&sql)).await.unwrap_or(Err(timed_out))
+            };
+            task.spawn_on(work, runtime.handle());
         }
-        // The set is dropped with this future, and the query is stopped with the set.
-        match tokio::time::timeout(self.timeout, task.join_next()).await {
-            Ok(Some(Ok(answer))) => Ok(answer?),
-            Ok(_) => Err(QueryError::Wrong("the query failed in an unforeseen way".to_owned())),
-            Err(_) => Err(QueryError::TimedOut(self.timeout)),
+        let timeout = self.limits.timeout;
+        let mut answer = Answer { format, first: None, parts, task, deadline, timeout };
+        answer.first = answer.receive().await.transpose()?;
+        Ok(answer)
+    }
+
+    /// Waits for a turn; the permits are held as long as the query runs.
+    async fn turn(&self) -> Result<[OwnedSemaphorePermit; 2], QueryError> {
+        let busy = || QueryError::Busy { after: BUSY_AFTER };
+        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
+        let running = Arc::clone(&self.running).acquire_owned();
+        let running = timeout_at(Instant::now() + self.limits.timeout, running).await;
+        match running {
+            Ok(Ok(running)) => Ok([admitted, running]),
+            _ => Err(busy()),
         }
     }
 }
 
-async fn rows(context: &SessionContext, sql: &str) -> Result<Vec<u8>, DataFusionError> {
-    let read_only =
-        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let mut stream = context.sql_with_options(sql, read_only).await?.execute_stream().await?;
-    let mut writer =
-        WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
-    while let Some(batch) = stream.next().await {
-        writer.write(&batch?)?;
-    }
-    writer.finish()?;
-    let bytes = writer.into_inner();
-    // The writer writes nothing at all for no rows.
-    Ok(if bytes.is_empty() { b"[]".to_vec() } else { bytes })
+/// An answer on its way. Dropping it stops the query.
+#[derive(Debug)]
+pub struct Answer {
+    format: Format,
+    first: Option<Bytes>,
+    parts: mpsc::Receiver<Bytes>,
+    task: JoinSet<Result<(), QueryError>>,
+    deadline: Instant,
+    timeout: Duration,
 }
+
+impl Answer {
+    /// What it is written in.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Its bytes in parts. An error is the last part: what came before it is not the whole answer.
+    pub fn into_parts(self) -> impl Stream<Item = Result<Bytes, QueryError>> + Send + 'static {
+        futures::stream::unfold(Some(self), |answer| async move {
+            let mut answer = answer?;
+            let part = match answer.first.take() {
+                Some(first) => Some(Ok(first)),
+                None => answer.receive().await,
+            }?;
+            let goes_on = part.is_ok();
+            Some((part, goes_on.then_some(answer)))
+        })
+    }
+
+    /// The next part, `None` after the last.
+    async fn receive(&mut self) -> Option<Result<Bytes, QueryError>> {
+        // The query's own limit does not stop work that does not give way: this one does.
+        let Ok(part) = timeout_at(self.deadline, self.parts.recv()).await else {
+            self.task.abort_all();
+            return Some(Err(QueryError::TimedOut(self.timeout)));
+        };
+        if let Some(part) = part {
+            return Some(Ok(part));
+        }
+        // Only who has come to an end without an error has given all parts.
+        match self.task.join_next().await {
+            Some(Ok(Ok(()))) | None => None,
+            Some(Ok(Err(error))) => Some(Err(error)),
+            Some(Err(_)) => Some(Err(QueryError::Broken)),
+        }
+    }
+}
+
+/// One query at its turn.
+struct Run {
+    context: SessionContext,
+    limits: Limits,
+    format: Format,
+    parts: mpsc::Sender<Bytes>,
+}
+
+impl Run {
+    async fn run(&self, sql: &str) -> Result<(), QueryError> {
+        let mut stream = self.rows(sql).await?;
+        let mut encoder = Encoder::new(self.format, &stream.schema())?;
+        let mut rows = 0;
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|error| self.error(error))?;
+            rows += batch.num_rows();
+            if rows > self.limits.rows_max {
+                return Err(QueryError::TooManyRows(self.limits.rows_max));
+            }
+            for slice in Encoder::slices(&batch) {
+                encoder.write(&slice)?;
+                if let Some(part) = encoder.part() {
+                    self.hand_on(part).await;
+                }
+            }
+        }
+        self.hand_on(encoder.finish()?).await;
+        Ok(())
+    }
+
+    async fn rows(&self, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
+        let state = self.context.state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let statement = state.sql_to_statement(sql, &dialect)?;
+        statement::check(&statement)?;
+        let plan = state.statement_to_plan(statement).await?;
+        let read_only = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        read_only.verify_plan(&plan)?;
+        let frame = self.context.execute_logical_plan(plan).await;
+        let stream = frame.map_err(|error| self.error(error))?.execute_stream().await;
+        stream.map_err(|error| self.error(error))
+    }
+
+    async fn hand_on(&self, part: Vec<u8>) {
+        // It fails when the reader has gone: then this task is being stopped.
+        let _ = self.parts.send(part.into()).await;
+    }
+
+    fn error(&self, error: DataFusionError) -> QueryError {
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(message) => QueryError::Memory {
+                message: message.lines().next().unwrap_or_default().to_owned(),
+                memory_bytes: self.limits.memory_bytes,
+            },
+            _ => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

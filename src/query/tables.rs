@@ -10,6 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
+use datafusion::catalog::TableProvider;
 use datafusion::error::{DataFusionError, Result};
 use serde::Serialize;
 
@@ -26,9 +27,30 @@ use crate::sql::snapshot::SnapshotTable;
 /// Findings in one batch.
 const PART: usize = 4_096;
 
+/// All that can be asked, by its name in SQL.
+pub(crate) type Tables = Vec<(&'static str, Arc<dyn TableProvider>)>;
+
+/// Events, what is stored beside them, and the catalogue.
+///
+/// # Errors
+/// Never in practice: when the catalogue cannot be laid out as rows.
+pub(crate) fn tables(
+    events: Arc<dyn TableProvider>,
+    store: &Arc<Store>,
+    quarantine: &Arc<Quarantine>,
+    catalog: &Catalog,
+) -> Result<Tables, ArrowError> {
+    let mut tables: Tables = vec![("events", events)];
+    for (name, table) in store_tables(store, quarantine) {
+        tables.push((name, Arc::new(table)));
+    }
+    tables.push(("detections", Arc::new(detections_table(catalog)?)));
+    Ok(tables)
+}
+
 /// The tables of the findings store and of the quarantine, by name: each gives what is there when
 /// it is scanned. The memory for it is not in the query's limit.
-pub(crate) fn store_tables(
+fn store_tables(
     store: &Arc<Store>,
     quarantine: &Arc<Quarantine>,
 ) -> Vec<(&'static str, SnapshotTable)> {
@@ -70,7 +92,7 @@ pub(crate) fn store_tables(
 /// # Errors
 /// Never in practice: the rows are of the schema.
 #[expect(dead_code, reason = "registered once queries know the catalogue")]
-pub(crate) fn detections_table(catalog: &Catalog) -> Result<SnapshotTable, ArrowError> {
+fn detections_table(catalog: &Catalog) -> Result<SnapshotTable, ArrowError> {
     let rows = detections_rows(catalog)?;
     Ok(SnapshotTable::new(detections_schema(), move || Ok(vec![rows.clone()])))
 }

@@ -11,6 +11,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
+pub(super) mod bounded;
 mod column;
 mod glob;
 mod identity;

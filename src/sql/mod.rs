@@ -5,4 +5,8 @@ pub mod context;
 
 pub mod functions;
 
+mod guard;
+
 pub mod snapshot;
+
+pub mod views;

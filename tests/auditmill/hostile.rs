@@ -2,10 +2,12 @@
 //! service goes on.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::events::{exec, list, read};
+use super::program::LIMIT;
 use super::server::TestServer;
 
 /// A body, how many events of it are good, and the reasons for which pieces of it are set aside.
@@ -237,10 +239,23 @@ async fn endless_queries_are_stopped_and_hold_nobody_up() {
     assert_eq!(over, 0, "deliveries had to wait for queries to end");
     for query in queries {
         let (status, answer) = query.await.unwrap();
-        assert_eq!(status, 408, "{answer}");
-        assert_eq!(answer["error"], "stopped after 3s, the limit of `[query] timeout`");
+        // Two of them had to wait, perhaps as long as a query may run.
+        let expected = match status {
+            429 => "too many queries at once: ask again later, or raise `[query] queue_max`",
+            _ => "stopped after 3s, the limit of `[query] timeout`",
+        };
+        assert_eq!(answer["error"], expected, "{status}");
     }
-    assert_eq!(server.number("SELECT count(*) FROM events").await, 1_020);
+    assert_eq!(number_once_there_is_room(&server, "SELECT count(*) FROM events").await, 1_020);
+}
+
+/// Waits for the queries that were stopped to notice it.
+async fn number_once_there_is_room(server: &TestServer, query: &str) -> i64 {
+    let deadline = Instant::now() + LIMIT;
+    while server.try_sql(query).await.0 == 429 {
+        assert!(Instant::now() < deadline, "queries that were stopped hold their places");
+    }
+    server.number(query).await
 }
 
 #[tokio::test]
@@ -254,7 +269,122 @@ async fn a_query_beyond_its_memory_fails_alone() {
     let (status, answer) = server.try_sql(greedy).await;
     assert_eq!(status, 400, "{answer}");
     let error = answer["error"].as_str().unwrap();
-    assert!(error.contains("Resources exhausted"), "{error}");
+    assert!(error.contains("all queries together have 4.0 MiB (`[query] memory`)"), "{error}");
     assert_eq!(server.number("SELECT count(DISTINCT event_id) FROM events").await, 1_000);
     assert_eq!(server.post("default", list(&[read(5_000)])).await, 200);
+}
+
+/// Each is refused or bounded, and says what to do; findings come all the while.
+#[tokio::test]
+async fn hostile_queries_are_refused_or_bounded_and_harm_nobody() {
+    let server = TestServer::start("[query]\ntimeout = \"5s\"\nmemory = \"64MiB\"");
+    let events: Vec<Value> = (0..1_000).map(read).collect();
+    assert_eq!(server.post("default", list(&events)).await, 200);
+    server.quiesce().await;
+    let queries = [refused(), bounded()].concat();
+    for (number, (name, query, statuses, expected)) in (0..).zip(queries) {
+        let (status, answer) = server.try_sql(&query).await;
+        assert!(statuses.contains(&status), "{name}: {status} {answer}");
+        let error = answer["error"].as_str().unwrap_or_default();
+        assert!(error.contains(expected) || status == 408, "{name}: {error}");
+        assert_eq!(server.post("meanwhile", list(&[exec(number)])).await, 200, "{name}");
+        server.quiesce().await;
+        let found = server.findings("cluster=meanwhile").await.len();
+        assert_eq!(found, usize::try_from(number).unwrap() + 1, "{name}");
+        assert_eq!(server.get("/healthz").await.0, 200, "{name}");
+    }
+    let count = "SELECT count(*) FROM events WHERE verb = 'get'";
+    assert_eq!(number_once_there_is_room(&server, count).await, 1_000 + 24);
+}
+
+type Case = (&'static str, String, &'static [u16], &'static str);
+
+/// What is told at once.
+fn refused() -> Vec<Case> {
+    let chain = |link: &str, links: usize| vec![link; links].join(" ");
+    let case = |name, query: String, expected| (name, query, &[400_u16][..], expected);
+    let nested = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+    vec![
+        ("10 MB", format!("SELECT '{}'", "x".repeat(10 << 20)), &[413][..], "2097152"),
+        ("2 MB", format!("SELECT '{}'", "x".repeat(1_500_000)), &[413][..], "more than the"),
+        case("long text", format!("SELECT '{}'", "x".repeat(100_000)), "shorten it"),
+        case("nested", nested, "nest it less deeply"),
+        case("long chain", format!("SELECT 1 {}", chain("+ 1", 5_000)), "more than the"),
+        case("many tables", format!("SELECT 1 FROM events {}", chain(", events", 60)), "tables"),
+        case("long repeat", "SELECT repeat('x', 2000000000)".into(), "smaller arguments"),
+        case("long list", "SELECT range(0, 1000000000000)".into(), "smaller arguments"),
+        case("file", "SELECT * FROM '/etc/passwd'".into(), "not found"),
+        case("file function", "SELECT * FROM read_parquet('/x')".into(), "read_parquet"),
+        case("url", "SELECT * FROM 'http://127.0.0.1/x.csv'".into(), "not found"),
+        case("copy", "COPY events TO '/tmp/x.csv'".into(), "only questions are answered"),
+        case(
+            "external table",
+            "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'".into(),
+            "only questions are answered",
+        ),
+        case("set", "SET datafusion.execution.batch_size = 1".into(), "only questions"),
+        case("insert", "INSERT INTO events SELECT * FROM events".into(), "only questions"),
+    ]
+}
+
+/// What runs into a limit.
+fn bounded() -> Vec<Case> {
+    const EITHER: &[u16] = &[400, 408];
+    let case = |name, query: &str| (name, query.to_owned(), EITHER, "`[query] memory`");
+    let doubled: Vec<String> =
+        (1..30).map(|n| format!("c{n} AS (SELECT a || a AS a FROM c{})", n - 1)).collect();
+    let doubled = format!(
+        "WITH c0 AS (SELECT name AS a FROM events), {} SELECT max(length(a)) FROM c29",
+        doubled.join(", ")
+    );
+    let series = "generate_series(1, 1000000000000)";
+    vec![
+        case("series", &format!("SELECT max(value) FROM {series}")),
+        case("sorted series", &format!("SELECT value FROM {series} ORDER BY value DESC")),
+        case("distinct series", &format!("SELECT count(DISTINCT value) FROM {series}")),
+        case("gathered series", &format!("SELECT array_agg(value) FROM {series}")),
+        case("windowed series", &format!("SELECT sum(value) OVER () FROM {series}")),
+        case(
+            "cross join",
+            "SELECT max(a.name || b.name || c.name || d.name) \
+             FROM events a, events b, events c, events d",
+        ),
+        case(
+            "endless recursion",
+            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) \
+             SELECT max(n) FROM r",
+        ),
+        ("doubling", doubled, EITHER, "smaller texts"),
+        case(
+            "joined series",
+            &format!("SELECT count(*) FROM {series} a JOIN {series} b ON a.value < b.value"),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_crowd_of_sessions_is_turned_away_and_holds_nobody_up() {
+    const SESSIONS: usize = 900;
+    let settings = "[query]\ntimeout = \"2s\"\nconcurrent_max = 2\nqueue_max = 10";
+    let server = std::sync::Arc::new(TestServer::start(settings));
+    let endless = "SELECT max(value) FROM generate_series(1, 1000000000000)";
+    let sessions: Vec<_> = (0..SESSIONS)
+        .map(|_| {
+            let server = std::sync::Arc::clone(&server);
+            tokio::spawn(async move { server.try_sql(endless).await })
+        })
+        .collect();
+    for delivery in 0..20 {
+        assert_eq!(server.post("meanwhile", list(&[exec(delivery)])).await, 200);
+    }
+    server.quiesce().await;
+    assert_eq!(server.findings("cluster=meanwhile").await.len(), 20);
+    let mut turned_away = 0;
+    for session in sessions {
+        let (status, answer) = session.await.unwrap();
+        assert!([408, 429].contains(&status), "{status} {answer}");
+        turned_away += usize::from(status == 429);
+    }
+    assert!(turned_away >= SESSIONS / 2, "{turned_away} of {SESSIONS}");
+    assert_eq!(number_once_there_is_room(&server, "SELECT 1 AS n").await, 1);
 }

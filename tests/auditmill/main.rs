@@ -18,6 +18,7 @@
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
 //! - `scan`: the command line
+//! - `sql`: questions over HTTP and on the command line
 //! - `oracle`: the engine of windows against a slow and simple model of it
 //! - `tidy`: the house rules that a machine can check
 //! - `cluster`: behind a real API server
@@ -40,6 +41,7 @@ mod recording;
 mod scan;
 mod server;
 mod small_disk;
+mod sql;
 mod stores;
 mod tail;
 mod tidy;

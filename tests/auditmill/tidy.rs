@@ -57,11 +57,12 @@ const MAY_USE: [(&str, &[&str]); 22] = [
 const HOMES: [(&[&str], &[&str]); 11] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
-    (&["rustls"], &["http/", "command/kubeconfig.rs", "command/token.rs"]),
+    (&["rustls"], &["http/", "command/kubeconfig.rs", "command/token.rs", "command/sql/source.rs"]),
     // The process parses; what there is to parse is said in one file.
     (&["clap"], &["cli.rs", "main.rs"]),
     (&["toml"], &["config.rs"]),
-    (&["reqwest"], &["alert/"]),
+    (&["reqwest"], &["alert/", "command/sql/source.rs"]),
+    (&["rustyline"], &["command/sql/"]),
     (&["prometheus_client"], &["metrics.rs"]),
     (&["rusqlite"], &["findings/"]),
     (&["deltalake_core", "object_store", "parquet"], &["history/"]),
@@ -96,6 +97,7 @@ const CALLS: [(&[&str], &[&str]); 5] = [
         &[
             "alert/jsonl.rs",
             "command/serve.rs",
+            "command/sql/",
             "detect/engine.rs",
             "history/flush.rs",
             "history/replay.rs",

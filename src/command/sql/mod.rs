@@ -1,0 +1,13 @@
+//! `auditmill sql`: questions to a server or to a data directory, once or in a conversation.
+//!
+//! Promise: for machines the bytes are the server's own; for people NULL, line ends and what would
+//! steer a terminal can be told from text. Never: a token goes unencrypted to another machine.
+
+mod completion;
+mod print;
+mod run;
+mod script;
+mod shell;
+mod source;
+
+pub use run::run;

@@ -1,0 +1,185 @@
+//! Who answers: a server over HTTP, or the files of a data directory.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use reqwest::{Certificate, Client, Response, StatusCode};
+use url::Url;
+
+use crate::cli::SqlArgs;
+use crate::command::{BadDetections, serve};
+use crate::detect::catalog::Catalog;
+use crate::findings::quarantine::Quarantine;
+use crate::findings::store::{Store, StoreSettings};
+use crate::history::flush::History;
+use crate::history::hot::Hot;
+use crate::history::location::Location;
+use crate::query::format::Format;
+use crate::query::service::{Limits, QueryError, QueryService};
+use crate::query::tables::{Tables, tables};
+
+const URL: &str = "http://127.0.0.1:8080";
+/// How long a server may take to be there; its own limits say how long an answer may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An answer's bytes as they come. An error is the last part.
+pub(super) type Parts = BoxStream<'static, Result<Bytes, AskError>>;
+
+/// Why there is no answer, or no whole one.
+#[derive(Debug)]
+pub(super) enum AskError {
+    /// The question is at fault, or more than may be asked now.
+    Wrong(String),
+    /// It could not be asked, or the answer not be read or written.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for AskError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<QueryError> for AskError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Broken => Self::Failed(error.into()),
+            _ => Self::Wrong(error.to_string()),
+        }
+    }
+}
+
+/// Who answers.
+pub(super) enum Source {
+    Server { client: Client, url: Url, token: Option<String> },
+    Data { service: QueryService, _lock: File },
+}
+
+impl Source {
+    /// What the arguments and `AUDITMILL_URL`, `AUDITMILL_TOKEN` name.
+    pub(super) fn open(args: &SqlArgs) -> Result<Self> {
+        if let Some(data) = &args.data {
+            return open_data(data);
+        }
+        let text = args.url.clone().or_else(|| variable("AUDITMILL_URL"));
+        let text = text.unwrap_or_else(|| URL.to_owned());
+        let fail = || format!("`{text}` is not a URL such as {URL}");
+        let base = Url::parse(&text).with_context(fail)?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            bail!(fail());
+        }
+        let token = match &args.token_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.with_context(|| format!("read token `{}`", path.display()))?;
+                Some(text.trim().to_owned())
+            }
+            None => variable("AUDITMILL_TOKEN"),
+        };
+        if token.is_some() && base.scheme() == "http" && !is_this_machine(&base) {
+            bail!("a token is not sent unencrypted to another machine: use an https:// URL");
+        }
+        // An error says that somebody did this before: as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder().connect_timeout(CONNECT_TIMEOUT);
+        if let Some(path) = &args.ca {
+            let read = std::fs::read(path).map_err(anyhow::Error::from);
+            let authorities = read.and_then(|pem| Ok(Certificate::from_pem_bundle(&pem)?));
+            let fail = || format!("read certificates `{}`", path.display());
+            client = client.tls_certs_merge(authorities.with_context(fail)?);
+        }
+        let client = client.build().context("set up HTTPS")?;
+        let path = format!("{}/v1/sql", base.path().trim_end_matches('/'));
+        let mut url = base;
+        url.set_path(&path);
+        Ok(Self::Server { client, url, token })
+    }
+
+    /// Asks; the answer stops, and the query with it, when it is dropped.
+    pub(super) async fn ask(&self, query: &str, format: Format) -> Result<Parts, AskError> {
+        match self {
+            Self::Data { service, .. } => {
+                let parts = service.ask(query, format).await?.into_parts();
+                Ok(parts.map(|part| part.map_err(AskError::from)).boxed())
+            }
+            Self::Server { client, url, token } => {
+                let question = serde_json::json!({ "query": query, "format": format.name() });
+                let mut request = client.post(url.clone()).json(&question);
+                if let Some(token) = token {
+                    request = request.bearer_auth(token);
+                }
+                let response = request.send().await.with_context(|| format!("ask {url}"))?;
+                if response.status() != StatusCode::OK {
+                    return Err(refusal(response).await);
+                }
+                Ok(parts(response))
+            }
+        }
+    }
+}
+
+fn parts(response: Response) -> Parts {
+    const CUT: &str = "the answer was cut short: the server's log says why";
+    response.bytes_stream().map(|part| Ok(part.context(CUT)?)).boxed()
+}
+
+async fn refusal(response: Response) -> AskError {
+    let status = response.status();
+    let body = response.bytes().await.unwrap_or_default();
+    let answer: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    let message = answer.as_ref().and_then(|answer| answer.get("error")?.as_str());
+    let message = message.map_or_else(|| format!("the server answered {status}"), str::to_owned);
+    match status.as_u16() {
+        400 | 408 | 413 | 429 => AskError::Wrong(message),
+        401 => AskError::Failed(anyhow!(
+            "{message}: give its token by `--token-file` or AUDITMILL_TOKEN"
+        )),
+        _ => AskError::Failed(anyhow!(message)),
+    }
+}
+
+fn open_data(data: &Path) -> Result<Source> {
+    if !data.is_dir() {
+        bail!("`{}` is not a data directory", data.display());
+    }
+    let lock = serve::lock(data).context("a running server is asked by `--url`")?;
+    let service = QueryService::new(open_tables(data)?, Limits::default()).context("set up SQL")?;
+    Ok(Source::Data { service, _lock: lock })
+}
+
+/// What is kept in a data directory, by its name in SQL. Events that were on their way to the
+/// history when the last server was killed are not among them.
+fn open_tables(data: &Path) -> Result<Tables> {
+    let folder = data.join("history");
+    if !folder.is_dir() {
+        bail!("`{}` has no history: start a server on it once", data.display());
+    }
+    let history = History::open(Location::folder(&folder)?, Arc::new(Hot::new(0)))?;
+    let settings = StoreSettings { findings_max: u64::MAX, keep: i64::MAX };
+    let store = Store::open(&data.join("findings.db"), settings)?;
+    let path = data.join("quarantine");
+    let quarantine = Quarantine::open(&path, u64::MAX)
+        .with_context(|| format!("open quarantine `{}`", path.display()))?;
+    let catalog = Catalog::load(None).map_err(BadDetections)?;
+    let events = Arc::new(history.table());
+    Ok(tables(events, &Arc::new(store), &Arc::new(quarantine), &catalog)?)
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
