@@ -167,7 +167,8 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn ledger(&self) -> Result<Vec<LedgerRow>, StoreError> {
-        let question = "SELECT kind, cluster, item, hour, count FROM ledger ORDER BY hour, kind, cluster, item";
+        let question = "SELECT kind, cluster, item, hour, count FROM ledger
+                        ORDER BY hour, kind, cluster, item";
         self.rows("read the ledger", question, |row| {
             Ok(LedgerRow {
                 kind: row.get(0)?,
