@@ -8,6 +8,9 @@ missing=()
 for tool in cc curl git; do
   command -v "$tool" >/dev/null || missing+=("${tool/#cc/gcc}")
 done
+# For a real Kafka.
+command -v java >/dev/null || missing+=(default-jre-headless)
+command -v mvn >/dev/null || missing+=(maven)
 if [ "${#missing[@]}" -gt 0 ]; then
   sudo=$([ "$(id -u)" = 0 ] || echo sudo)
   $sudo apt-get update -qq

@@ -1,49 +1,116 @@
-//! Findings as JSON lines: one line per finding and revision, the newest revision only when
-//! several came since the last line.
+//! Findings as JSON lines, appended to a file or on standard output: a line for each revision that
+//! was the newest when it was written.
+//!
+//! A line is in the file, on disk, before it counts as delivered. A line that was cut short by a
+//! full disk is taken back, or ended, so that every line but such a one is a whole finding.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context as _;
-use tokio::runtime::Handle;
+use super::sink::{Answer, Sink};
+use crate::findings::record::FindingRecord;
 
-use crate::findings::reading::Filter;
-use crate::findings::store::Store;
+/// The sink; its file is opened once.
+#[derive(Debug)]
+pub struct Jsonl(Arc<Mutex<Output>>);
 
-/// Opens a file to append to, or standard output for `-`.
-///
-/// # Errors
-/// When the file cannot be opened.
-pub fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
+#[derive(Debug)]
+enum Output {
+    Stdout,
+    File {
+        file: File,
+        /// Something without an end of line is at its end.
+        torn: bool,
+    },
 }
 
-/// Writes every change of the store until it is closed.
-///
-/// # Errors
-/// When a line cannot be written.
-pub fn follow(store: &Store, runtime: &Handle, mut out: impl Write) -> anyhow::Result<()> {
-    let mut cursor = 0;
-    let mut tip = store.follow();
-    loop {
-        let closed = tip.borrow_and_update().closed;
-        let changes = store.changes_after(cursor, &Filter::default(), 1_000)?;
-        for (_, record) in &changes.findings {
-            let mut line = serde_json::to_vec(record.as_ref()).context("encode a finding")?;
-            line.push(b'\n');
-            out.write_all(&line).context("write a finding")?;
-        }
-        out.flush().context("write findings")?;
-        cursor = changes.next;
-        if closed && changes.findings.is_empty() {
-            return Ok(());
-        }
-        if changes.findings.is_empty() {
-            runtime.block_on(tip.changed())?;
+impl Jsonl {
+    /// Opens a file to append to, or standard output for `-`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let output = if path == Path::new("-") {
+            Output::Stdout
+        } else {
+            let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+            Output::File { torn: is_torn(&file)?, file }
+        };
+        Ok(Self(Arc::new(Mutex::new(output))))
+    }
+}
+
+impl Sink for Jsonl {
+    fn batch_max(&self) -> usize {
+        256
+    }
+
+    async fn deliver(&mut self, findings: &[Arc<FindingRecord>]) -> Vec<Answer> {
+        let output = Arc::clone(&self.0);
+        let lines = lines(findings);
+        // A disk or the reader of a pipe may take long.
+        let written = tokio::task::spawn_blocking(move || {
+            output.lock().unwrap_or_else(PoisonError::into_inner).write(&lines)
+        });
+        let answer = match written.await {
+            Ok(Ok(())) => Answer::Delivered,
+            Ok(Err(error)) => Answer::Retry { after: None, why: error.to_string() },
+            Err(_) => Answer::Retry { after: None, why: "writing failed".to_owned() },
+        };
+        vec![answer; findings.len()]
+    }
+}
+
+fn lines(findings: &[Arc<FindingRecord>]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for finding in findings {
+        // Texts and numbers only: there is nothing that cannot be written.
+        lines.extend(serde_json::to_vec(finding.as_ref()).unwrap_or_default());
+        lines.push(b'\n');
+    }
+    lines
+}
+
+impl Output {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(lines)?;
+                out.flush()
+            }
+            Self::File { file, torn } => {
+                if *torn {
+                    file.write_all(b"\n")?;
+                    *torn = false;
+                }
+                let plain = file.metadata()?;
+                let written = file.write_all(lines);
+                if !plain.is_file() {
+                    return written;
+                }
+                let synced = written.and_then(|()| file.sync_data());
+                if synced.is_err() {
+                    // What is left of it where it cannot be taken back is no line of ours.
+                    *torn = file.set_len(plain.len()).is_err();
+                }
+                synced
+            }
         }
     }
+}
+
+/// Whether a file ends within a line.
+fn is_torn(file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() == 0 {
+        return Ok(false);
+    }
+    let mut end = [0];
+    let mut reader = file;
+    reader.seek(SeekFrom::End(-1))?;
+    reader.read_exact(&mut end)?;
+    Ok(end != *b"\n")
 }

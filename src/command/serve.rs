@@ -13,8 +13,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{BadDetections, Verdict};
-use crate::alert::jsonl;
+use crate::alert::outlet::Outlet;
 use crate::cli::ServeArgs;
+use crate::clock::now_micros;
+use crate::config::sink::{From, JsonlSettings};
 use crate::config::{Settings, Sink, Source};
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Engine, EngineSettings, Pace};
@@ -60,9 +62,8 @@ struct Service {
     journal: Arc<Journal>,
     writer: Writer,
     pipeline: Pipeline,
-    store: Arc<Store>,
     ready: Ready,
-    sinks: Vec<Sink>,
+    outlets: Vec<Outlet>,
     tails: Vec<Tail>,
     _lock: File,
 }
@@ -110,36 +111,21 @@ impl Service {
             hot,
             store: Arc::clone(&store),
             quarantine,
-            metrics,
+            metrics: Arc::clone(&metrics),
         };
-        let sinks = sinks(settings, data);
+        let outlet = |sink| Outlet::open(sink, &settings.alert, &store, &metrics, now_micros());
+        let outlets = sinks(settings, data).iter().map(outlet).collect::<Result<_>>()?;
         let tails = tails(settings, data, &shared)?;
         let shared = Arc::new(shared);
-        Ok(Self {
-            server,
-            shared,
-            journal,
-            writer,
-            pipeline,
-            store,
-            ready,
-            sinks,
-            tails,
-            _lock: lock,
-        })
+        Ok(Self { server, shared, journal, writer, pipeline, ready, outlets, tails, _lock: lock })
     }
 
     async fn run(self) -> Result<Verdict> {
         let tasks = Tasks::new();
         let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
-        for sink in self.sinks {
-            let Sink::Jsonl { path, name } = sink;
-            let out = jsonl::open(&path)
-                .with_context(|| format!("open sink `{name}`: `{}`", path.display()))?;
-            let store = Arc::clone(&self.store);
-            let runtime = Handle::current();
-            tasks.spawn_thread("sink", move || jsonl::follow(&store, &runtime, out))?;
+        for outlet in self.outlets {
+            tasks.spawn("sink", outlet.run());
         }
         let (writer, pipeline) = (self.writer, self.pipeline);
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
@@ -205,7 +191,9 @@ fn sinks(settings: &Settings, data: &Path) -> Vec<Sink> {
     if !settings.sinks.is_empty() {
         return settings.sinks.clone();
     }
-    let jsonl = |name: &str, path: PathBuf| Sink::Jsonl { name: name.to_owned(), path };
+    let jsonl = |name: &str, path: PathBuf| {
+        Sink::Jsonl(JsonlSettings { name: name.to_owned(), path, from: From::Now })
+    };
     vec![jsonl("stdout", PathBuf::from("-")), jsonl("data", data.join("findings.jsonl"))]
 }
 

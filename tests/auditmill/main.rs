@@ -10,6 +10,8 @@
 //! - `webhook`: deliveries in, findings out, and what is refused
 //! - `hostile`: bodies and queries that mean harm
 //! - `durability`: killed at any moment, nothing that was acknowledged is missing
+//! - `sinks`: findings on their way out, `receiver`: who gets them and misbehaves
+//! - `kafka`: findings in a topic of a real broker
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
@@ -28,11 +30,15 @@ mod detections;
 mod durability;
 mod events;
 mod hostile;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod oracle;
 mod program;
+mod receiver;
 mod recording;
 mod scan;
 mod server;
+mod sinks;
 mod tail;
 mod tidy;
 mod webhook;

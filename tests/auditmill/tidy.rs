@@ -19,7 +19,8 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("history", &["event", "journal"]),
     // `clock` and `metrics` for logs that are followed: they have no one above them.
     ("ingest", &["clock", "journal", "metrics"]),
-    ("alert", &["detect", "findings"]),
+    // `clock` for when something is tried again, `config` for what sinks are set to.
+    ("alert", &["clock", "config", "findings", "metrics"]),
     // `decode`, `detect` and `event` for the schemas, the pieces and the catalogue that are shown
     // as tables.
     ("query", &["decode", "detect", "event", "findings", "history", "sql"]),
@@ -53,16 +54,17 @@ const MAY_USE: [(&str, &[&str]); 21] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 10] = [
+const HOMES: [(&[&str], &[&str]); 11] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
-    (&["rustls"], &["http/", "command/kubeconfig.rs", "command/token.rs"]),
+    (&["rustls"], &["alert/", "http/", "command/kubeconfig.rs", "command/token.rs"]),
     // The process parses; what there is to parse is said in one file.
     (&["clap"], &["cli.rs", "main.rs"]),
     (&["toml"], &["config.rs"]),
     (&["reqwest"], &["alert/"]),
     (&["prometheus_client"], &["metrics.rs"]),
     (&["rusqlite"], &["findings/"]),
+    (&["rdkafka"], &["alert/kafka.rs"]),
     (&["flate2", "zstd"], &["command/input.rs", "decode/", "http/body.rs", "journal/record.rs"]),
     (&["comfy_table"], &["command/"]),
     (&["tracing_subscriber"], &["main.rs"]),

@@ -29,7 +29,7 @@ mod drive;
 mod first_finding;
 mod kubeconfig;
 mod pki;
-mod process;
+pub(crate) mod process;
 mod record;
 mod service;
 
