@@ -17,7 +17,9 @@ impl Backoff {
     #[must_use]
     pub fn wait(&self, failures: u32, jitter: f64) -> Duration {
         let doubled = self.first.saturating_mul(1 << failures.saturating_sub(1).min(20));
-        doubled.min(self.max.max(self.first)).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
+        let wait = doubled.min(self.max.max(self.first));
+        // However small it is set, nothing is tried without a pause.
+        wait.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0).max(Duration::from_millis(1))
     }
 }
 
@@ -34,5 +36,7 @@ mod tests {
         assert_eq!(backoff.wait(2, 1.0), second);
         let odd = Backoff { first: 60 * second, max: second };
         assert_eq!(odd.wait(9, 0.0), 60 * second);
+        let none = Backoff { first: Duration::ZERO, max: Duration::ZERO };
+        assert!(none.wait(9, 1.0) > Duration::ZERO);
     }
 }

@@ -19,6 +19,7 @@
 
 mod aside;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +60,11 @@ pub struct Outbox<S> {
     alive: bool,
     /// Something got through since a finding set aside failed for the last time.
     proof: bool,
-    /// After a batch it is the turn of a finding set aside.
+    /// After a batch it is the turn of a finding set aside ...
     turn_aside: bool,
+    /// ... but not before this, microseconds since 1970, UTC: a sink that is down must not be asked
+    /// for one after the other.
+    aside_at: i64,
     /// What is not saved yet.
     settled: Settled,
     /// The cursor that is saved.
@@ -106,6 +110,7 @@ impl<S: Sink> Outbox<S> {
             alive: true,
             proof: false,
             turn_aside: true,
+            aside_at: 0,
             saved: cursor,
             settled: Settled { cursor, ..Settled::default() },
             trouble: None,
@@ -191,7 +196,7 @@ impl<S: Sink> Outbox<S> {
         }
         self.failures += 1;
         let wait = self.backoff.wait(self.failures, fastrand::f64());
-        Ok(Next::Wait(round.after.map_or(wait, |after| after.clamp(wait, AFTER_MAX))))
+        Ok(Next::Wait(round.after.map_or(wait, |after| after.min(AFTER_MAX).max(wait))))
     }
 
     /// Takes up to `limit` further changes from the store.
@@ -237,13 +242,15 @@ impl<S: Sink> Outbox<S> {
         };
         let newest = self.on_disk(get).await?;
         let mut newest = newest.into_iter();
-        // What is not there any more was given up, and counted as that.
+        let mut seen = HashSet::new();
+        // What is not there any more was given up, and counted as that. One that changed while it
+        // waited may be here twice: sent side by side, its revisions could change places.
         self.pending.retain_mut(|pending| match newest.next().flatten() {
-            Some(record) => {
+            Some(record) if seen.insert(record.id.clone()) => {
                 pending.record = record;
                 true
             }
-            None => false,
+            _ => false,
         });
         Ok(())
     }

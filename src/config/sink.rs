@@ -215,6 +215,11 @@ pub(super) fn check(sinks: &[Sink]) -> Result<(), String> {
         if name.is_empty() || name.len() > 64 {
             return Err(format!("sink `{name}`: a name has 1 to 64 characters"));
         }
+        if let Sink::Kafka(KafkaSettings { brokers, topic, .. }) = sink
+            && (brokers.is_empty() || topic.is_empty())
+        {
+            return Err(format!("sink `{name}`: `brokers` and `topic` must name something"));
+        }
         if sinks.iter().take(place).any(|other| other.name() == name) {
             return Err(format!("two sinks have the name `{name}`"));
         }
@@ -261,6 +266,7 @@ mod tests {
         check("https://user", "ftp://user", "must begin with https://");
         check("https://user", "user", "url: ");
         check("topic", "tropic", "`tropic`");
+        check("[\"a:1\", \"b:2\"]", "[]", "`brokers` and `topic` must name something");
         check("\"start\"", "\"end\"", "`end`");
     }
 }

@@ -47,6 +47,9 @@ impl<S: Sink> Outbox<S> {
     /// Tries one that was set aside; false when there is none whose time has come.
     pub(super) async fn try_set_aside(&mut self) -> anyhow::Result<bool> {
         let (name, now) = (self.name.clone(), now_micros());
+        if now < self.aside_at {
+            return Ok(false);
+        }
         let (due, _) = self.on_disk(move |store| store.set_aside(&name, now)).await?;
         let Some(aside) = due else { return Ok(false) };
         let id = aside.finding.clone();
@@ -67,6 +70,7 @@ impl<S: Sink> Outbox<S> {
                 self.proof = true;
             }
             Some(Answer::Retry { why, after }) => {
+                self.aside_at = now.saturating_add(micros(self.backoff.max));
                 let failures = aside.failures + u32::from(std::mem::take(&mut self.proof));
                 if failures >= TRIES_MAX {
                     let why =
@@ -75,7 +79,7 @@ impl<S: Sink> Outbox<S> {
                     self.settled.cleared.push(aside.finding);
                 } else {
                     let wait = self.backoff.max.saturating_mul(failures);
-                    let wait = after.map_or(wait, |after| after.clamp(wait, AFTER_MAX.max(wait)));
+                    let wait = after.map_or(wait, |after| after.min(AFTER_MAX).max(wait));
                     let next_at = now.saturating_add(micros(wait));
                     self.settled.set_aside.push(SetAside { failures, next_at, why, ..aside });
                 }
