@@ -106,13 +106,14 @@ impl Sink for Kafka {
         }
         let sent = findings.iter().map(|record| self.send(record));
         let limit = self.timeout.saturating_add(GRACE);
-        match tokio::time::timeout(limit, futures::future::join_all(sent)).await {
-            Ok(outcomes) => outcomes.into_iter().map(answer).collect(),
-            Err(_) => {
+        let answers = tokio::time::timeout(limit, futures::future::join_all(sent)).await;
+        answers.map_or_else(
+            |_| {
                 let why = "no answer within the time limit".to_owned();
                 vec![Answer::Retry { after: None, why }; findings.len()]
-            }
-        }
+            },
+            |outcomes| outcomes.into_iter().map(answer).collect(),
+        )
     }
 }
 

@@ -132,11 +132,11 @@ impl<S: Sink> Outbox<S> {
         tokio::pin!(stop);
         loop {
             let closed = tip.borrow_and_update().closed;
-            let step = tokio::select! {
-                step = self.step() => step,
+            let next = tokio::select! {
+                next = self.step() => next,
                 () = &mut stop => return Ok(()),
             };
-            let wait = match step {
+            let wait = match next {
                 Ok(Next::Again) => continue,
                 Ok(Next::Idle) if closed => return Ok(()),
                 Ok(Next::Idle) => {

@@ -115,6 +115,7 @@ impl Service {
         };
         let outlet = |sink| Outlet::open(sink, &settings.alert, &store, &metrics, now_micros());
         let outlets = sinks(settings, data).iter().map(outlet).collect::<Result<_>>()?;
+        store.forget_sinks(now_micros())?;
         let tails = tails(settings, data, &shared)?;
         let shared = Arc::new(shared);
         Ok(Self { server, shared, journal, writer, pipeline, ready, outlets, tails, _lock: lock })

@@ -360,7 +360,7 @@ mod tests {
             let rows = context.sql(sql).await.unwrap().collect().await.unwrap();
             let text = pretty_format_batches(&rows).unwrap().to_string();
             let cells = text.lines().skip(3).filter(|line| line.starts_with('|'));
-            cells.map(|line| line.replace(' ', "")).collect::<Vec<_>>().join("")
+            cells.map(|line| line.replace(' ', "")).collect::<String>()
         };
         let ledger = ask("SELECT hour, kind, cluster, item, count FROM ledger").await;
         assert_eq!(ledger, "|1970-01-01T01:00:00Z|late|east|T-1|4|");

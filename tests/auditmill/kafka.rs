@@ -1,4 +1,4 @@
-//! Findings in a topic of a real broker: Apache Kafka, one node, KRaft.
+//! Findings in a topic of a real broker: Apache Kafka, one node.
 //!
 //! It needs `AUDITMILL_KAFKA_LIB`, the folder that `tests/kafka/build.sh` filled, and Java 17;
 //! `make test` sets it. Without it this says so and passes, except under `CI`.

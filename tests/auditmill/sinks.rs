@@ -245,10 +245,11 @@ async fn a_new_start_goes_on_where_each_sink_was() {
     let mut text = std::fs::read_to_string(&path).unwrap();
     for (name, from) in [("late", "now"), ("all", "start")] {
         let file = sinks.dir.path().join(name);
-        text += &format!(
+        let sink = format!(
             "\n[[sink]]\ntype = \"jsonl\"\nname = \"{name}\"\npath = \"{}\"\nfrom = \"{from}\"\n",
             file.display()
         );
+        text.push_str(&sink);
     }
     std::fs::write(&path, text).unwrap();
     server.kill_and_restart();

@@ -132,7 +132,7 @@ impl Model {
         for (id, events) in &plan.findings {
             let before = self.findings.get(id).copied();
             match before {
-                Some((same, _, _)) if same == *events => continue,
+                Some((same, _, _)) if same == *events => {}
                 Some((_, revision, _)) => {
                     self.change += 1;
                     self.findings.insert(*id, (*events, revision + 1, self.change));
@@ -441,7 +441,10 @@ fn a_sink_keeps_its_place_what_is_set_aside_and_what_it_refused() {
     assert_eq!((ledger[0].hour, ledger[0].count), (3_600_000_000, 1));
     // A month later a sink that nobody uses is forgotten.
     let later = 31 * 86_400_000_000;
-    store.open_sink("new", Begin::Now, later).unwrap();
+    store.open_sink("new", Begin::Start, later).unwrap();
+    assert_eq!(store.open_sink("new", Begin::Start, later).unwrap(), 2);
+    store.forget_sinks(later).unwrap();
+    assert_eq!(store.open_sink("new", Begin::Start, later).unwrap(), 2);
     assert_eq!(store.open_sink("all", Begin::Start, later).unwrap(), 0);
     assert_eq!(store.set_aside("all", 50).unwrap().1, 0);
 }
