@@ -96,8 +96,8 @@ impl Store {
         Ok(cursor)
     }
 
-    /// Forgets the places of sinks that nobody took into use for a month. To be called when all that
-    /// are in use are opened: however long one has had nothing to do, its place is safe then.
+    /// Forgets the places of sinks that nobody took into use for a month. To be called when all
+    /// that are in use are opened: however long one has had nothing to do, its place is safe then.
     ///
     /// # Errors
     /// When it cannot be written.
