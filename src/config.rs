@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::Auth;
 pub use history::History;
+pub use sink::{Alert, Sink};
 
 // `[auth]`
 pub mod auth;
 
 // `[history]`
 pub mod history;
+// `[[sink]]`, `[alert]`
+pub mod sink;
 
 // Settings with a text form of their own.
 pub mod value;
@@ -45,6 +48,8 @@ pub struct Settings {
     pub history: History,
     /// Analysts' queries.
     pub query: Query,
+    /// How findings are sent again.
+    pub alert: Alert,
     /// What is read beside what comes over HTTP.
     #[serde(rename = "source")]
     pub sources: Vec<Source>,
@@ -151,19 +156,6 @@ pub enum Source {
         /// Whose events are in it.
         #[serde(default)]
         cluster: ClusterName,
-    },
-}
-
-/// `[[sink]]`: where findings go.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Sink {
-    /// One finding per line.
-    Jsonl {
-        /// Its name in messages and metrics.
-        name: String,
-        /// The file, appended to; `-` is standard output.
-        path: PathBuf,
     },
 }
 
@@ -274,6 +266,7 @@ impl Settings {
         let file: Self =
             toml::from_str(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
         check_sources(&file.sources).map_err(|message| wrong(&origin, message))?;
+        sink::check(&file.sinks).map_err(|message| wrong(&origin, message))?;
         let mut table: toml::Table =
             toml::from_str(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
         for (name, value) in environment {
@@ -325,7 +318,8 @@ fn check_sources(sources: &[Source]) -> Result<(), String> {
     Ok(())
 }
 
-const SECTIONS: [&str; 7] = ["http", "auth", "ingest", "journal", "detect", "history", "query"];
+const SECTIONS: [&str; 8] =
+    ["http", "auth", "ingest", "journal", "detect", "history", "query", "alert"];
 
 /// Puts `AUDITMILL_SECTION_KEY` into its section; false when it is none of ours.
 fn overlay(table: &mut toml::Table, name: &str, value: &str) -> bool {
@@ -349,7 +343,7 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> bool {
 mod tests {
     use super::*;
 
-    pub(super) fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+    pub(crate) fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));

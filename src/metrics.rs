@@ -33,6 +33,17 @@ struct BySource {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySink {
+    sink: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySinkAndOutcome {
+    sink: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDetection {
     detection: String,
 }
@@ -65,6 +76,8 @@ pub struct Metrics {
     watermark: Family<ByCluster, Gauge<f64, AtomicU64>>,
     findings: Family<ByDetectionAndSeverity, Counter>,
     faults: Family<ByDetection, Counter>,
+    sink_deliveries: Family<BySinkAndOutcome, Counter>,
+    sink_lag: Family<BySink, Gauge<i64, AtomicI64>>,
     hot_rows: Gauge<i64, AtomicI64>,
     hot_bytes: Gauge<i64, AtomicI64>,
     history_rows: Counter,
@@ -102,6 +115,8 @@ impl Metrics {
             watermark: Family::default(),
             findings: Family::default(),
             faults: Family::default(),
+            sink_deliveries: Family::default(),
+            sink_lag: Family::default(),
             hot_rows: Gauge::default(),
             hot_bytes: Gauge::default(),
             history_rows: Counter::default(),
@@ -109,6 +124,7 @@ impl Metrics {
             history_failures: Counter::default(),
         };
         metrics.register_files();
+        metrics.register_sinks();
         metrics.register();
         metrics
     }
@@ -123,6 +139,14 @@ impl Metrics {
         registry.register("ingest_file_gone", help, self.file_gone.clone());
         let help = "Bytes of log lines that were too long, passed over";
         registry.register("ingest_file_passed_over_bytes", help, self.file_passed_over.clone());
+    }
+
+    fn register_sinks(&mut self) {
+        let registry = &mut self.registry;
+        let help = "Findings sent to sinks, by what came of it";
+        registry.register("sink_deliveries", help, self.sink_deliveries.clone());
+        let help = "Findings that a sink has not been told of in their latest version";
+        registry.register("sink_lag_findings", help, self.sink_lag.clone());
     }
 
     fn register(&mut self) {
@@ -265,6 +289,18 @@ impl Metrics {
     /// A detection could not evaluate a batch.
     pub fn fault(&self, detection: &str) {
         self.faults.get_or_create(&ByDetection { detection: detection.to_owned() }).inc();
+    }
+
+    /// A finding was sent to a sink: `delivered`, `retried`, `refused` or `set_aside`.
+    pub fn sink_delivery(&self, sink: &str, outcome: &'static str) {
+        let label = BySinkAndOutcome { sink: sink.to_owned(), outcome };
+        self.sink_deliveries.get_or_create(&label).inc();
+    }
+
+    /// How many findings a sink has not been told of in their latest version.
+    pub fn sink_lag(&self, sink: &str, findings: u64) {
+        let lag = self.sink_lag.get_or_create(&BySink { sink: sink.to_owned() });
+        lag.set(i64::try_from(findings).unwrap_or(i64::MAX));
     }
 
     /// Rows and bytes held in memory.

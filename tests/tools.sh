@@ -10,6 +10,9 @@ missing=()
 for tool in cc:gcc c++:g++ curl:curl git:git; do
   command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
 done
+# For a real Kafka.
+command -v java >/dev/null || missing+=(default-jre-headless)
+command -v mvn >/dev/null || missing+=(maven)
 if [ "${#missing[@]}" -gt 0 ]; then
   sudo=$([ "$(id -u)" = 0 ] || echo sudo)
   $sudo apt-get update -qq

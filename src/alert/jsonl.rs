@@ -1,136 +1,116 @@
-//! Findings as JSON lines: one line per finding and revision, the newest revision only when
-//! several came since the last line. A full disk only makes it wait: the service goes on, and so
-//! does the line that was cut short.
+//! Findings as JSON lines, appended to a file or on standard output: a line for each revision that
+//! was the newest when it was written.
+//!
+//! A line is in the file, on disk, before it counts as delivered. A line that was cut short by a
+//! full disk is taken back, or ended, so that every line but such a one is a whole finding.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context as _;
-use tokio::runtime::Handle;
-use tracing::{info, warn};
+use super::sink::{Answer, Sink};
+use crate::findings::record::FindingRecord;
 
-use crate::findings::reading::Filter;
-use crate::findings::store::Store;
+/// The sink; its file is opened once.
+#[derive(Debug)]
+pub struct Jsonl(Arc<Mutex<Output>>);
 
-/// How long room on a full disk is waited for at a time.
-const WAIT: Duration = Duration::from_secs(1);
-
-/// Opens a file to append to, or standard output for `-`. Half a line at the file's end, which a
-/// killed process left, is cut off: its finding is written again.
-///
-/// # Errors
-/// When the file cannot be opened.
-pub fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
-    if file.metadata()?.is_file() {
-        file.set_len(whole_lines_end(&File::open(path)?)?)?;
-    }
-    Ok(Box::new(file))
+#[derive(Debug)]
+enum Output {
+    Stdout,
+    File {
+        file: File,
+        /// Something without an end of line is at its end.
+        torn: bool,
+    },
 }
 
-/// Where the last line feed is over.
-fn whole_lines_end(file: &File) -> io::Result<u64> {
-    let mut buffer = [0; 4096];
-    let mut end = file.metadata()?.len();
-    while end > 0 {
-        let start = end.saturating_sub(buffer.len() as u64);
-        let read = file.read_at(&mut buffer, start)?;
-        let found = buffer.iter().take(read).rposition(|byte| *byte == b'\n');
-        if let Some(at) = found {
-            return Ok(start + at as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
-}
-
-/// Writes every change of the store until it is closed.
-///
-/// # Errors
-/// When a line cannot be written.
-pub fn follow(store: &Store, runtime: &Handle, mut out: impl Write) -> anyhow::Result<()> {
-    let mut cursor = 0;
-    let mut tip = store.follow();
-    loop {
-        let closed = tip.borrow_and_update().closed;
-        let changes = store.changes_after(cursor, &Filter::default(), 1_000)?;
-        for (_, record) in &changes.findings {
-            let mut line = serde_json::to_vec(record.as_ref()).context("encode a finding")?;
-            line.push(b'\n');
-            let mut rest = line.as_slice();
-            while !rest.is_empty() {
-                let written = patiently(store, || match out.write(rest)? {
-                    0 => Err(ErrorKind::WriteZero.into()),
-                    written => Ok(written),
-                });
-                let written = written.context("write a finding")?;
-                rest = rest.get(written..).unwrap_or_default();
-            }
-        }
-        patiently(store, || out.flush()).context("write findings")?;
-        cursor = changes.next;
-        if closed && changes.findings.is_empty() {
-            return Ok(());
-        }
-        if changes.findings.is_empty() {
-            runtime.block_on(tip.changed())?;
-        }
-    }
-}
-
-/// The outcome of some work, tried again while the disk is full and the store is open.
-fn patiently<T>(store: &Store, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let mut waiting = false;
-    loop {
-        match work() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if is_full(&error) => {
-                if !waiting {
-                    warn!(%error, "findings wait to be written: make room");
-                }
-                waiting = true;
-                if store.follow().borrow().closed {
-                    return Err(error);
-                }
-                std::thread::sleep(WAIT);
-            }
-            done => {
-                if waiting {
-                    info!("findings are written again");
-                }
-                return done;
-            }
-        }
-    }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_a_line_is_cut_off() {
-        let check = |before: &str, after: &str| {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), before).unwrap();
-            open(file.path()).unwrap().write_all(b"x").unwrap();
-            assert_eq!(std::fs::read_to_string(file.path()).unwrap(), format!("{after}x"));
+impl Jsonl {
+    /// Opens a file to append to, or standard output for `-`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let output = if path == Path::new("-") {
+            Output::Stdout
+        } else {
+            let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+            Output::File { torn: is_torn(&file)?, file }
         };
-        let long = "a".repeat(10_000);
-        check("", "");
-        check("half", "");
-        check("one\ntwo\n", "one\ntwo\n");
-        check("one\nha", "one\n");
-        check(&format!("{long}\n{long}"), &format!("{long}\n"));
+        Ok(Self(Arc::new(Mutex::new(output))))
     }
+}
+
+impl Sink for Jsonl {
+    fn batch_max(&self) -> usize {
+        256
+    }
+
+    async fn deliver(&mut self, findings: &[Arc<FindingRecord>]) -> Vec<Answer> {
+        let output = Arc::clone(&self.0);
+        let lines = lines(findings);
+        // A disk or the reader of a pipe may take long.
+        let written = tokio::task::spawn_blocking(move || {
+            output.lock().unwrap_or_else(PoisonError::into_inner).write(&lines)
+        });
+        let answer = match written.await {
+            Ok(Ok(())) => Answer::Delivered,
+            Ok(Err(error)) => Answer::Retry { after: None, why: error.to_string() },
+            Err(_) => Answer::Retry { after: None, why: "writing failed".to_owned() },
+        };
+        vec![answer; findings.len()]
+    }
+}
+
+fn lines(findings: &[Arc<FindingRecord>]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for finding in findings {
+        // Texts and numbers only: there is nothing that cannot be written.
+        lines.extend(serde_json::to_vec(finding.as_ref()).unwrap_or_default());
+        lines.push(b'\n');
+    }
+    lines
+}
+
+impl Output {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(lines)?;
+                out.flush()
+            }
+            Self::File { file, torn } => {
+                if *torn {
+                    file.write_all(b"\n")?;
+                    *torn = false;
+                }
+                let plain = file.metadata()?;
+                let written = file.write_all(lines);
+                if !plain.is_file() {
+                    return written;
+                }
+                let synced = written.and_then(|()| file.sync_data());
+                if synced.is_err() {
+                    // What is left of it where it cannot be taken back is no line of ours.
+                    *torn = file.set_len(plain.len()).is_err();
+                }
+                synced
+            }
+        }
+    }
+}
+
+/// Whether a file ends within a line.
+fn is_torn(file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() == 0 {
+        return Ok(false);
+    }
+    let mut end = [0];
+    let mut reader = file;
+    reader.seek(SeekFrom::End(-1))?;
+    reader.read_exact(&mut end)?;
+    Ok(end != *b"\n")
 }

@@ -1,4 +1,11 @@
-//! Findings on their way out. A sink follows the store at its own pace by a cursor: a slow or dead
-//! one holds up nobody and costs no memory.
+//! Findings on their way out: one outbox for each sink, one file for each kind of sink.
 
+pub mod backoff;
 pub mod jsonl;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod outbox;
+pub mod outlet;
+pub mod secret;
+pub mod sink;
+pub mod webhook;

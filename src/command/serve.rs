@@ -15,9 +15,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{BadDetections, Verdict};
-use crate::alert::jsonl;
+use crate::alert::outlet::Outlet;
 use crate::cli::ServeArgs;
+use crate::clock::now_micros;
 use crate::config::history::Redact;
+use crate::config::sink::{From, JsonlSettings};
 use crate::config::{Settings, Sink, Source};
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Engine, EngineSettings, Pace};
@@ -74,7 +76,7 @@ struct Service {
     journal_space: u64,
     store: Arc<Store>,
     ready: Ready,
-    sinks: Vec<Sink>,
+    outlets: Vec<Outlet>,
     tails: Vec<Tail>,
     _lock: File,
 }
@@ -127,10 +129,12 @@ impl Service {
             hot,
             store: Arc::clone(&store),
             quarantine,
-            metrics,
+            metrics: Arc::clone(&metrics),
             stop: tasks.stop().clone(),
         };
-        let sinks = sinks(settings, data);
+        let outlet = |sink| Outlet::open(sink, &settings.alert, &store, &metrics, now_micros());
+        let outlets = sinks(settings, data).iter().map(outlet).collect::<Result<_>>()?;
+        store.forget_sinks(now_micros())?;
         let tails = tails(settings, data, &shared)?;
         let shared = Arc::new(shared);
         Ok(Self {
@@ -145,7 +149,7 @@ impl Service {
             journal_space: settings.journal.space.as_u64(),
             store,
             ready,
-            sinks,
+            outlets,
             tails,
             _lock: lock,
         })
@@ -155,13 +159,8 @@ impl Service {
         let tasks = self.tasks;
         let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
-        for sink in self.sinks {
-            let Sink::Jsonl { path, name } = sink;
-            let out = jsonl::open(&path)
-                .with_context(|| format!("open sink `{name}`: `{}`", path.display()))?;
-            let store = Arc::clone(&self.store);
-            let runtime = Handle::current();
-            tasks.spawn_thread("sink", move || jsonl::follow(&store, &runtime, out))?;
+        for outlet in self.outlets {
+            tasks.spawn("sink", outlet.run());
         }
         let (writer, pipeline) = (self.writer, self.pipeline);
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
@@ -230,7 +229,9 @@ fn sinks(settings: &Settings, data: &Path) -> Vec<Sink> {
     if !settings.sinks.is_empty() {
         return settings.sinks.clone();
     }
-    let jsonl = |name: &str, path: PathBuf| Sink::Jsonl { name: name.to_owned(), path };
+    let jsonl = |name: &str, path: PathBuf| {
+        Sink::Jsonl(JsonlSettings { name: name.to_owned(), path, from: From::Now })
+    };
     vec![jsonl("stdout", PathBuf::from("-")), jsonl("data", data.join("findings.jsonl"))]
 }
 

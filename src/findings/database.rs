@@ -9,6 +9,7 @@
 //!               body    TEXT          `FindingRecord` as JSON, its `revision` 0
 //! place         one row: position INTEGER   records below it are in everything here
 //!                        change   INTEGER   the last number given
+//! marks         hour KEY, change: the last one before it was first looked at in that hour
 //! ledger        (kind, cluster, item, hour) KEY, count     hour: its start, microseconds
 //! clusters      cluster KEY, last_event, last_arrival, events, duplicates
 //! deliveries    hash BLOB KEY (16 bytes, big endian), arrival, next: of the step it came with
@@ -105,6 +106,7 @@ const MIGRATIONS: [&str; 1] = ["
         change INTEGER NOT NULL
     ) STRICT;
     INSERT INTO place VALUES (1, 0, 0);
+    CREATE TABLE marks (hour INTEGER PRIMARY KEY, change INTEGER NOT NULL) STRICT;
     CREATE TABLE ledger (
         kind TEXT NOT NULL,
         cluster TEXT NOT NULL,

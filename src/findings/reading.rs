@@ -290,7 +290,9 @@ impl Filter {
         }
         if !self.severities.is_empty() {
             let marks = vec!["?"; self.severities.len()].join(", ");
-            text.push_str(&format!(" AND severity IN ({marks})"));
+            text.push_str(" AND severity IN (");
+            text.push_str(&marks);
+            text.push(')');
             for severity in &self.severities {
                 values.push(Box::new(severity.clone()));
             }

@@ -1,5 +1,6 @@
-//! What is forgotten: findings and ledger past their time, findings beyond their number. What a
-//! sink had not been told of a finding is counted in the ledger as given up.
+//! What is forgotten: findings that neither happened nor changed for long, findings beyond their
+//! number, the ledger past its time. What a sink had not been told of a finding is counted in the
+//! ledger as given up.
 
 use rusqlite::{Transaction, params};
 
@@ -14,19 +15,23 @@ const PART: u64 = 1_000;
 const DEAD_LETTERS_MAX: i64 = 10_000;
 
 impl Store {
-    /// Forgets what is past its time as of `now` (microseconds since 1970, UTC). To be called now
-    /// and then.
+    /// Forgets what is past its time as of `now` (microseconds since 1970, UTC). To be called every
+    /// minute: it is also how the store learns when its changes were.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn retain(&self, now: i64) -> Result<(), StoreError> {
         let before = now.saturating_sub(self.settings.keep);
+        let change =
+            self.write("mark the hour", |transaction, _| mark(transaction, before, now))?;
         let last_seen = rfc3339(before);
+        // Findings of an old log have old events: they are kept as long as others.
+        let condition =
+            format!("last_seen < ?1 AND change <= {change} ORDER BY last_seen LIMIT ?2");
         let mut full = true;
         while full {
-            let condition = "last_seen < ?1 ORDER BY last_seen LIMIT ?2";
             full = self.write("forget findings", |transaction, findings| {
-                let gone = give_up(transaction, condition, &last_seen, PART, now)?;
+                let gone = give_up(transaction, &condition, &last_seen, PART, now)?;
                 *findings = findings.saturating_sub(gone);
                 Ok(gone == PART)
             })?;
@@ -46,6 +51,20 @@ impl Store {
             Ok(())
         })
     }
+}
+
+/// Takes note of the last change as of `now`; gives the last one that is surely before `before`.
+fn mark(transaction: &Transaction<'_>, before: i64, now: i64) -> rusqlite::Result<i64> {
+    transaction.execute(
+        "INSERT OR IGNORE INTO marks (hour, change) SELECT ?1, change FROM place",
+        [hour(now)],
+    )?;
+    // A mark is of some time within its hour.
+    let question = "SELECT max(hour), change FROM marks WHERE hour < ?1";
+    let (hour, change): (Option<i64>, Option<i64>) =
+        transaction.query_row(question, [hour(before)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    transaction.execute("DELETE FROM marks WHERE hour < ?1", [hour])?;
+    Ok(change.unwrap_or(0))
 }
 
 /// Gives up the `excess` findings that did not change for longest; gives how many there were.

@@ -68,8 +68,7 @@ pub struct Settled {
 const UNUSED_MAX: i64 = 30 * 86_400_000_000;
 
 impl Store {
-    /// Takes a sink into use; gives its cursor: where it was, or `begin` when it is new. Sinks that
-    /// were not in use for a month lose their place.
+    /// Takes a sink into use; gives its cursor: where it was, or `begin` when it is new.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -88,10 +87,6 @@ impl Store {
                  ON CONFLICT DO UPDATE SET used_at = excluded.used_at",
                 params![name, place, now],
             )?;
-            let unused = now.saturating_sub(UNUSED_MAX);
-            transaction.execute("DELETE FROM sinks WHERE used_at < ?1", [unused])?;
-            transaction
-                .execute("DELETE FROM set_aside WHERE sink NOT IN (SELECT name FROM sinks)", [])?;
             Ok(restored(place))
         })?;
         let mut sinks = self.sinks();
@@ -99,6 +94,21 @@ impl Store {
             sinks.push(name.to_owned());
         }
         Ok(cursor)
+    }
+
+    /// Forgets the places of sinks that nobody took into use for a month. To be called when all
+    /// that are in use are opened: however long one has had nothing to do, its place is safe then.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn forget_sinks(&self, now: i64) -> Result<(), StoreError> {
+        self.write("forget sinks", |transaction, _| {
+            let unused = now.saturating_sub(UNUSED_MAX);
+            transaction.execute("DELETE FROM sinks WHERE used_at < ?1", [unused])?;
+            transaction
+                .execute("DELETE FROM set_aside WHERE sink NOT IN (SELECT name FROM sinks)", [])?;
+            Ok(())
+        })
     }
 
     /// Saves what came of deliveries, all of it or nothing; a cursor never goes back.

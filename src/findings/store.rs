@@ -5,7 +5,7 @@
 //! A finding whose content is stored already changes nothing; else its revision grows by one and it
 //! gets the next change number, so that whoever follows misses none. A step below the position has
 //! been committed before, so what it has of findings are old versions: they are put in only where
-//! there is none.
+//! there is none, and nothing is counted again.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,8 @@ pub type Change = u64;
 pub struct StoreSettings {
     /// How many findings; beyond, those that did not change for longest are given up.
     pub findings_max: u64,
-    /// How long after their last event findings are kept, microseconds; the ledger likewise.
+    /// How long after their last event and their last change findings are kept, microseconds; the
+    /// ledger likewise.
     pub keep: i64,
 }
 

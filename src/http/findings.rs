@@ -33,6 +33,23 @@ pub(super) struct Params {
     cursor: Option<String>,
 }
 
+impl Params {
+    /// What is asked for.
+    pub(super) fn filter(&self) -> Result<Filter, Failure> {
+        Ok(Filter {
+            since: self.since.as_deref().map(since).transpose()?,
+            severities: severities(self.severity.as_deref())?,
+            detection: self.detection.clone(),
+            cluster: self.cluster.clone(),
+        })
+    }
+
+    /// Whether it is about pages.
+    pub(super) fn has_pages(&self) -> bool {
+        self.limit.is_some() || self.cursor.is_some()
+    }
+}
+
 #[derive(Serialize)]
 struct List<'a> {
     findings: Vec<&'a FindingRecord>,
@@ -47,12 +64,7 @@ pub(super) async fn list(
 ) -> Result<Response, Failure> {
     let Query(params) = params.map_err(|error| Failure::Wrong(error.body_text()))?;
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
-    let filter = Filter {
-        since: params.since.as_deref().map(since).transpose()?,
-        severities: severities(params.severity.as_deref())?,
-        detection: params.detection,
-        cluster: params.cluster,
-    };
+    let filter = params.filter()?;
     let cursor = params.cursor;
     let page = ask(&shared, move |store| store.list(&filter, limit, cursor.as_deref())).await?;
     let findings = page.findings.iter().map(Arc::as_ref);

@@ -42,6 +42,13 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 /// All counters, for Prometheus.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     shared.metrics.pending(shared.door.pending());
+    let store = Arc::clone(&shared.store);
+    // Without an answer from the disk the figures stay as they were.
+    if let Ok(Ok(lags)) = tokio::task::spawn_blocking(move || store.lags()).await {
+        for (sink, findings) in lags {
+            shared.metrics.sink_lag(&sink, findings);
+        }
+    }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], shared.metrics.render()).into_response()
 }

@@ -8,3 +8,4 @@ pub mod health;
 pub mod routes;
 pub mod server;
 pub mod sql;
+mod stream;

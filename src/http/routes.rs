@@ -16,7 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
 
 use super::auth::{Caller, Gate};
-use super::{audit, findings, health, sql};
+use super::{audit, findings, health, sql, stream};
 use crate::findings::database::StoreError;
 use crate::findings::store::Store;
 use crate::ingest::accept::{Door, Refusal, Why};
@@ -62,6 +62,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/audit/{cluster}", post(audit::post_cluster));
     let known = Router::new()
         .route("/v1/findings", get(findings::list))
+        .route("/v1/findings/stream", get(stream::stream))
         .route("/v1/findings/{id}", get(findings::one))
         .route("/v1/sql", post(sql::post))
         .route("/metrics", get(health::metrics))

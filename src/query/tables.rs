@@ -91,7 +91,6 @@ fn store_tables(
 ///
 /// # Errors
 /// Never in practice: the rows are of the schema.
-#[expect(dead_code, reason = "registered once queries know the catalogue")]
 fn detections_table(catalog: &Catalog) -> Result<SnapshotTable, ArrowError> {
     let rows = detections_rows(catalog)?;
     Ok(SnapshotTable::new(detections_schema(), move || Ok(vec![rows.clone()])))
@@ -337,4 +336,63 @@ fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::util::pretty::pretty_format_batches;
+
+    use super::*;
+    use crate::findings::step::{LedgerEntry, LedgerKind, Step};
+    use crate::findings::store::StoreSettings;
+    use crate::sql::context::analyst_session;
+
+    #[tokio::test]
+    async fn what_the_store_and_the_catalogue_hold_can_be_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { findings_max: 10, keep: i64::MAX };
+        let store = Store::open(&folder.path().join("findings.db"), settings).unwrap();
+        let entry = LedgerEntry {
+            kind: LedgerKind::Late,
+            cluster: "east".to_owned(),
+            item: "T-1".to_owned(),
+            at: 3_600_000_001,
+            count: 2,
+        };
+        let seen = ClusterSeen {
+            cluster: "east".to_owned(),
+            last_event: 1_000_000,
+            last_arrival: 2_000_000,
+            events: 3,
+            duplicates: 1,
+        };
+        let (ledger, clusters) = ([entry.clone(), entry], [seen.clone(), seen]);
+        let step = Step { next: 1, ledger: &ledger, clusters: &clusters, ..Step::default() };
+        store.commit(&step).unwrap();
+        let quarantine = Quarantine::open(&folder.path().join("quarantine"), 1 << 20).unwrap();
+        let context = analyst_session(1 << 30).unwrap();
+        for (name, table) in store_tables(&Arc::new(store), &Arc::new(quarantine)) {
+            context.register_table(name, Arc::new(table)).unwrap();
+        }
+        let catalog = Catalog::load(None).unwrap();
+        let detections = detections_table(&catalog).unwrap();
+        context.register_table("detections", Arc::new(detections)).unwrap();
+        let ask = async |sql: &str| {
+            let rows = context.sql(sql).await.unwrap().collect().await.unwrap();
+            let text = pretty_format_batches(&rows).unwrap().to_string();
+            let cells = text.lines().skip(3).filter(|line| line.starts_with('|'));
+            cells.map(|line| line.replace(' ', "")).collect::<String>()
+        };
+        let ledger = ask("SELECT hour, kind, cluster, item, count FROM ledger").await;
+        assert_eq!(ledger, "|1970-01-01T01:00:00Z|late|east|T-1|4|");
+        let clusters = ask("SELECT * FROM clusters").await;
+        assert_eq!(clusters, "|east|1970-01-01T00:00:01Z|1970-01-01T00:00:02Z|6|2|");
+        let empty = "SELECT (SELECT count(*) FROM findings) AS a,
+                     (SELECT count(*) FROM quarantine) AS b,
+                     (SELECT count(*) FROM dead_letters) AS c";
+        assert_eq!(ask(empty).await, "|0|0|0|");
+        let one = "SELECT severity, attack, window_seconds, enabled FROM detections
+                   WHERE id = 'K8A-205' AND sql LIKE '%secrets%' AND path LIKE '%.sql'";
+        assert_eq!(ask(one).await, "|high|[\"T1552.007\"]|600|true|");
+    }
 }

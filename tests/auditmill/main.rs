@@ -14,6 +14,8 @@
 //! - `stores`: killed at each step of the three stores
 //! - `memory`: many large deliveries at once, within the budget
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
+//! - `sinks`: findings on their way out, `receiver`: who gets them and misbehaves
+//! - `kafka`: findings in a topic of a real broker
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
@@ -34,12 +36,16 @@ mod durability;
 mod events;
 mod full_disk;
 mod hostile;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
 mod oracle;
 mod program;
+mod receiver;
 mod recording;
 mod scan;
 mod server;
+mod sinks;
 mod small_disk;
 mod sql;
 mod stores;

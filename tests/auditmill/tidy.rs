@@ -19,7 +19,8 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("history", &["clock", "event", "fault", "journal"]),
     // `clock` and `metrics` for logs that are followed: they have no one above them.
     ("ingest", &["clock", "event", "journal", "metrics"]),
-    ("alert", &["detect", "findings"]),
+    // `clock` for when something is tried again, `config` for what sinks are set to.
+    ("alert", &["clock", "config", "findings", "metrics"]),
     // `decode`, `detect` and `event` for the schemas, the pieces and the catalogue that are shown
     // as tables.
     ("query", &["decode", "detect", "event", "findings", "history", "sql"]),
@@ -54,10 +55,13 @@ const MAY_USE: [(&str, &[&str]); 22] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 11] = [
+const HOMES: [(&[&str], &[&str]); 14] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
-    (&["rustls"], &["http/", "command/kubeconfig.rs", "command/token.rs", "command/sql/source.rs"]),
+    (
+        &["rustls"],
+        &["alert/", "http/", "command/kubeconfig.rs", "command/token.rs", "command/sql/source.rs"],
+    ),
     // The process parses; what there is to parse is said in one file.
     (&["clap"], &["cli.rs", "main.rs"]),
     (&["toml"], &["config.rs"]),
@@ -65,7 +69,9 @@ const HOMES: [(&[&str], &[&str]); 11] = [
     (&["rustyline"], &["command/sql/"]),
     (&["prometheus_client"], &["metrics.rs"]),
     (&["rusqlite"], &["findings/"]),
-    (&["deltalake_core", "object_store", "parquet"], &["history/"]),
+    (&["deltalake_core", "object_store"], &["history/"]),
+    (&["parquet"], &["history/", "query/format.rs"]),
+    (&["rdkafka"], &["alert/kafka.rs"]),
     (&["flate2", "zstd"], &["command/input.rs", "decode/", "http/body.rs", "journal/record.rs"]),
     (&["comfy_table"], &["command/"]),
     (&["tracing_subscriber"], &["main.rs"]),

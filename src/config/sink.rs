@@ -1,0 +1,272 @@
+//! `[[sink]]` and `[alert]`: where findings go, and how they are sent again. Values only.
+//!
+//! What may hold a secret is never shown: neither in logs nor when settings are printed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use url::Url;
+
+use super::value::Span;
+
+/// `[alert]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Alert {
+    /// How long to wait before a sink that failed is tried again; doubles with each failure ...
+    pub retry_first: Span,
+    /// ... up to this.
+    pub retry_max: Span,
+}
+
+impl Default for Alert {
+    fn default() -> Self {
+        Self { retry_first: Span(Duration::from_secs(1)), retry_max: Span(Duration::from_mins(1)) }
+    }
+}
+
+/// `[[sink]]`: where findings go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Sink {
+    /// One finding per line.
+    Jsonl(JsonlSettings),
+    /// One CloudEvent per POST.
+    Webhook(WebhookSettings),
+    /// One message per finding.
+    Kafka(KafkaSettings),
+}
+
+impl Sink {
+    /// Its name in messages and metrics; its place is kept under it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Jsonl(sink) => &sink.name,
+            Self::Webhook(sink) => &sink.name,
+            Self::Kafka(sink) => &sink.name,
+        }
+    }
+
+    /// Where it begins when it is new.
+    #[must_use]
+    pub fn from(&self) -> From {
+        match self {
+            Self::Jsonl(sink) => sink.from,
+            Self::Webhook(sink) => sink.from,
+            Self::Kafka(sink) => sink.from,
+        }
+    }
+}
+
+/// Where a sink begins when it is new; one that is known goes on where it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    /// With findings from now on.
+    #[default]
+    Now,
+    /// With all findings that are kept.
+    Start,
+}
+
+/// `[[sink]] type = "jsonl"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlSettings {
+    /// Its name.
+    pub name: String,
+    /// The file, appended to; `-` is standard output.
+    pub path: PathBuf,
+    /// Where it begins when it is new.
+    #[serde(default)]
+    pub from: From,
+}
+
+/// `[[sink]] type = "webhook"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Its name.
+    pub name: String,
+    /// Where to, `https://` or `http://`.
+    pub url: SinkUrl,
+    /// Environment variable with the secret that POSTs are signed with ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_env: Option<String>,
+    /// ... or a file with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<PathBuf>,
+    /// PEM file with the authorities that the receiver's certificate must be of; else the
+    /// machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// How long one POST may take.
+    #[serde(default = "webhook_timeout")]
+    pub timeout: Span,
+    /// Where it begins when it is new.
+    #[serde(default)]
+    pub from: From,
+    /// Headers of each POST.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+}
+
+fn webhook_timeout() -> Span {
+    Span(Duration::from_secs(10))
+}
+
+/// `[[sink]] type = "kafka"`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// Its name.
+    pub name: String,
+    /// Brokers to begin with, `host:port`.
+    pub brokers: Vec<String>,
+    /// The topic.
+    pub topic: String,
+    /// Environment variable with what `sasl.password` is to be ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_env: Option<String>,
+    /// ... or a file with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<PathBuf>,
+    /// How long one message may take, all of the client's own tries included; at least 1s.
+    #[serde(default = "kafka_timeout")]
+    pub timeout: Span,
+    /// Where it begins when it is new.
+    #[serde(default)]
+    pub from: From,
+    /// Further options of librdkafka, such as `security.protocol`.
+    #[serde(default)]
+    pub options: BTreeMap<String, Secret>,
+}
+
+fn kafka_timeout() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+/// A value that is shown as `***`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// A URL whose path, query and user may be secrets, as those of chat services are: only scheme,
+/// host and port are shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SinkUrl(pub Url);
+
+impl fmt::Display for SinkUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = &self.0;
+        write!(f, "{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
+        if let Some(port) = url.port() {
+            write!(f, ":{port}")?;
+        }
+        let bare = url.path() == "/" && url.query().is_none() && url.username().is_empty();
+        f.write_str(if bare { "/" } else { "/***" })
+    }
+}
+
+impl fmt::Debug for SinkUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for SinkUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SinkUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The text itself may hold a secret: errors do not repeat it.
+        let text = String::deserialize(deserializer)?;
+        let url: Url = text.parse().map_err(|error| de::Error::custom(format!("url: {error}")))?;
+        match url.scheme() {
+            "http" | "https" if url.has_host() => Ok(Self(url)),
+            _ => Err(de::Error::custom("url: must begin with https:// or http://")),
+        }
+    }
+}
+
+/// Sinks of one name would share their place.
+pub(super) fn check(sinks: &[Sink]) -> Result<(), String> {
+    for (place, sink) in sinks.iter().enumerate() {
+        let name = sink.name();
+        if name.is_empty() || name.len() > 64 {
+            return Err(format!("sink `{name}`: a name has 1 to 64 characters"));
+        }
+        if let Sink::Kafka(KafkaSettings { brokers, topic, .. }) = sink
+            && (brokers.is_empty() || topic.is_empty())
+        {
+            return Err(format!("sink `{name}`: `brokers` and `topic` must name something"));
+        }
+        if sinks.iter().take(place).any(|other| other.name() == name) {
+            return Err(format!("two sinks have the name `{name}`"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::load;
+
+    #[test]
+    fn sinks_are_read_and_their_secrets_are_never_shown() {
+        let text = r#"
+            [alert]
+            retry_first = "100ms"
+            [[sink]]
+            type = "webhook"
+            name = "soc"
+            url = "https://user:geheim@example.org:8443/geheim?token=geheim"
+            secret_env = "SOC"
+            headers = { authorization = "Bearer geheim" }
+            [[sink]]
+            type = "kafka"
+            name = "bus"
+            brokers = ["a:1", "b:2"]
+            topic = "findings"
+            from = "start"
+            options = { "sasl.password" = "geheim", "security.protocol" = "SASL_SSL" }
+        "#;
+        let settings = load(text, &[("AUDITMILL_ALERT_RETRY_MAX", "7s")]).unwrap();
+        assert_eq!(settings.alert.retry_max.to_string(), "7s");
+        for shown in [settings.to_toml().unwrap(), format!("{settings:?}")] {
+            assert!(!shown.contains("geheim"), "{shown}");
+            assert!(shown.contains("https://example.org:8443/***"), "{shown}");
+            assert!(shown.contains("SOC") && shown.contains("sasl.password"), "{shown}");
+        }
+        let check = |changed: &str, to: &str, expected: &str| {
+            let error = load(&text.replace(changed, to), &[]).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("geheim"), "{error}");
+        };
+        check("\"bus\"", "\"soc\"", "two sinks have the name `soc`");
+        check("\"bus\"", "\"\"", "a name has 1 to 64 characters");
+        check("https://user", "ftp://user", "must begin with https://");
+        check("https://user", "user", "url: ");
+        check("topic", "tropic", "`tropic`");
+        check("[\"a:1\", \"b:2\"]", "[]", "`brokers` and `topic` must name something");
+        check("\"start\"", "\"end\"", "`end`");
+    }
+}

@@ -1,0 +1,205 @@
+//! Findings in a topic of a real broker: Apache Kafka, one node.
+//!
+//! It needs `AUDITMILL_KAFKA_LIB`, the folder that `tests/kafka/build.sh` filled, and Java 17;
+//! `make test` sets it. Without it this says so and passes, except under `CI`.
+
+#![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value, json};
+
+use super::cluster::process::{Process, free_port, until};
+use super::events::{exec, list, time};
+use super::server::TestServer;
+
+/// A Java program on a busy machine takes its time.
+const LIMIT: Duration = Duration::from_mins(3);
+const TOPIC: &str = "findings";
+const PARTITIONS: i32 = 3;
+
+fn library() -> Option<PathBuf> {
+    let library = std::env::var_os("AUDITMILL_KAFKA_LIB").map(PathBuf::from);
+    if library.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "AUDITMILL_KAFKA_LIB is not set, but CI is");
+        println!("skipped: AUDITMILL_KAFKA_LIB is not set (tests/kafka/build.sh fills it)");
+    }
+    library
+}
+
+/// A broker that can be stopped and started over the same data.
+struct Broker {
+    library: PathBuf,
+    dir: tempfile::TempDir,
+    port: u16,
+    starts: u32,
+    process: Option<Process>,
+}
+
+impl Broker {
+    /// Formatted, not started.
+    fn new(library: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (port, controller) = (free_port(), free_port());
+        let properties = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             inter.broker.listener.name=PLAINTEXT\nlog.dirs={}\nnum.partitions={PARTITIONS}\n\
+             offsets.topic.replication.factor=1\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             share.coordinator.state.topic.replication.factor=1\n\
+             share.coordinator.state.topic.min.isr=1\n",
+            dir.path().join("data").display()
+        );
+        std::fs::write(dir.path().join("server.properties"), properties).unwrap();
+        let log = "rootLogger.level=INFO\nrootLogger.appenderRef.c.ref=C\n\
+                   appender.c.type=Console\nappender.c.name=C\n\
+                   appender.c.layout.type=PatternLayout\n\
+                   appender.c.layout.pattern=%p %m (%c)%n\n";
+        std::fs::write(dir.path().join("log4j2.properties"), log).unwrap();
+        let broker = Self { library: library.to_owned(), dir, port, starts: 0, process: None };
+        let mut format = broker.java("kafka.tools.StorageTool");
+        format.args(["format", "-t", "auditmillTestClusterAA", "-c"]);
+        let output = format.arg(broker.properties()).output().expect("run java");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        broker
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.dir.path().join("server.properties")
+    }
+
+    fn java(&self, class: &str) -> Command {
+        let mut java = Command::new("java");
+        let log = self.dir.path().join("log4j2.properties");
+        java.args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        java.arg(format!("-Dlog4j2.configurationFile={}", log.display()));
+        java.arg("-cp").arg(self.library.join("*")).arg(class);
+        java
+    }
+
+    fn start(&mut self) {
+        self.starts += 1;
+        let mut java = self.java("kafka.Kafka");
+        let name = format!("kafka-{}", self.starts);
+        let mut process = Process::spawn(&name, java.arg(self.properties()), self.dir.path());
+        until("the broker to start", LIMIT, || {
+            let ended = process.exit_status();
+            assert!(ended.is_none(), "the broker ended at once:\n{}", process.last_words());
+            process.output().contains("Kafka Server started").then_some(())
+        });
+        self.process = Some(process);
+    }
+
+    /// Killed, not asked: what it had acknowledged is all that there is.
+    fn kill(&mut self) {
+        self.process = None;
+    }
+}
+
+/// A message of the topic.
+struct Seen {
+    key: String,
+    delivery: String,
+    finding: Value,
+}
+
+fn consumer(broker: &Broker) -> BaseConsumer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", format!("127.0.0.1:{}", broker.port));
+    config.set("group.id", "test").set("enable.auto.commit", "false");
+    config.set("topic.metadata.refresh.interval.ms", "500");
+    let consumer: BaseConsumer = config.create().expect("set up a consumer");
+    let mut partitions = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        partitions.add_partition_offset(TOPIC, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&partitions).expect("assign partitions");
+    consumer
+}
+
+/// Reads on until `enough`.
+fn read(consumer: &BaseConsumer, seen: &mut Vec<Seen>, enough: impl Fn(&[Seen]) -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !enough(seen) {
+        assert!(Instant::now() < deadline, "only {} messages came", seen.len());
+        // Brokers that are not there yet are errors that pass.
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let header = message.headers().expect("a header").get(0);
+        assert_eq!(header.key, "delivery");
+        let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+        seen.push(Seen {
+            key: text(message.key()),
+            delivery: text(header.value),
+            finding: serde_json::from_slice(message.payload().unwrap()).unwrap(),
+        });
+    }
+}
+
+fn deliveries(seen: &[Seen]) -> BTreeSet<&str> {
+    seen.iter().map(|seen| seen.delivery.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn findings_reach_a_topic_whatever_happens_to_the_broker() {
+    let Some(library) = library() else { return };
+    let mut broker = Broker::new(&library);
+    let server = TestServer::start(&format!(
+        "[alert]\nretry_first = \"20ms\"\nretry_max = \"200ms\"\n\
+         [[sink]]\ntype = \"kafka\"\nname = \"bus\"\nbrokers = [\"127.0.0.1:{}\"]\n\
+         topic = \"{TOPIC}\"\ntimeout = \"20s\"\noptions = {{ \"linger.ms\" = \"1\" }}\n",
+        broker.port
+    ));
+    // There is no broker yet.
+    let events: Vec<Value> = (0..20).map(exec).collect();
+    assert_eq!(server.post("east", list(&events)).await, 200);
+    server.quiesce().await;
+    broker.start();
+    let consumer = consumer(&broker);
+    let mut seen = Vec::new();
+    read(&consumer, &mut seen, |seen| deliveries(seen).len() == 20);
+    for Seen { key, delivery, finding } in &seen {
+        let id = finding["id"].as_str().unwrap();
+        assert_eq!(finding["revision"], 1);
+        assert_eq!((key, delivery), (&format!("east/{id}"), &format!("{id}-1")));
+    }
+    let lag = "auditmill_sink_lag_findings{sink=\"bus\"}";
+    while server.metric(lag).await > 0.0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Twice only what was sent anew because no answer came in time.
+    let retried = "auditmill_sink_deliveries_total{sink=\"bus\",outcome=\"retried\"}";
+    let retried = server.metric(retried).await;
+    assert!(retried > 0.0 || seen.len() == 20, "{} messages", seen.len());
+
+    broker.kill();
+    let again = |number: u32| {
+        let mut event = exec(number);
+        event["auditID"] = json!(format!("again-{number}"));
+        event["stageTimestamp"] = json!(time(number + 60));
+        event
+    };
+    let events: Vec<Value> = (0..20).map(again).chain((20..30).map(exec)).collect();
+    assert_eq!(server.post("east", list(&events)).await, 200);
+    server.quiesce().await;
+    assert_eq!(server.metric(lag).await, 30.0);
+    broker.start();
+    read(&consumer, &mut seen, |seen| deliveries(seen).len() == 50);
+    let mut revisions: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for Seen { key, finding, .. } in &seen {
+        revisions.entry(key).or_default().push(finding["revision"].as_u64().unwrap());
+    }
+    assert_eq!(revisions.len(), 30);
+    assert!(revisions.values().all(|revisions| revisions.is_sorted()), "{revisions:?}");
+}
