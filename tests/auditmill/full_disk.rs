@@ -81,9 +81,10 @@ async fn a_full_disk_loses_nothing_and_holds_up_nothing_afterwards() {
             })
             .await;
         }
+        // What was found waits for room, and with it the journal.
+        server.disk().free();
         server.quiesce().await;
         assert_present(&server, &load.acknowledged.lock().unwrap().clone()).await;
-        server.disk().free();
     }
     let before = load.acknowledged();
     until("deliveries to be acknowledged", async || load.acknowledged() > before + 100).await;
