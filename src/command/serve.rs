@@ -134,7 +134,9 @@ impl Service {
         };
         let outlet = |sink| Outlet::open(sink, &settings.alert, &store, &metrics, now_micros());
         let outlets = sinks(settings, data).iter().map(outlet).collect::<Result<_>>()?;
-        store.forget_sinks(now_micros())?;
+        if let Err(error) = store.forget_sinks(now_micros()) {
+            warn!(error = format!("{error:#?}"), "places of sinks that are gone are kept");
+        }
         let tails = tails(settings, data, &shared)?;
         let shared = Arc::new(shared);
         Ok(Self {

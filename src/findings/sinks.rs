@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::database::{StoreError, restored, stored};
 use super::step::{LedgerEntry, LedgerKind};
@@ -73,7 +73,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn open_sink(&self, name: &str, begin: Begin, now: i64) -> Result<Change, StoreError> {
-        let cursor = self.write("open a sink", |transaction, _| {
+        let opened = self.write("open a sink", |transaction, _| {
             let known = cursor(transaction, name)?;
             let place = match (known, begin) {
                 (Some(known), _) => known,
@@ -88,6 +88,11 @@ impl Store {
                 params![name, place, now],
             )?;
             Ok(restored(place))
+        });
+        // A disk that is full is no reason not to start where a sink has a place already.
+        let cursor = opened.or_else(|error| {
+            let known = self.readers.read("open a sink", |reader| cursor(reader, name));
+            known.ok().flatten().map(restored).ok_or(error)
         })?;
         let mut sinks = self.sinks();
         if !sinks.iter().any(|known| known == name) {
@@ -208,8 +213,8 @@ impl Store {
     }
 }
 
-fn cursor(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<i64>> {
-    let mut statement = transaction.prepare_cached("SELECT change FROM sinks WHERE name = ?1")?;
+fn cursor(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    let mut statement = connection.prepare_cached("SELECT change FROM sinks WHERE name = ?1")?;
     statement.query_row([name], |row| row.get(0)).optional()
 }
 

@@ -33,6 +33,8 @@ const DISK_REFUSALS: &str = "auditmill_ingest_refused_total{reason=\"disk\"}";
 struct Load {
     url: Mutex<String>,
     stop: AtomicBool,
+    /// No new batches for the moment.
+    paused: AtomicBool,
     /// The program is being restarted: there may be no answer.
     restarting: AtomicBool,
     next_event: AtomicU32,
@@ -42,6 +44,11 @@ struct Load {
 impl Load {
     fn acknowledged(&self) -> usize {
         self.acknowledged.lock().unwrap().len()
+    }
+
+    /// Numbers of the acknowledged events. The lock is not held while somebody waits.
+    fn copy(&self) -> Vec<u32> {
+        self.acknowledged.lock().unwrap().clone()
     }
 }
 
@@ -54,6 +61,7 @@ async fn a_full_disk_loses_nothing_and_holds_up_nothing_afterwards() {
     let load = Arc::new(Load {
         url: Mutex::new(server.url("/v1/audit/prod")),
         stop: AtomicBool::new(false),
+        paused: AtomicBool::new(false),
         restarting: AtomicBool::new(false),
         next_event: AtomicU32::new(0),
         acknowledged: Mutex::default(),
@@ -82,9 +90,12 @@ async fn a_full_disk_loses_nothing_and_holds_up_nothing_afterwards() {
             .await;
         }
         // What was found waits for room, and with it the journal.
+        load.paused.store(true, Ordering::SeqCst);
+        let acknowledged = load.copy();
         server.disk().free();
         server.quiesce().await;
-        assert_present(&server, &load.acknowledged.lock().unwrap().clone()).await;
+        assert_present(&server, &acknowledged).await;
+        load.paused.store(false, Ordering::SeqCst);
     }
     let before = load.acknowledged();
     until("deliveries to be acknowledged", async || load.acknowledged() > before + 100).await;
@@ -93,11 +104,11 @@ async fn a_full_disk_loses_nothing_and_holds_up_nothing_afterwards() {
         sender.await.expect("a sender does not fail");
     }
     server.quiesce().await;
-    assert_present(&server, &load.acknowledged.lock().unwrap().clone()).await;
+    assert_present(&server, &load.copy()).await;
     assert_findings_file(&server, &load).await;
     server.kill_and_restart();
     server.quiesce().await;
-    assert_present(&server, &load.acknowledged.lock().unwrap().clone()).await;
+    assert_present(&server, &load.copy()).await;
     println!("filled {fillings} times, {} events acknowledged, all there", load.acknowledged());
 }
 
@@ -105,6 +116,10 @@ async fn a_full_disk_loses_nothing_and_holds_up_nothing_afterwards() {
 async fn send(load: Arc<Load>) {
     let client = client();
     while !load.stop.load(Ordering::SeqCst) {
+        if load.paused.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        }
         let first = load.next_event.fetch_add(10, Ordering::SeqCst);
         let events: Vec<Value> = (first..first + 10).map(event).collect();
         let body = list(&events);
