@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(AUDITMILL_CACHE)/target
 # Seconds for each fuzz target.
 export FUZZ_SECONDS ?= 15
 
-.PHONY: help run check test fuzz soak bench release detections cluster-bin tools
+.PHONY: help run check test fuzz soak bench release detections cluster-bin s3-bin readers tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,13 +23,14 @@ check: ## the quick loop: format, lints, tests that need nothing else
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 
-test: tools cluster-bin ## everything, also against a real API server; what CI runs
+test: tools cluster-bin s3-bin readers ## everything, also against a real API server; what CI runs
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --locked --no-deps --lib --document-private-items
 	"$(AUDITMILL_CACHE)/bin/cargo-deny" --locked check bans licenses sources
 	./tests/fuzz/run.sh
-	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --no-fail-fast
+	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" AUDITMILL_S3_BIN="$(AUDITMILL_CACHE)/bin" \
+	AUDITMILL_READERS="$(AUDITMILL_CACHE)/readers" cargo test --locked --no-fail-fast
 
 fuzz: tools ## each fuzz target for FUZZ_SECONDS
 	./tests/fuzz/run.sh
@@ -53,6 +54,14 @@ release: ## the binary to ship
 # The real cluster's parts, built from Go modules once per version.
 cluster-bin:
 	./tests/cluster/build.sh
+
+# An S3 server, likewise.
+s3-bin:
+	./tests/s3/build.sh
+
+# Other programs that read Delta tables.
+readers: tools
+	./tests/readers/build.sh
 
 # Debian packages and cargo tools, each only when it is missing.
 tools:

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -83,18 +83,19 @@ impl std::fmt::Debug for History {
 
 impl History {
     /// Opens the table of a place, creating it when missing; `hot` shows its files from now on.
+    /// `writer` names the journal whose positions are committed, always the same for the same one.
     ///
     /// # Errors
     /// When the place cannot be reached, or has another table.
-    pub fn open(location: Location, hot: Arc<Hot>) -> Result<Self, HistoryError> {
+    pub fn open(location: Location, writer: &str, hot: Arc<Hot>) -> Result<Self, HistoryError> {
         let mut builder = Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().thread_name("history").build();
         let runtime = runtime.map_err(DataFusionError::from)?;
-        let log = runtime.block_on(Log::open(&location))?;
+        let log = runtime.block_on(Log::open(&location, writer))?;
         let files = log.files()?;
         let rows: u64 = files.iter().map(|file| file.rows).sum();
         info!(files = files.len(), rows, position = log.position(), "history opened");
-        hot.replace(files);
+        hot.show(files);
         Ok(Self { location, hot, log, runtime })
     }
 
@@ -135,11 +136,8 @@ impl History {
                 Err(error) => {
                     (around.failed)();
                     error!(error = format!("{error:#}"), "history not written, will try again");
-                    let until = Instant::now() + retry;
+                    self.hot.wait_until_closed(retry);
                     retry = (retry * 2).min(RETRY_MAX);
-                    while waited != Waited::Closed && Instant::now() < until {
-                        std::thread::sleep(LOOK.min(until - Instant::now()));
-                    }
                 }
             }
             if waited == Waited::Closed {
@@ -163,7 +161,9 @@ impl History {
                 Ok(())
             }
             Err(error) => {
-                // A commit that failed may have been made: only the log knows.
+                // A commit that failed may have been made: only the log knows. While it cannot be
+                // asked, the same rows are tried again, so that this stays a question of one
+                // position.
                 let refreshed = self.runtime.block_on(self.log.refresh());
                 if refreshed.is_ok() && self.log.position() >= cut.position {
                     self.hot.replace(self.log.files()?);
@@ -223,7 +223,11 @@ impl History {
                 self.runtime.block_on(self.log.commit(&change, now_micros()))?;
                 upkeep.removed(change.removed);
             }
-            Plan::Delete(paths) => {
+            Plan::Delete(mut paths) => {
+                // Another server may have put them into the table since.
+                self.runtime.block_on(self.log.refresh())?;
+                let files = self.log.files()?;
+                paths.retain(|path| files.iter().all(|file| file.path != *path));
                 self.runtime.block_on(super::upkeep::delete(&self.location, paths));
                 return Ok(());
             }
@@ -235,7 +239,7 @@ impl History {
             }
         }
         point("history_changed");
-        self.hot.replace(self.log.files()?);
+        self.hot.show(self.log.files()?);
         Ok(())
     }
 }

@@ -35,7 +35,12 @@ struct Load {
 async fn what_was_acknowledged_survives_kill_9_exactly_once() {
     let rounds = std::env::var("AUDITMILL_ROUNDS").ok().and_then(|text| text.parse().ok());
     // Small segments: many are started, filled and recycled on the way.
-    let mut server = TestServer::start("[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n");
+    let server = TestServer::start("[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n");
+    survive(server, rounds.unwrap_or(ROUNDS)).await;
+}
+
+/// Kills it so often under load; what was acknowledged must be there once, and with it findings.
+pub(crate) async fn survive(mut server: TestServer, rounds: u32) {
     let load = Arc::new(Load {
         url: Mutex::new(server.url("")),
         stop: AtomicBool::new(false),
@@ -44,7 +49,7 @@ async fn what_was_acknowledged_survives_kill_9_exactly_once() {
         acknowledged: Mutex::default(),
     });
     let senders: Vec<_> = (0..SENDERS).map(|_| tokio::spawn(send(Arc::clone(&load)))).collect();
-    for round in 0..rounds.unwrap_or(ROUNDS) {
+    for round in 0..rounds {
         let so_far = load.acknowledgements.load(Ordering::SeqCst);
         let enough = so_far + 1 + round * 7 % ACKNOWLEDGED_MAX;
         let deadline = Instant::now() + LIMIT;

@@ -13,6 +13,8 @@
 //! - `durability`: killed at any moment, nothing that was acknowledged is missing
 //! - `memory`: many large deliveries at once, within the budget
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
+//! - `s3`: history in a bucket of a real S3 server that comes and goes
+//! - `readers`: other programs read the history
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
@@ -35,7 +37,9 @@ mod hostile;
 mod memory;
 mod oracle;
 mod program;
+mod readers;
 mod recording;
+mod s3;
 mod scan;
 mod server;
 mod small_disk;

@@ -58,7 +58,7 @@ fn settings(age: Duration) -> FlushSettings {
 fn open(folder: &std::path::Path) -> (History, Arc<Hot>) {
     let hot = Arc::new(Hot::new(1 << 30));
     let location = Location::folder(folder).unwrap();
-    (History::open(location, Arc::clone(&hot)).unwrap(), hot)
+    (History::open(location, "test", Arc::clone(&hot)).unwrap(), hot)
 }
 
 /// The rows of a query, as text.

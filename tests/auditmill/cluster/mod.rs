@@ -30,7 +30,7 @@ mod first_finding;
 mod kubeconfig;
 mod outage;
 mod pki;
-mod process;
+pub(crate) mod process;
 mod record;
 mod service;
 
