@@ -38,6 +38,8 @@ use crate::journal::Position;
 const LOOK: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How often what is left at the end is tried to be written.
+const LAST_ATTEMPTS: u32 = 3;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// When rows are written, and what becomes of files.
@@ -120,15 +122,20 @@ impl History {
     /// Writes what is due until no more rows come, then what is left.
     ///
     /// # Errors
-    /// Never: what fails is tried again; at the end the journal still has what was not written.
+    /// Never: what fails is tried again; at the end, after a few attempts, the journal still has
+    /// what was not written.
     pub fn run(mut self, settings: &FlushSettings, mut around: Around) -> anyhow::Result<()> {
         let due = Due { bytes: settings.bytes, age: settings.age };
         let mut upkeep = Upkeep::new(settings.upkeep);
-        let mut retry = RETRY_FIRST;
+        let (mut retry, mut last_attempts) = (RETRY_FIRST, LAST_ATTEMPTS);
         loop {
             let waited = self.hot.wait_until(due, LOOK);
             let result = match waited {
-                Waited::Nothing if !(around.urgent)() => self.look_after(&mut upkeep),
+                Waited::Nothing if !(around.urgent)() => {
+                    let done = self.look_after(&mut upkeep);
+                    // Whose files are not known any more are not to be touched.
+                    done.or_else(|error| self.refresh().and(Err(error)))
+                }
                 _ => self.flush(&settings.redactor, &mut around),
             };
             match result {
@@ -141,7 +148,10 @@ impl History {
                 }
             }
             if waited == Waited::Closed {
-                return Ok(());
+                last_attempts -= 1;
+                if last_attempts == 0 || self.hot.size().0 == 0 {
+                    return Ok(());
+                }
             }
         }
     }
@@ -168,6 +178,9 @@ impl History {
                 if refreshed.is_ok() && self.log.position() >= cut.position {
                     self.hot.replace(self.log.files()?);
                     return Ok((around.after)(cut.position)?);
+                }
+                if refreshed.is_ok() {
+                    self.hot.show(self.log.files()?);
                 }
                 self.hot.keep();
                 Err(error)
@@ -205,6 +218,13 @@ impl History {
         Ok(file)
     }
 
+    /// Shows what the log says now.
+    fn refresh(&mut self) -> anyhow::Result<()> {
+        self.runtime.block_on(self.log.refresh())?;
+        self.hot.show(self.log.files()?);
+        Ok(())
+    }
+
     fn look_after(&mut self, upkeep: &mut Upkeep) -> anyhow::Result<()> {
         let files = self.hot.kept().files;
         match upkeep.plan(&files, now_micros()) {
@@ -225,8 +245,8 @@ impl History {
             }
             Plan::Delete(mut paths) => {
                 // Another server may have put them into the table since.
-                self.runtime.block_on(self.log.refresh())?;
-                let files = self.log.files()?;
+                self.refresh()?;
+                let files = self.hot.kept().files;
                 paths.retain(|path| files.iter().all(|file| file.path != *path));
                 self.runtime.block_on(super::upkeep::delete(&self.location, paths));
                 return Ok(());

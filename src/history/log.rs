@@ -82,8 +82,9 @@ impl Log {
         Ok(files)
     }
 
-    /// Makes a change, all of it or nothing. When it says that it failed, it may have been made
-    /// all the same: [`Self::refresh`] tells.
+    /// Makes a change, all of it or nothing, to the version that is known here; it fails when
+    /// somebody else made a later one. When it says that it failed, it may have been made all the
+    /// same: [`Self::refresh`] tells.
     pub(super) async fn commit(&mut self, change: &Change, now: i64) -> Result<(), HistoryError> {
         let data_change = change.rows_change;
         let added = change.added.iter().map(|file| Action::Add(file.add(now, data_change)));
@@ -102,6 +103,9 @@ impl Log {
         };
         let state = self.table.snapshot()?;
         let committed = CommitBuilder::from(properties)
+            // Left to itself, it would try again after somebody else's commit, also where both
+            // joined the same files: their rows would be there twice.
+            .with_max_retries(0)
             .with_actions(added.chain(removed).collect())
             .build(Some(state), self.table.log_store(), operation)
             .await?;

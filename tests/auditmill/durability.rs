@@ -36,11 +36,11 @@ async fn what_was_acknowledged_survives_kill_9_exactly_once() {
     let rounds = std::env::var("AUDITMILL_ROUNDS").ok().and_then(|text| text.parse().ok());
     // Small segments: many are started, filled and recycled on the way.
     let server = TestServer::start("[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n");
-    survive(server, rounds.unwrap_or(ROUNDS)).await;
+    survive(server, rounds.unwrap_or(ROUNDS), 0.0).await;
 }
 
-/// Kills it so often under load; what was acknowledged must be there once, and with it findings.
-pub(crate) async fn survive(mut server: TestServer, rounds: u32) {
+/// Kills it so often under load, each time after it wrote so many rows to history; what was acknowledged must be there once, and with it findings.
+pub(crate) async fn survive(mut server: TestServer, rounds: u32, rows: f64) {
     let load = Arc::new(Load {
         url: Mutex::new(server.url("")),
         stop: AtomicBool::new(false),
@@ -55,6 +55,10 @@ pub(crate) async fn survive(mut server: TestServer, rounds: u32) {
         let deadline = Instant::now() + LIMIT;
         while load.acknowledgements.load(Ordering::SeqCst) < enough {
             assert!(Instant::now() < deadline, "nothing is acknowledged any more");
+            tokio::task::yield_now().await;
+        }
+        while rows > 0.0 && server.metric("auditmill_history_rows_total").await < rows {
+            assert!(Instant::now() < deadline, "nothing is written any more");
             tokio::task::yield_now().await;
         }
         server.kill_and_restart();
@@ -166,7 +170,7 @@ fn space(server: &TestServer) -> usize {
 }
 
 /// Text that does not compress to much less.
-fn noise(seed: u32) -> Vec<u8> {
+pub(crate) fn noise(seed: u32) -> Vec<u8> {
     let mut state = u64::from(seed) + 1;
     let letter = |_| {
         state =
