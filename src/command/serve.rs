@@ -88,8 +88,8 @@ impl Service {
         let server = Server::bind(&settings.http, &settings.auth)?;
         let lock = lock(data)?;
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
-        let history = history(settings, data, &hot)?;
-        let (journal, writer) = journal(settings, data, &history)?;
+        let mut history = history(settings, data, &hot)?;
+        let (journal, writer) = journal(settings, data, &mut history)?;
 
         let budget = Budget::new(settings.ingest.budget.as_u64());
         let clusters_max = settings.ingest.clusters_max;
@@ -338,7 +338,11 @@ fn around(
     }
 }
 
-fn journal(settings: &Settings, data: &Path, history: &Opening) -> Result<(Arc<Journal>, Writer)> {
+fn journal(
+    settings: &Settings,
+    data: &Path,
+    history: &mut Opening,
+) -> Result<(Arc<Journal>, Writer)> {
     let path = data.join("journal");
     let fail = || format!("open journal `{}`", path.display());
     let disk = Folder::open(&path).with_context(fail)?;

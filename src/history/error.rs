@@ -1,5 +1,7 @@
 //! What can go wrong with history; the message says what to do.
 
+use std::time::Duration;
+
 use arrow::error::ArrowError;
 use deltalake_core::DeltaTableError;
 use parquet::errors::ParquetError;
@@ -37,6 +39,9 @@ pub enum HistoryError {
     /// Rows that do not fit together.
     #[error("rows: {0}")]
     Rows(#[from] ArrowError),
+    /// The place takes its time.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Slow(Duration),
     /// The place of a first start.
     #[error(
         "history at `{url}` cannot be reached: {why}; see `[history] url` and `[history.options]`"

@@ -77,8 +77,8 @@ impl TableProvider for EventsTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if !self.hot.is_opened() {
-            let why = "the history cannot be reached yet, it is tried again until it can; deliveries \
-                       are kept in the journal meanwhile";
+            let why = "the history cannot be reached yet; it is tried again, and meanwhile the \
+                       journal keeps what comes";
             return Err(DataFusionError::Execution(why.to_owned()));
         }
         let Kept { batches, files } = self.hot.kept();

@@ -90,10 +90,23 @@ impl History {
     /// # Errors
     /// When the place cannot be reached, or has another table.
     pub fn open(location: Location, writer: &str, hot: Arc<Hot>) -> Result<Self, HistoryError> {
+        Self::open_within(Duration::MAX, location, writer, hot)
+    }
+
+    /// As [`Self::open`], but gives up after this long.
+    pub(super) fn open_within(
+        limit: Duration,
+        location: Location,
+        writer: &str,
+        hot: Arc<Hot>,
+    ) -> Result<Self, HistoryError> {
         let mut builder = Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().thread_name("history").build();
         let runtime = runtime.map_err(DataFusionError::from)?;
-        let log = runtime.block_on(Log::open(&location, writer))?;
+        let log = runtime.block_on(async {
+            let opened = tokio::time::timeout(limit, Log::open(&location, writer)).await;
+            opened.map_err(|_| HistoryError::Slow(limit))?
+        })?;
         let files = log.files()?;
         let rows: u64 = files.iter().map(|file| file.rows).sum();
         info!(files = files.len(), rows, position = log.position(), "history opened");

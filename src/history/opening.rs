@@ -17,6 +17,8 @@ use super::hot::Hot;
 use super::location::Location;
 use crate::journal::Position;
 
+/// How long a start waits for what may be about to answer.
+const FIRST_LIMIT: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
@@ -35,12 +37,13 @@ impl fmt::Debug for Opening {
 }
 
 impl Opening {
-    /// Tries it once; see [`History::open`].
+    /// Tries it once, for at most ten seconds; see [`History::open`].
     ///
     /// # Errors
     /// When trying again is no use.
     pub fn begin(location: Location, writer: &str, hot: Arc<Hot>) -> Result<Self, HistoryError> {
-        let tried = match History::open(location.clone(), writer, Arc::clone(&hot)) {
+        let (place, rows) = (location.clone(), Arc::clone(&hot));
+        let tried = match History::open_within(FIRST_LIMIT, place, writer, rows) {
             Err(error) if error.is_final() => return Err(error),
             other => other,
         };
@@ -59,7 +62,10 @@ impl Opening {
     /// When the journal lacks what history has; when history is not open and the journal is empty:
     /// either this is the first start, and a mistake in the settings is better told at once, or
     /// only history knows where the journal has to begin.
-    pub fn check(&self, journal: Position) -> Result<(), HistoryError> {
+    pub fn check(&mut self, journal: Position) -> Result<(), HistoryError> {
+        if let (Err(HistoryError::Slow(_)), 0) = (&self.tried, journal) {
+            self.tried = open(&self.location, &self.writer, &self.hot);
+        }
         match &self.tried {
             Ok(history) => behind(history, journal),
             Err(why) if journal == 0 => Err(HistoryError::Unreachable {
@@ -107,9 +113,13 @@ impl Opening {
                 return Ok(None);
             }
             retry = (retry * 2).min(RETRY_MAX);
-            tried = History::open(location.clone(), &writer, Arc::clone(&hot));
+            tried = open(&location, &writer, &hot);
         }
     }
+}
+
+fn open(location: &Location, writer: &str, hot: &Arc<Hot>) -> Result<History, HistoryError> {
+    History::open(location.clone(), writer, Arc::clone(hot))
 }
 
 /// That the journal, which ends here, has gone at least as far as history.

@@ -39,7 +39,8 @@ async fn what_was_acknowledged_survives_kill_9_exactly_once() {
     survive(server, rounds.unwrap_or(ROUNDS), 0.0).await;
 }
 
-/// Kills it so often under load, each time after it wrote so many rows to history; what was acknowledged must be there once, and with it findings.
+/// Kills it so often under load, each time after it wrote so many rows to history; what was
+/// acknowledged must be there once, and with it findings.
 pub(crate) async fn survive(mut server: TestServer, rounds: u32, rows: f64) {
     let load = Arc::new(Load {
         url: Mutex::new(server.url("")),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -83,8 +83,8 @@ impl Bucket {
 fn settings(port: u16) -> String {
     format!(
         "[history]\nurl = \"s3://bucket/audit\"\nflush_after = \"100ms\"\n\
-         [history.options]\naws_endpoint = \"http://127.0.0.1:{port}\"\naws_region = \"us-east-1\"\n\
-         aws_access_key_id = \"auditmill\"\naws_secret_access_key = \"{SECRET}\"\n\
+         [history.options]\naws_endpoint = \"http://127.0.0.1:{port}\"\n\
+         aws_region = \"us-east-1\"\naws_access_key_id = \"auditmill\"\naws_secret_access_key = \"{SECRET}\"\n\
          aws_allow_http = \"true\"\naws_virtual_hosted_style_request = \"false\"\n\
          [journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n"
     )
@@ -235,11 +235,14 @@ async fn a_start_while_the_bucket_is_away_takes_deliveries_and_catches_up() {
     let (status, answer) = server.try_sql("SELECT count(*) FROM events").await;
     assert_ne!(status, 200);
     assert!(answer.to_string().contains("cannot be reached yet"), "{answer}");
-    // Once more, with nothing but the journal; and it can be stopped.
+    // It can be stopped. Once more, with nothing but the journal, and with a place that takes
+    // connections but says nothing.
     assert_eq!(server.stop().code(), Some(0));
     let data = server.data();
+    let silent = TcpListener::bind(("127.0.0.1", bucket.port)).unwrap();
     let server = TestServer::start_over(&data, &bucket.settings());
     ids.extend(deliver(&server, 3_000, 5).await);
+    drop(silent);
     bucket.restart();
     wait_for(&server, "SELECT count(*) FROM events", 200).await;
     check(&server, &ids).await;
