@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(AUDITMILL_CACHE)/target
 # Seconds for each fuzz target.
 export FUZZ_SECONDS ?= 15
 
-.PHONY: help run check test fuzz soak bench release detections cluster-bin kafka-lib tools
+.PHONY: help run check test fuzz soak bench release detections cluster-bin kafka-lib s3-bin readers tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,13 +23,14 @@ check: ## the quick loop: format, lints, tests that need nothing else
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 
-test: tools cluster-bin kafka-lib ## everything, also against a real API server and Kafka; what CI runs
+test: tools cluster-bin kafka-lib s3-bin readers ## everything, also against real servers; what CI runs
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --locked --no-deps --lib --document-private-items
 	"$(AUDITMILL_CACHE)/bin/cargo-deny" --locked check bans licenses sources
 	./tests/fuzz/run.sh
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" AUDITMILL_KAFKA_LIB="$(AUDITMILL_CACHE)/kafka" \
+	  AUDITMILL_S3_BIN="$(AUDITMILL_CACHE)/bin" AUDITMILL_READERS="$(AUDITMILL_CACHE)/readers" \
 	  cargo test --locked --no-fail-fast
 
 fuzz: tools ## each fuzz target for FUZZ_SECONDS
@@ -58,6 +59,14 @@ cluster-bin:
 # A real broker, copied from Maven once per version; Maven comes with the tools.
 kafka-lib: tools
 	./tests/kafka/build.sh
+
+# An S3 server, from a Go module.
+s3-bin:
+	./tests/s3/build.sh
+
+# Other programs that read Delta tables.
+readers: tools
+	./tests/readers/build.sh
 
 # Debian packages and cargo tools, each only when it is missing.
 tools:

@@ -55,10 +55,6 @@ pub struct Pipeline {
     pub deliveries: Horizon,
     /// Which events have been seen.
     pub seen: Seen,
-    /// What history has, and up to which record.
-    pub past: Past,
-    /// All records below are in history.
-    pub written: Position,
     /// Where rows go.
     pub hot: Arc<Hot>,
     /// Where findings go.
@@ -86,17 +82,23 @@ pub enum PipelineError {
 }
 
 impl Pipeline {
+    /// Ends without having run.
+    pub fn close(self) {
+        self.hot.close();
+        self.store.close();
+    }
+
     /// Processes records until the journal is closed and read to its end: first what an earlier
-    /// run left, then what comes. Ends early only when there is no room to go on and the process
-    /// is to stop.
+    /// run left, then what comes. `past` is what history has, all records below `written` with it.
+    /// Ends early only when there is no room to go on and the process is to stop.
     ///
     /// # Errors
     /// When journal, history or findings cannot be read.
-    pub fn run(mut self) -> Result<(), PipelineError> {
-        let counted = self.remember()?;
+    pub fn run(mut self, past: &Past, written: Position) -> Result<(), PipelineError> {
+        let counted = self.remember(past, written)?;
         let mut decoder = Decoder::new();
         let replayed = self.journal.position();
-        let mut next = self.journal.first().max(self.written);
+        let mut next = self.journal.first().max(written);
         let (mut ticked_at, mut retained_at) = (0, 0);
         'records: while self.wait_for_room() {
             match self.journal.read(next, READ_BYTES, TICK)? {
@@ -135,19 +137,18 @@ impl Pipeline {
                 self.retain(now);
             }
         }
-        self.hot.close();
-        self.store.close();
+        self.close();
         Ok(())
     }
 
     /// Takes in what open windows, open findings and the horizons of repeats are made of; gives
     /// the position below which all has been counted.
-    fn remember(&mut self) -> Result<Position, PipelineError> {
+    fn remember(&mut self, past: &Past, written: Position) -> Result<Position, PipelineError> {
         let counted = self.store.position()?;
-        if let Some(last) = self.past.last_arrival() {
+        if let Some(last) = past.last_arrival() {
             let since = last.saturating_sub(self.engine.lookback());
             let (engine, seen) = (&mut self.engine, &mut self.seen);
-            let rows = self.past.replay(since, |rows, arrival| {
+            let rows = past.replay(since, |rows, arrival| {
                 // None of them is a repeat: the history has each once.
                 if let Err(error) = seen.keep_new(rows, arrival) {
                     error!(%error, "repeats of old events may not be told");
@@ -157,7 +158,7 @@ impl Pipeline {
             info!(rows, "detections remember");
         }
         let since = now_micros().saturating_sub(self.deliveries.span());
-        for (hash, arrival) in self.store.deliveries_since(since, self.written)? {
+        for (hash, arrival) in self.store.deliveries_since(since, written)? {
             self.deliveries.insert(hash, arrival);
         }
         Ok(counted)

@@ -19,6 +19,13 @@ if [ "${#missing[@]}" -gt 0 ]; then
   $sudo apt-get install -qq -y --no-install-recommends "${missing[@]}" ca-certificates libc6-dev
 fi
 
+# The module is there without the package; what makes an environment is not.
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+  $sudo apt-get update -qq
+  $sudo apt-get install -qq -y --no-install-recommends python3 python3-venv
+fi
+
 command -v go >/dev/null || { echo 'error: Go 1.26 is needed for the real API server' >&2; exit 1; }
 
 command -v rustup >/dev/null || { echo 'error: rustup is needed for the compiler that fuzzing wants' >&2; exit 1; }

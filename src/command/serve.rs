@@ -4,7 +4,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -30,8 +30,11 @@ use crate::findings::store::{Store, StoreSettings};
 use crate::history::flush::{Around, FlushSettings, History};
 use crate::history::hot::Hot;
 use crate::history::location::Location;
+use crate::history::opening::Opening;
 use crate::history::redact::{BodyRule, Redactor};
+use crate::history::replay::Past;
 use crate::history::upkeep::UpkeepSettings;
+use crate::history::writer;
 use crate::http::auth::Gate;
 use crate::http::health::Ready;
 use crate::http::routes::{Shared, router};
@@ -71,7 +74,7 @@ struct Service {
     journal: Arc<Journal>,
     writer: Writer,
     pipeline: Pipeline,
-    history: History,
+    history: Opening,
     flush: FlushSettings,
     journal_space: u64,
     store: Arc<Store>,
@@ -91,8 +94,8 @@ impl Service {
         let server = Server::bind(&settings.http, &settings.auth)?;
         let lock = lock(data)?;
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
-        let history = history(settings, data, &hot)?;
-        let (journal, writer) = journal(settings, data, history.position())?;
+        let mut history = history(settings, data, &hot)?;
+        let (journal, writer) = journal(settings, data, &mut history)?;
 
         let budget = Budget::new(settings.ingest.budget.as_u64());
         let clusters_max = settings.ingest.clusters_max;
@@ -124,8 +127,6 @@ impl Service {
             engine,
             deliveries: Horizon::new(ingest.duplicates_events_max, ingest.deliveries_span.micros()),
             seen: Seen::new(ingest.duplicates_events_max, ingest.duplicates_span.micros()),
-            past: history.past(),
-            written: history.position(),
             hot,
             store: Arc::clone(&store),
             quarantine,
@@ -166,10 +167,30 @@ impl Service {
         }
         let (writer, pipeline) = (self.writer, self.pipeline);
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
-        tasks.spawn_thread("pipeline", move || Ok(pipeline.run()?))?;
-        let around = around(&self.journal, self.journal_space, &self.store, &self.shared.metrics);
-        let (history, flush) = (self.history, self.flush);
-        tasks.spawn_thread("history", move || history.run(&flush, around))?;
+        let (opened, history) = mpsc::channel::<(Past, Position)>();
+        tasks.spawn_thread("pipeline", move || match history.recv() {
+            Ok((past, written)) => Ok(pipeline.run(&past, written)?),
+            Err(_) => {
+                pipeline.close();
+                Ok(())
+            }
+        })?;
+        let mut around =
+            around(&self.journal, self.journal_space, &self.store, &self.shared.metrics);
+        let (history, flush, journal) = (self.history, self.flush, Arc::clone(&self.journal));
+        let (runtime, stop) = (Handle::current(), tasks.stop().clone());
+        tasks.spawn_thread("history", move || {
+            let stopped = |wait| {
+                runtime
+                    .block_on(async { tokio::time::timeout(wait, stop.cancelled()).await.is_ok() })
+            };
+            let history = history.wait(journal.position(), stopped, &mut around.failed)?;
+            let Some(history) = history else { return Ok(()) };
+            // Nobody to receive it: the pipeline has failed, which stops the service.
+            let _ = opened.send((history.past(), history.position()));
+            drop(opened);
+            history.run(&flush, around)
+        })?;
         for tail in self.tails {
             let (runtime, stop) = (Handle::current(), tasks.stop().clone());
             tasks.spawn_thread("tail", move || {
@@ -275,14 +296,16 @@ pub(super) fn lock(data: &Path) -> Result<File> {
 }
 
 /// The history of this data directory, or where the settings say.
-fn history(settings: &Settings, data: &Path, hot: &Arc<Hot>) -> Result<History> {
+fn history(settings: &Settings, data: &Path, hot: &Arc<Hot>) -> Result<Opening> {
     let folder = data.join("history");
     let location = match &settings.history.url {
-        Some(url) if url.contains("://") => Location::url(url, &settings.history.options),
+        Some(url) if url.contains("://") => Location::url(url, &settings.history.options.0),
         Some(path) => Location::folder(Path::new(path)),
         None => Location::folder(&folder),
     };
-    Ok(location.and_then(|location| History::open(location, Arc::clone(hot)))?)
+    let fail = || format!("use data directory `{}`", data.display());
+    let writer = writer::name(data).with_context(fail)?;
+    Ok(Opening::begin(location?, &writer, Arc::clone(hot))?)
 }
 
 fn flush_settings(settings: &Settings) -> Result<FlushSettings> {
@@ -327,7 +350,11 @@ fn around(
     }
 }
 
-fn journal(settings: &Settings, data: &Path, first: Position) -> Result<(Arc<Journal>, Writer)> {
+fn journal(
+    settings: &Settings,
+    data: &Path,
+    history: &mut Opening,
+) -> Result<(Arc<Journal>, Writer)> {
     let path = data.join("journal");
     let fail = || format!("open journal `{}`", path.display());
     let disk = Folder::open(&path).with_context(fail)?;
@@ -335,20 +362,13 @@ fn journal(settings: &Settings, data: &Path, first: Position) -> Result<(Arc<Jou
         segment_bytes: settings.journal.segment.as_u64(),
         reserve_bytes: settings.journal.reserve.as_u64(),
         space_bytes: settings.journal.space.as_u64(),
-        first,
+        first: history.opened().map_or(0, History::position),
         tail_bytes: bytes(settings.journal.memory),
         ..JournalSettings::default()
     };
     let opened = Journal::open(Arc::new(disk), journal_settings).with_context(fail)?;
     let (journal, writer) = opened;
-    if journal.position() < first {
-        bail!(
-            "history has all events up to journal record {first}, but the journal `{}` ends at \
-             {}: they do not belong together; move the journal aside to go on with the history",
-            path.display(),
-            journal.position()
-        );
-    }
+    history.check(journal.position())?;
     info!(first = journal.first(), next = journal.position(), "journal opened");
     Ok((Arc::new(journal), writer))
 }

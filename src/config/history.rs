@@ -1,10 +1,11 @@
 //! `[history]`: what is kept, where and for how long.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::value::Span;
 
@@ -16,7 +17,7 @@ pub struct History {
     /// the data directory.
     pub url: Option<String>,
     /// Options of the object store, by the names of the `object_store` crate.
-    pub options: BTreeMap<String, String>,
+    pub options: Options,
     /// Memory for events that are not yet in files; beyond, the journal has to wait.
     pub memory: ByteSize,
     /// So many bytes of events in memory are written to files ...
@@ -39,6 +40,52 @@ pub struct History {
     pub quarantine: ByteSize,
 }
 
+/// `[history.options]`: shown without what may be a secret.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Options(pub BTreeMap<String, String>);
+
+/// Ends of the names of options whose values are shown; of others nobody knows.
+const SHOWN: [&str; 12] = [
+    "region",
+    "endpoint",
+    "endpoint_url",
+    "allow_http",
+    "allow_invalid_certificates",
+    "virtual_hosted_style_request",
+    "timeout",
+    "account_name",
+    "container_name",
+    "bucket",
+    "skip_signature",
+    "conditional_put",
+];
+/// What is shown instead of a secret.
+const MASK: &str = "***";
+
+impl Options {
+    fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| {
+            let lower = name.to_ascii_lowercase();
+            // An address may hold a password.
+            let open = SHOWN.iter().any(|end| lower.ends_with(end)) && !value.contains('@');
+            (name.as_str(), if open { value.as_str() } else { MASK })
+        })
+    }
+}
+
+impl Serialize for Options {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.shown())
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
 /// `[[history.redact]]`: values that are replaced by `REDACTED` before events are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,7 +100,7 @@ impl Default for History {
     fn default() -> Self {
         Self {
             url: None,
-            options: BTreeMap::new(),
+            options: Options::default(),
             memory: ByteSize::gib(1),
             flush_bytes: ByteSize::mib(256),
             flush_after: Span(Duration::from_mins(1)),
@@ -64,6 +111,23 @@ impl Default for History {
             findings_max: 100_000,
             findings_keep: Span(Duration::from_hours(24 * 400)),
             quarantine: ByteSize::mib(64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_shown_without_secrets() {
+        let text = "[options]\naws_region = \"eu-1\"\naws_secret_access_key = \"hunter2\"\n\
+                    AWS_SESSION_TOKEN = \"hunter2\"\naws_endpoint = \"http://u:hunter2@h\"\n\
+                    azure_storage_account_key = \"hunter2\"\nproxy_url = \"http://hunter2\"\n";
+        let history: History = toml::from_str(text).unwrap();
+        assert_eq!(history.options.0.get("aws_secret_access_key").unwrap(), "hunter2");
+        for shown in [toml::to_string(&history).unwrap(), format!("{history:?}")] {
+            assert!(shown.contains("eu-1") && !shown.contains("hunter2"), "{shown}");
         }
     }
 }

@@ -1,8 +1,12 @@
 //! What can go wrong with history; the message says what to do.
 
+use std::time::Duration;
+
 use arrow::error::ArrowError;
 use deltalake_core::DeltaTableError;
 use parquet::errors::ParquetError;
+
+use crate::journal::Position;
 
 /// Why history could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +39,38 @@ pub enum HistoryError {
     /// Rows that do not fit together.
     #[error("rows: {0}")]
     Rows(#[from] ArrowError),
+    /// The place takes its time.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Slow(Duration),
+    /// The place of a first start.
+    #[error(
+        "history at `{url}` cannot be reached: {why}; see `[history] url` and `[history.options]`"
+    )]
+    Unreachable {
+        /// The table.
+        url: String,
+        /// Why not.
+        why: String,
+    },
+    /// The journal lacks what history has.
+    #[error(
+        "history has all events up to journal record {history}, but the journal ends at \
+         {journal}: they do not belong together; move the journal aside to go on with the history"
+    )]
+    Ahead {
+        /// Up to where history is.
+        history: Position,
+        /// Up to where the journal is.
+        journal: Position,
+    },
     /// A question of our own.
     #[error("{0}")]
     Query(#[from] datafusion::error::DataFusionError),
+}
+
+impl HistoryError {
+    /// Whether trying again is no use.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Location { .. } | Self::Foreign { .. } | Self::Ahead { .. })
+    }
 }

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, Statistics};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -76,6 +76,11 @@ impl TableProvider for EventsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if !self.hot.is_opened() {
+            let why = "the history cannot be reached yet; it is tried again, and meanwhile the \
+                       journal keeps what comes";
+            return Err(DataFusionError::Execution(why.to_owned()));
+        }
         let Kept { batches, files } = self.hot.kept();
         let files = keep_relevant(state, &files, filters)?;
         let hot = MemTable::try_new(self.schema(), vec![batches])?;

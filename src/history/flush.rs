@@ -39,6 +39,8 @@ use crate::journal::Position;
 const LOOK: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How often what is left at the end is tried to be written.
+const LAST_ATTEMPTS: u32 = 3;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// When rows are written, and what becomes of files.
@@ -86,18 +88,32 @@ impl std::fmt::Debug for History {
 
 impl History {
     /// Opens the table of a place, creating it when missing; `hot` shows its files from now on.
+    /// `writer` names the journal whose positions are committed, always the same for the same one.
     ///
     /// # Errors
     /// When the place cannot be reached, or has another table.
-    pub fn open(location: Location, hot: Arc<Hot>) -> Result<Self, HistoryError> {
+    pub fn open(location: Location, writer: &str, hot: Arc<Hot>) -> Result<Self, HistoryError> {
+        Self::open_within(Duration::MAX, location, writer, hot)
+    }
+
+    /// As [`Self::open`], but gives up after this long.
+    pub(super) fn open_within(
+        limit: Duration,
+        location: Location,
+        writer: &str,
+        hot: Arc<Hot>,
+    ) -> Result<Self, HistoryError> {
         let mut builder = Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().thread_name("history").build();
         let runtime = runtime.map_err(DataFusionError::from)?;
-        let log = runtime.block_on(Log::open(&location))?;
+        let log = runtime.block_on(async {
+            let opened = tokio::time::timeout(limit, Log::open(&location, writer)).await;
+            opened.map_err(|_| HistoryError::Slow(limit))?
+        })?;
         let files = log.files()?;
         let rows: u64 = files.iter().map(|file| file.rows).sum();
         info!(files = files.len(), rows, position = log.position(), "history opened");
-        hot.replace(files);
+        hot.show(files);
         Ok(Self { location, hot, log, runtime })
     }
 
@@ -122,11 +138,13 @@ impl History {
     /// Writes what is due until no more rows come, then what is left.
     ///
     /// # Errors
-    /// Never: what fails is tried again; at the end the journal still has what was not written.
+    /// Never: what fails is tried again; at the end, after a few attempts, the journal still has
+    /// what was not written.
     pub fn run(mut self, settings: &FlushSettings, mut around: Around) -> anyhow::Result<()> {
         let due = Due { bytes: settings.bytes, age: settings.age };
         let mut upkeep = Upkeep::new(settings.upkeep);
         let (mut retry, mut looked) = (RETRY_FIRST, Instant::now());
+        let mut last_attempts = LAST_ATTEMPTS;
         loop {
             let waited = self.hot.wait_until(due, LOOK);
             let mut result = Ok(());
@@ -135,7 +153,9 @@ impl History {
             }
             // Also under load there is something to look after.
             if result.is_ok() && waited != Waited::Closed && looked.elapsed() >= LOOK {
-                result = self.look_after(&mut upkeep);
+                let done = self.look_after(&mut upkeep);
+                // Whose files are not known any more are not to be touched.
+                result = done.or_else(|error| self.refresh().and(Err(error)));
                 looked = Instant::now();
             }
             match result {
@@ -143,15 +163,15 @@ impl History {
                 Err(error) => {
                     (around.failed)();
                     error!(error = format!("{error:#}"), "history not written, will try again");
-                    let until = Instant::now() + retry;
+                    self.hot.wait_until_closed(retry);
                     retry = (retry * 2).min(RETRY_MAX);
-                    while waited != Waited::Closed && Instant::now() < until {
-                        std::thread::sleep(LOOK.min(until - Instant::now()));
-                    }
                 }
             }
             if waited == Waited::Closed {
-                return Ok(());
+                last_attempts -= 1;
+                if last_attempts == 0 || self.hot.size().0 == 0 {
+                    return Ok(());
+                }
             }
         }
     }
@@ -171,11 +191,16 @@ impl History {
                 Ok(())
             }
             Err(error) => {
-                // A commit that failed may have been made: only the log knows.
+                // A commit that failed may have been made: only the log knows. While it cannot be
+                // asked, the same rows are tried again, so that this stays a question of one
+                // position.
                 let refreshed = self.runtime.block_on(self.log.refresh());
                 if refreshed.is_ok() && self.log.position() >= cut.position {
                     self.hot.replace(self.log.files()?);
                     return Ok((around.after)(cut.position)?);
+                }
+                if refreshed.is_ok() {
+                    self.hot.show(self.log.files()?);
                 }
                 self.hot.keep();
                 Err(error)
@@ -219,6 +244,13 @@ impl History {
         Ok(file)
     }
 
+    /// Shows what the log says now.
+    fn refresh(&mut self) -> anyhow::Result<()> {
+        self.runtime.block_on(self.log.refresh())?;
+        self.hot.show(self.log.files()?);
+        Ok(())
+    }
+
     fn look_after(&mut self, upkeep: &mut Upkeep) -> anyhow::Result<()> {
         let files = self.hot.kept().files;
         match upkeep.plan(&files, now_micros()) {
@@ -237,7 +269,11 @@ impl History {
                 self.runtime.block_on(self.log.commit(&change, now_micros()))?;
                 upkeep.removed(change.removed);
             }
-            Plan::Delete(paths) => {
+            Plan::Delete(mut paths) => {
+                // Another server may have put them into the table since.
+                self.refresh()?;
+                let files = self.hot.kept().files;
+                paths.retain(|path| files.iter().all(|file| file.path != *path));
                 self.runtime.block_on(super::upkeep::delete(&self.location, paths));
                 return Ok(());
             }
@@ -249,7 +285,7 @@ impl History {
             }
         }
         point("history_changed");
-        self.hot.replace(self.log.files()?);
+        self.hot.show(self.log.files()?);
         Ok(())
     }
 }

@@ -78,6 +78,8 @@ struct State {
     next: Position,
     /// How many of the oldest batches are being written.
     cut: usize,
+    /// Up to where; stays until it is known that they were written.
+    cut_position: Option<Position>,
     /// When the oldest batch that is not being written came.
     since: Option<Instant>,
     /// The last cut was not written.
@@ -85,6 +87,8 @@ struct State {
     bytes: usize,
     rows: usize,
     files: Arc<Vec<DataFile>>,
+    /// The files are known.
+    opened: bool,
     closed: bool,
 }
 
@@ -165,22 +169,23 @@ impl Hot {
         }
     }
 
-    /// The rows to be written now; they stay until [`Self::replace`]. `None` when all of what was
-    /// processed is in files.
+    /// The rows to be written now; they stay until [`Self::replace`], and are the same ones until
+    /// then. `None` when all of what was processed is in files.
     pub(crate) fn cut(&self, written: Position) -> Option<Cut> {
         let mut state = self.lock();
         if state.next <= written {
             return None;
         }
-        state.cut = state.complete;
         state.overdue = false;
-        if state.cut == state.batches.len() {
-            state.since = None;
-        } else {
-            state.since = Some(Instant::now());
+        if state.cut_position.is_none() {
+            state.cut = state.complete;
+            state.cut_position = Some(state.next);
+            let is_all = state.cut == state.batches.len();
+            state.since = if is_all { None } else { Some(Instant::now()) };
         }
         let batches = state.batches.iter().take(state.cut).map(|held| held.batch.clone());
-        Some(Cut { batches: batches.collect(), position: state.next })
+        let position = state.cut_position.unwrap_or(state.next);
+        Some(Cut { batches: batches.collect(), position })
     }
 
     /// Lets the rows of the last cut go: these files hold them, and all others that do.
@@ -194,16 +199,33 @@ impl Hot {
         }
         state.complete -= state.cut;
         state.cut = 0;
+        state.cut_position = None;
         state.files = Arc::new(files);
         drop(state);
         self.changed.notify_all();
     }
 
-    /// The last cut was not written: its rows are due again.
-    pub(crate) fn keep(&self) {
+    /// The rows that are not in memory are in these files.
+    pub(crate) fn show(&self, files: Vec<DataFile>) {
         let mut state = self.lock();
-        state.cut = 0;
-        state.overdue = true;
+        state.opened = true;
+        state.files = Arc::new(files);
+    }
+
+    /// It is not known that the last cut was written: the same rows are due again.
+    pub(crate) fn keep(&self) {
+        self.lock().overdue = true;
+    }
+
+    /// Whether it is known which files there are.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.lock().opened
+    }
+
+    /// Waits until no more rows will come, or for at most `wait`.
+    pub(crate) fn wait_until_closed(&self, wait: Duration) {
+        let open = |state: &mut State| !state.closed;
+        drop(self.changed.wait_timeout_while(self.lock(), wait, open));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -272,6 +294,26 @@ mod tests {
         hot.replace(Vec::new());
         assert_eq!(hot.size(), (0, 0));
         assert!(hot.cut(9).is_none());
+    }
+
+    #[test]
+    fn what_may_have_been_written_is_cut_again_as_it_was() {
+        let hot = Hot::new(1 << 30);
+        hot.push(rows(2));
+        hot.complete(7);
+        hot.cut(0).unwrap();
+        hot.keep();
+        hot.push(rows(3));
+        hot.complete(9);
+        hot.show(Vec::new());
+        let by_age = Due { bytes: usize::MAX, age: Duration::from_secs(3_600) };
+        assert_eq!(hot.wait_until(by_age, NO_WAIT), Waited::Due);
+        let cut = hot.cut(0).unwrap();
+        assert_eq!((cut.position, cut.batches.len()), (7, 1));
+        hot.replace(Vec::new());
+        assert_eq!(hot.size().0, 3);
+        let cut = hot.cut(7).unwrap();
+        assert_eq!((cut.position, cut.batches.len()), (9, 1));
     }
 
     #[test]

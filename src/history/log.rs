@@ -1,8 +1,9 @@
 //! The table's log: which files are the history, and how far the journal is in it.
 //!
-//! One process writes it (the lock of the data directory says so for a local one); each commit
-//! carries the journal position below which all events are in the table, so that files and
-//! position change together or not at all.
+//! Each commit carries the journal position below which all events are in the table, so that files
+//! and position change together or not at all. It is made only where the next version is not there
+//! yet. Positions are kept by writer: two servers that were given one place by mistake do not take
+//! each other's positions for their own, and lose nothing.
 
 use std::collections::HashMap;
 
@@ -19,8 +20,6 @@ use super::location::Location;
 use crate::event::schema::{COLUMNS, Form};
 use crate::journal::Position;
 
-/// The name under which positions are committed: one writer of one journal.
-const WRITER: &str = "auditmill-0";
 /// Which version of the table's layout this is, as a table property.
 const LAYOUT_PROPERTY: &str = "auditmill.layout";
 const LAYOUT: &str = "1";
@@ -40,6 +39,8 @@ pub(super) struct Change {
 #[derive(Debug)]
 pub(super) struct Log {
     table: DeltaTable,
+    /// The name under which positions are committed: that of one journal.
+    writer: String,
     position: Position,
 }
 
@@ -48,7 +49,7 @@ impl Log {
     ///
     /// # Errors
     /// When the place cannot be reached, or has a table of another kind.
-    pub(super) async fn open(location: &Location) -> Result<Self, HistoryError> {
+    pub(super) async fn open(location: &Location, writer: &str) -> Result<Self, HistoryError> {
         let mut table = DeltaTable::new(location.log());
         if table.verify_deltatable_existence().await? {
             table.load().await?;
@@ -56,7 +57,7 @@ impl Log {
             info!(table = %location.address(), "history created");
             table = create(location).await?;
         }
-        let mut log = Self { table, position: 0 };
+        let mut log = Self { table, writer: format!("auditmill-{writer}"), position: 0 };
         log.check(location)?;
         log.load_position().await?;
         Ok(log)
@@ -81,8 +82,9 @@ impl Log {
         Ok(files)
     }
 
-    /// Makes a change, all of it or nothing. When it says that it failed, it may have been made
-    /// all the same: [`Self::refresh`] tells.
+    /// Makes a change, all of it or nothing, to the version that is known here; it fails when
+    /// somebody else made a later one. When it says that it failed, it may have been made all the
+    /// same: [`Self::refresh`] tells.
     pub(super) async fn commit(&mut self, change: &Change, now: i64) -> Result<(), HistoryError> {
         let data_change = change.rows_change;
         let added = change.added.iter().map(|file| Action::Add(file.add(now, data_change)));
@@ -91,7 +93,7 @@ impl Log {
         let mut properties = CommitProperties::default();
         if let Some(position) = change.position {
             let version = i64::try_from(position).unwrap_or(i64::MAX);
-            let transaction = Transaction::new(WRITER, version);
+            let transaction = Transaction::new(&self.writer, version);
             properties = properties.with_application_transaction(transaction);
         }
         let operation = DeltaOperation::Write {
@@ -101,6 +103,9 @@ impl Log {
         };
         let state = self.table.snapshot()?;
         let committed = CommitBuilder::from(properties)
+            // Left to itself, it would try again after somebody else's commit, also where both
+            // joined the same files: their rows would be there twice.
+            .with_max_retries(0)
             .with_actions(added.chain(removed).collect())
             .build(Some(state), self.table.log_store(), operation)
             .await?;
@@ -120,7 +125,7 @@ impl Log {
     async fn load_position(&mut self) -> Result<(), HistoryError> {
         let log_store = self.table.log_store();
         let state = self.table.snapshot()?;
-        let version = state.transaction_version(log_store.as_ref(), WRITER).await?;
+        let version = state.transaction_version(log_store.as_ref(), &self.writer).await?;
         self.position = version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0);
         Ok(())
     }

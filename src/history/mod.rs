@@ -9,9 +9,11 @@ pub mod events;
 pub mod flush;
 pub mod hot;
 pub mod location;
+pub mod opening;
 pub mod redact;
 pub mod replay;
 pub mod upkeep;
+pub mod writer;
 
 mod durable;
 mod encode;

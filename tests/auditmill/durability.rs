@@ -35,7 +35,13 @@ struct Load {
 async fn what_was_acknowledged_survives_kill_9_exactly_once() {
     let rounds = std::env::var("AUDITMILL_ROUNDS").ok().and_then(|text| text.parse().ok());
     // Small segments: many are started, filled and recycled on the way.
-    let mut server = TestServer::start("[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n");
+    let server = TestServer::start("[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n");
+    survive(server, rounds.unwrap_or(ROUNDS), 0.0).await;
+}
+
+/// Kills it so often under load, each time after it wrote so many rows to history; what was
+/// acknowledged must be there once, and with it findings.
+pub(crate) async fn survive(mut server: TestServer, rounds: u32, rows: f64) {
     let load = Arc::new(Load {
         url: Mutex::new(server.url("")),
         stop: AtomicBool::new(false),
@@ -44,12 +50,16 @@ async fn what_was_acknowledged_survives_kill_9_exactly_once() {
         acknowledged: Mutex::default(),
     });
     let senders: Vec<_> = (0..SENDERS).map(|_| tokio::spawn(send(Arc::clone(&load)))).collect();
-    for round in 0..rounds.unwrap_or(ROUNDS) {
+    for round in 0..rounds {
         let so_far = load.acknowledgements.load(Ordering::SeqCst);
         let enough = so_far + 1 + round * 7 % ACKNOWLEDGED_MAX;
         let deadline = Instant::now() + LIMIT;
         while load.acknowledgements.load(Ordering::SeqCst) < enough {
             assert!(Instant::now() < deadline, "nothing is acknowledged any more");
+            tokio::task::yield_now().await;
+        }
+        while rows > 0.0 && server.metric("auditmill_history_rows_total").await < rows {
+            assert!(Instant::now() < deadline, "nothing is written any more");
             tokio::task::yield_now().await;
         }
         server.kill_and_restart();
@@ -161,7 +171,7 @@ fn space(server: &TestServer) -> usize {
 }
 
 /// Text that does not compress to much less.
-fn noise(seed: u32) -> Vec<u8> {
+pub(crate) fn noise(seed: u32) -> Vec<u8> {
     let mut state = u64::from(seed) + 1;
     let letter = |_| {
         state =

@@ -16,6 +16,8 @@
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
 //! - `sinks`: findings on their way out, `receiver`: who gets them and misbehaves
 //! - `kafka`: findings in a topic of a real broker
+//! - `s3`: history in a bucket of a real S3 server that comes and goes
+//! - `readers`: other programs read the history
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
@@ -41,8 +43,10 @@ mod kafka;
 mod memory;
 mod oracle;
 mod program;
+mod readers;
 mod receiver;
 mod recording;
+mod s3;
 mod scan;
 mod server;
 mod sinks;

@@ -160,7 +160,8 @@ fn open_tables(data: &Path) -> Result<Tables> {
     if !folder.is_dir() {
         bail!("`{}` has no history: start a server on it once", data.display());
     }
-    let history = History::open(Location::folder(&folder)?, Arc::new(Hot::new(0)))?;
+    // Nothing is written: no name is needed.
+    let history = History::open(Location::folder(&folder)?, "", Arc::new(Hot::new(0)))?;
     let settings = StoreSettings { findings_max: u64::MAX, keep: i64::MAX };
     let store = Store::open(&data.join("findings.db"), settings)?;
     let path = data.join("quarantine");

@@ -59,7 +59,7 @@ fn settings(age: Duration) -> FlushSettings {
 fn open(folder: &std::path::Path) -> (History, Arc<Hot>) {
     let hot = Arc::new(Hot::new(1 << 30));
     let location = Location::folder(folder).unwrap();
-    (History::open(location, Arc::clone(&hot)).unwrap(), hot)
+    (History::open(location, "test", Arc::clone(&hot)).unwrap(), hot)
 }
 
 /// The rows of a query, as text.
@@ -145,22 +145,52 @@ fn the_past_comes_in_the_order_of_arrival() {
     let past = history.past();
     assert_eq!(past.last_arrival(), Some(999), "the log has milliseconds");
     let mut arrivals = Vec::new();
-    let replayed = past.replay(2, |rows, last| arrivals.push((rows.num_rows(), last))).unwrap();
+    let take = |rows: &RecordBatch, last| {
+        // As detections do.
+        let runtime = Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async { arrivals.push((rows.num_rows(), last)) });
+    };
+    let replayed = past.replay(2, take).unwrap();
     assert_eq!((replayed, arrivals), (4, vec![(2, 3), (2, 3)]));
 }
 
-#[test]
-fn small_files_are_joined_and_nothing_else_changes() {
-    let folder = tempfile::tempdir().unwrap();
+/// Eight files of one cluster and day.
+fn write_small_files(folder: &std::path::Path) {
     let mut position = 0;
     for second in 0..8 {
-        let (history, hot) = open(folder.path());
+        let (history, hot) = open(folder);
         position += 1;
         hot.push(rows(&[event("a", 100 - second, "ann"), event("a", second, "bob")], second));
         hot.complete(position);
         hot.close();
         history.run(&settings(Duration::ZERO), around(&Arc::default())).unwrap();
     }
+}
+
+#[test]
+fn files_that_two_join_at_once_are_joined_once() {
+    let folder = tempfile::tempdir().unwrap();
+    write_small_files(folder.path());
+    let (mut one, _) = open(folder.path());
+    let (mut other, hot) = open(folder.path());
+    let before = ask(&one, BY_USER);
+    let mut upkeeps = [(); 2].map(|()| Upkeep::new(UpkeepSettings::default()));
+    for upkeep in &mut upkeeps {
+        one.look_after(upkeep).unwrap();
+    }
+    one.look_after(&mut upkeeps[0]).unwrap();
+    other.look_after(&mut upkeeps[1]).unwrap_err();
+    other.refresh().unwrap();
+    assert_eq!(hot.kept().files.len(), 1);
+    for history in [one, other] {
+        assert_eq!(ask(&history, BY_USER), before);
+    }
+}
+
+#[test]
+fn small_files_are_joined_and_nothing_else_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    write_small_files(folder.path());
     let (mut history, hot) = open(folder.path());
     let before = ask(&history, BY_USER);
     assert_eq!(hot.kept().files.len(), 8);
