@@ -168,12 +168,12 @@ impl Service {
         let (writer, pipeline) = (self.writer, self.pipeline);
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
         let (opened, history) = mpsc::channel::<(Past, Position)>();
-        tasks.spawn_thread("pipeline", move || match history.recv() {
-            Ok((past, written)) => Ok(pipeline.run(&past, written)?),
-            Err(_) => {
-                pipeline.close();
-                Ok(())
+        tasks.spawn_thread("pipeline", move || {
+            if let Ok((past, written)) = history.recv() {
+                return Ok(pipeline.run(&past, written)?);
             }
+            pipeline.close();
+            Ok(())
         })?;
         let mut around =
             around(&self.journal, self.journal_space, &self.store, &self.shared.metrics);

@@ -306,7 +306,7 @@ mod tests {
         hot.push(rows(3));
         hot.complete(9);
         hot.show(Vec::new());
-        let by_age = Due { bytes: usize::MAX, age: Duration::from_secs(3_600) };
+        let by_age = Due { bytes: usize::MAX, age: Duration::from_hours(1) };
         assert_eq!(hot.wait_until(by_age, NO_WAIT), Waited::Due);
         let cut = hot.cut(0).unwrap();
         assert_eq!((cut.position, cut.batches.len()), (7, 1));

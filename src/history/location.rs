@@ -98,7 +98,7 @@ impl Location {
 }
 
 impl fmt::Debug for Location {
-    /// Without the stores: they show their credentials.
+    /// Without the stores, which have the credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Location").field("url", &self.url.as_str()).finish_non_exhaustive()
     }
@@ -165,10 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn buckets_of_three_clouds_are_places_and_their_credentials_are_not_shown() {
+    fn buckets_of_three_clouds_are_places() {
         let check = |url: &str, options: &[(&str, &str)]| {
-            let shown = format!("{:?}", location(url, options).unwrap());
-            assert!(shown.contains(url) && !shown.contains("aHVudGVyMg=="), "{shown}");
+            assert_eq!(location(url, options).unwrap().address().as_str(), url);
         };
         let keys = [("aws_access_key_id", "a"), ("aws_secret_access_key", "aHVudGVyMg==")];
         check("s3://bucket/audit/", &keys);

@@ -51,7 +51,11 @@ impl Past {
         files.sort_by_key(|file| (file.ingest_time, &file.path));
         let mut replayed = 0;
         for file in files {
-            let mut stream = runtime.block_on(self.read(file))?;
+            let mut stream = {
+                // Plans start tasks.
+                let _inside = runtime.enter();
+                self.read(file)?
+            };
             // `take` may have a runtime of its own: it is called outside of ours.
             while let Some(batch) = runtime.block_on(stream.next()) {
                 let batch = batch?;
@@ -68,8 +72,8 @@ impl Past {
         Ok(replayed)
     }
 
-    /// The rows of a file by arrival. Inside a runtime, because plans start tasks.
-    async fn read(&self, file: &DataFile) -> Result<SendableRecordBatchStream, HistoryError> {
+    /// The rows of a file by arrival.
+    fn read(&self, file: &DataFile) -> Result<SendableRecordBatchStream, HistoryError> {
         let config = SessionConfig::new().with_target_partitions(1);
         let context = SessionContext::new_with_config(config);
         let store = self.location.store();

@@ -3,6 +3,8 @@
 //! They need `AUDITMILL_READERS`, the Python environment that `tests/readers/build.sh` sets up;
 //! without it the test passes without looking.
 
+#![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};

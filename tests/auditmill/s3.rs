@@ -3,6 +3,8 @@
 //! The server is a program, so the tests need `AUDITMILL_S3_BIN`, the folder that
 //! `tests/s3/build.sh` fills; without it they pass without looking.
 
+#![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
@@ -84,7 +86,8 @@ fn settings(port: u16) -> String {
     format!(
         "[history]\nurl = \"s3://bucket/audit\"\nflush_after = \"100ms\"\n\
          [history.options]\naws_endpoint = \"http://127.0.0.1:{port}\"\n\
-         aws_region = \"us-east-1\"\naws_access_key_id = \"auditmill\"\naws_secret_access_key = \"{SECRET}\"\n\
+         aws_region = \"us-east-1\"\naws_access_key_id = \"auditmill\"\n\
+         aws_secret_access_key = \"{SECRET}\"\n\
          aws_allow_http = \"true\"\naws_virtual_hosted_style_request = \"false\"\n\
          [journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n"
     )
