@@ -245,7 +245,7 @@ fn check(settings: &Settings) -> Result<()> {
 }
 
 /// Creates the data directory, for its owner only, and takes it for this process.
-fn lock(data: &Path) -> Result<File> {
+pub(super) fn lock(data: &Path) -> Result<File> {
     let fail = || format!("use data directory `{}`", data.display());
     let create = DirBuilder::new().recursive(true).mode(0o700).create(data);
     create.with_context(fail)?;
@@ -263,18 +263,21 @@ fn lock(data: &Path) -> Result<File> {
     }
 }
 
-/// The history of this data directory, or where the settings say.
 fn history(settings: &Settings, data: &Path, hot: &Arc<Hot>) -> Result<History> {
+    Ok(History::open(location(settings, data)?, Arc::clone(hot))?)
+}
+
+/// The history of this data directory, or where the settings say.
+pub(super) fn location(settings: &Settings, data: &Path) -> Result<Location> {
     let folder = data.join("history");
-    let location = match &settings.history.url {
+    Ok(match &settings.history.url {
         Some(url) if url.contains("://") => Location::url(url, &settings.history.options),
         Some(path) => Location::folder(Path::new(path)),
         None => Location::folder(&folder),
-    };
-    Ok(location.and_then(|location| History::open(location, Arc::clone(hot)))?)
+    }?)
 }
 
-fn flush_settings(settings: &Settings) -> Result<FlushSettings> {
+pub(super) fn flush_settings(settings: &Settings) -> Result<FlushSettings> {
     let history = &settings.history;
     let (keep, space) = (history.keep.0, history.space.as_u64());
     let path = |text: &String| {
@@ -315,7 +318,11 @@ fn around(
     }
 }
 
-fn journal(settings: &Settings, data: &Path, first: Position) -> Result<(Arc<Journal>, Writer)> {
+pub(super) fn journal(
+    settings: &Settings,
+    data: &Path,
+    first: Position,
+) -> Result<(Arc<Journal>, Writer)> {
     let path = data.join("journal");
     let fail = || format!("open journal `{}`", path.display());
     let disk = Folder::open(&path).with_context(fail)?;
@@ -341,7 +348,7 @@ fn journal(settings: &Settings, data: &Path, first: Position) -> Result<(Arc<Jou
     Ok((Arc::new(journal), writer))
 }
 
-fn store_settings(settings: &Settings) -> StoreSettings {
+pub(super) fn store_settings(settings: &Settings) -> StoreSettings {
     let history = &settings.history;
     StoreSettings {
         findings_max: history.findings_max as u64,

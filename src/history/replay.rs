@@ -8,7 +8,7 @@ use datafusion::error::DataFusionError;
 use datafusion::physical_expr::expressions::col;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt as _;
 use tokio::runtime::Builder;
@@ -26,10 +26,11 @@ pub struct Past {
 }
 
 impl Past {
-    /// When the last row arrived, microseconds; `None` when there is none.
+    /// When the last row arrived, microseconds; `None` when there is none. Imported rows do not
+    /// count, here and below: their arrival says nothing about when they happened.
     #[must_use]
     pub fn last_arrival(&self) -> Option<i64> {
-        self.files.iter().map(|file| file.ingest_time.1).max()
+        self.arrived().map(|file| file.ingest_time.1).max()
     }
 
     /// Gives the rows that arrived at or after `since`, in batches with the arrival of their last
@@ -47,40 +48,39 @@ impl Past {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(DataFusionError::from)?;
         let is_wanted = |file: &&DataFile| file.ingest_time.1 >= since;
-        let mut files: Vec<&DataFile> = self.files.iter().filter(is_wanted).collect();
+        let mut files: Vec<&DataFile> = self.arrived().filter(is_wanted).collect();
         files.sort_by_key(|file| (file.ingest_time, &file.path));
         let mut replayed = 0;
         for file in files {
-            replayed += runtime.block_on(self.replay_file(file, since, &mut take))?;
+            let mut stream = runtime.block_on(self.read(file))?;
+            // `take` may have a runtime of its own: it is called outside of ours.
+            while let Some(batch) = runtime.block_on(stream.next()) {
+                let batch = batch?;
+                let arrivals = batch.column(batch.schema().index_of("ingest_time")?);
+                let arrivals = arrivals.as_primitive::<TimestampMicrosecondType>().values();
+                let first = arrivals.partition_point(|arrival| *arrival < since);
+                let rows = batch.slice(first, batch.num_rows() - first);
+                if let Some(last) = arrivals.last().filter(|_| rows.num_rows() > 0) {
+                    replayed += rows.num_rows() as u64;
+                    take(&rows, *last);
+                }
+            }
         }
         Ok(replayed)
     }
 
-    async fn replay_file(
-        &self,
-        file: &DataFile,
-        since: i64,
-        take: &mut impl FnMut(&RecordBatch, i64),
-    ) -> Result<u64, HistoryError> {
+    fn arrived(&self) -> impl Iterator<Item = &DataFile> {
+        self.files.iter().filter(|file| !file.is_import())
+    }
+
+    /// The rows of a file by arrival. Inside a runtime, because plans start tasks.
+    async fn read(&self, file: &DataFile) -> Result<SendableRecordBatchStream, HistoryError> {
         let config = SessionConfig::new().with_target_partitions(1);
         let context = SessionContext::new_with_config(config);
         let store = self.location.store();
         let plan = scan_files(&context.state(), store, &[file], None, None)?;
         let plan = sorted(plan, &["ingest_time", "event_time", "event_id"])?;
-        let mut stream = execute_stream(plan, context.task_ctx())?;
-        let mut replayed = 0;
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            let arrivals = batch.column(batch.schema().index_of("ingest_time")?);
-            let arrivals = arrivals.as_primitive::<TimestampMicrosecondType>().values();
-            let first = arrivals.partition_point(|arrival| *arrival < since);
-            let rows = batch.slice(first, batch.num_rows() - first);
-            if let Some(last) = arrivals.last().filter(|_| rows.num_rows() > 0) {
-                replayed += rows.num_rows() as u64;
-                take(&rows, *last);
-            }
-        }
-        Ok(replayed)
+        Ok(execute_stream(plan, context.task_ctx())?)
     }
 }
 

@@ -13,6 +13,8 @@
 //! - `durability`: killed at any moment, nothing that was acknowledged is missing
 //! - `memory`: many large deliveries at once, within the budget
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
+//! - `import`: old logs, put into the history once
+//! - `backup`: copies of a data directory in use, restored
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
@@ -26,12 +28,14 @@
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod auth;
+mod backup;
 mod cluster;
 mod detections;
 mod durability;
 mod events;
 mod full_disk;
 mod hostile;
+mod import;
 mod memory;
 mod oracle;
 mod program;
