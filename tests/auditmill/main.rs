@@ -15,6 +15,7 @@
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
 //! - `import`: old logs, put into the history once
 //! - `backup`: copies of a data directory in use, restored
+//! - `data_directory`: a data directory of an earlier version opens
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
@@ -30,6 +31,7 @@
 mod auth;
 mod backup;
 mod cluster;
+mod data_directory;
 mod detections;
 mod durability;
 mod events;
