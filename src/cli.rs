@@ -35,6 +35,15 @@ pub enum Command {
     /// Ask about events and findings in SQL
     #[command(after_help = SQL_EXAMPLES)]
     Sql(SqlArgs),
+    /// Work on the history of events
+    #[command(subcommand)]
+    History(HistoryCommand),
+    /// Copy a data directory, while a server uses it or not
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(BackupArgs),
+    /// Make a data directory of a backup
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(RestoreArgs),
     /// Run the tests of detections
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestArgs),
@@ -67,6 +76,20 @@ const SQL_EXAMPLES: &str = "Examples:
   auditmill sql --data auditmill-data 'SELECT * FROM quarantine'     while no server runs
   auditmill sql < report.sql
 Exit codes: 0 answered; 1 the query is wrong or beyond a limit; 2 nobody there to ask.";
+
+const IMPORT_EXAMPLES: &str = "Examples:
+  auditmill history import --cluster prod-eu audit-2024-*.log.gz
+  zstdcat archive.zst | auditmill history import --data /var/lib/auditmill -
+Ask it again after a crash or when logs were added: what is in the history already is not stored
+again. Findings in imported events are not looked for.";
+
+const BACKUP_EXAMPLES: &str = "Examples:
+  auditmill backup --data /var/lib/auditmill /backup/auditmill-monday
+A history in a bucket is not copied, only how far it was.";
+
+const RESTORE_EXAMPLES: &str = "Examples:
+  auditmill restore /backup/auditmill-monday --data /var/lib/auditmill
+  auditmill serve --data /var/lib/auditmill";
 
 const TEST_EXAMPLES: &str = "Examples:
   auditmill test                      the shipped detections
@@ -127,6 +150,62 @@ pub struct ScanArgs {
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub detections: Option<PathBuf>,
+}
+
+/// `auditmill history`
+#[derive(Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// Put the events of old logs into the history
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArgs),
+}
+
+/// `auditmill history import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Directory for what is kept on disk; created when missing. No server may use it meanwhile
+    #[arg(long, value_name = "DIR", default_value = "auditmill-data")]
+    pub data: PathBuf,
+    /// Name of the cluster that the files are from
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub cluster: ClusterName,
+    /// What wraps the events: auto, lines, eventlist, eks, gke, aks, openshift
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub format: String,
+    /// Print what came of it as a line of JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Audit logs in every form that `scan` reads, plain, .gz or .zst; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `auditmill backup`
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The data directory to copy
+    #[arg(long, value_name = "DIR", default_value = "auditmill-data")]
+    pub data: PathBuf,
+    /// A new folder for the copy
+    #[arg(value_name = "TO")]
+    pub to: PathBuf,
+}
+
+/// `auditmill restore`
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The folder that `auditmill backup` made
+    #[arg(value_name = "FROM")]
+    pub from: PathBuf,
+    /// The data directory to make; it must be empty or not there
+    #[arg(long, value_name = "DIR", default_value = "auditmill-data")]
+    pub data: PathBuf,
 }
 
 /// `auditmill test`

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use auditmill::cli::{Cli, Command, TokenCommand};
+use auditmill::cli::{Cli, Command, HistoryCommand, TokenCommand};
 use auditmill::command::{self, Verdict};
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
@@ -17,6 +17,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => command::serve::run(args),
         Command::Scan(args) => command::scan::run(args),
         Command::Sql(args) => command::sql::run(args),
+        Command::History(HistoryCommand::Import(args)) => command::history::import(args),
+        Command::Backup(args) => command::backup::run(args),
+        Command::Restore(args) => command::restore::run(args),
         Command::Test(args) => command::test::run(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),

@@ -3,9 +3,15 @@
 //! A command returns the process's exit code: 0 done, 1 the answer is no, 2 usage or
 //! configuration error.
 
+pub mod backup;
 pub mod config;
+mod cutter;
+pub mod history;
 pub mod input;
 pub mod kubeconfig;
+mod meter;
+mod parts;
+pub mod restore;
 pub mod scan;
 pub mod serve;
 pub mod sql;

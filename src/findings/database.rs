@@ -154,7 +154,7 @@ const MIGRATIONS: [&str; 1] = ["
 "];
 
 /// How long a connection waits for another one's lock.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 /// Readers that are kept open.
 const READERS_MAX: usize = 4;
 

@@ -4,6 +4,7 @@
 //! so that whoever follows ([`store::Store::follow`], [`store::Store::changes_after`]) misses none
 //! and is never in the way.
 
+pub mod copy;
 pub mod database;
 pub mod quarantine;
 pub mod reading;

@@ -124,6 +124,13 @@ impl Quarantine {
         Ok(())
     }
 
+    /// Whether pieces of this delivery are kept, whenever it arrived.
+    #[must_use]
+    pub fn holds(&self, delivery: u128) -> bool {
+        let end = format!("-{delivery:032x}{SUFFIX}");
+        self.lock().files.keys().any(|name| name.ends_with(&end))
+    }
+
     /// All pieces held now, oldest first. A file that cannot be read any more is passed over.
     ///
     /// # Errors

@@ -27,6 +27,17 @@ pub enum HistoryError {
         /// How that shows.
         why: String,
     },
+    /// A file could not be copied.
+    #[error("copy `{path}`")]
+    Copy {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Files go away faster than they can be copied.
+    #[error("the history changes faster than it can be copied; try again")]
+    Restless,
     /// The table's log.
     #[error("the table's log: {0}")]
     Log(#[from] DeltaTableError),

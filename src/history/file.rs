@@ -10,6 +10,8 @@ use crate::event::time::{parse_rfc3339, rfc3339};
 
 /// Microseconds that a time in a log's statistics may lack: they are in milliseconds.
 const CUT_OFF: i64 = 999;
+/// How the name of a file ends whose rows were imported.
+const IMPORTED: &str = "-import.parquet";
 
 /// One file and what is known of its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,21 @@ struct Times {
 impl DataFile {
     /// A new file of a cluster and a day.
     pub(super) fn new(cluster: &str, day: &str, encoded: &Encoded) -> Self {
-        let name = format!("{}-{:016x}.parquet", encoded.event_time.0, fastrand::u64(..));
+        Self::named(cluster, day, encoded, ".parquet")
+    }
+
+    /// A new file of a cluster and a day, of rows that were imported.
+    pub(super) fn imported(cluster: &str, day: &str, encoded: &Encoded) -> Self {
+        Self::named(cluster, day, encoded, IMPORTED)
+    }
+
+    /// Whether its rows were imported: they came from old logs, when nothing was listening.
+    pub(super) fn is_import(&self) -> bool {
+        self.path.ends_with(IMPORTED)
+    }
+
+    fn named(cluster: &str, day: &str, encoded: &Encoded, suffix: &str) -> Self {
+        let name = format!("{}-{:016x}{suffix}", encoded.event_time.0, fastrand::u64(..));
         Self {
             path: format!("cluster={cluster}/day={day}/{name}"),
             bytes: encoded.bytes.len() as u64,

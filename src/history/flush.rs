@@ -291,7 +291,7 @@ impl History {
 }
 
 /// Rows by cluster and day of event time (days since 1970).
-fn partitions(
+pub(super) fn partitions(
     batches: &[RecordBatch],
 ) -> Result<BTreeMap<(String, i64), RecordBatch>, HistoryError> {
     let mut partitions = BTreeMap::new();
@@ -318,7 +318,7 @@ fn partitions(
 }
 
 /// `YYYY-MM-DD` of a number of days since 1970; far out days are clamped.
-fn day_name(day: i64) -> String {
+pub(super) fn day_name(day: i64) -> String {
     let seconds =
         day.saturating_mul(DAY_MICROS / 1_000_000).clamp(-62_135_596_800, 253_402_128_000);
     let time = Timestamp::from_second(seconds).unwrap_or_default();

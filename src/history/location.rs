@@ -86,6 +86,12 @@ impl Location {
         &self.url
     }
 
+    /// The folder of the file system that it is; `None` for a bucket.
+    #[must_use]
+    pub fn path(&self) -> Option<std::path::PathBuf> {
+        self.url.to_file_path().ok()
+    }
+
     /// The files, by paths relative to the table.
     pub(super) fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store

@@ -31,6 +31,8 @@ pub(super) struct Change {
     pub(super) removed: Vec<DataFile>,
     /// All events of the journal below are in the table from now on.
     pub(super) position: Option<Position>,
+    /// How far an import of this name is from now on; it never goes back.
+    pub(super) import: Option<(String, i64)>,
     /// Whether rows come or go; false when they are only laid out anew.
     pub(super) rows_change: bool,
 }
@@ -61,6 +63,33 @@ impl Log {
         log.check(location)?;
         log.load_position().await?;
         Ok(log)
+    }
+
+    /// Opens the table of a place; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the place cannot be reached, or has a table of another kind.
+    pub(super) async fn open_existing(
+        location: &Location,
+        writer: &str,
+    ) -> Result<Option<Self>, HistoryError> {
+        let table = DeltaTable::new(location.log());
+        if !table.verify_deltatable_existence().await? {
+            return Ok(None);
+        }
+        Self::open(location, writer).await.map(Some)
+    }
+
+    /// The number of the newest version.
+    pub(super) fn version(&self) -> u64 {
+        self.table.version().unwrap_or(0)
+    }
+
+    /// How far the import of this name is; `None` before its first commit.
+    pub(super) async fn import_version(&self, name: &str) -> Result<Option<i64>, HistoryError> {
+        let log_store = self.table.log_store();
+        let state = self.table.snapshot()?;
+        Ok(state.transaction_version(log_store.as_ref(), name).await?)
     }
 
     /// All events of the journal below this position are in the table.
@@ -94,6 +123,10 @@ impl Log {
         if let Some(position) = change.position {
             let version = i64::try_from(position).unwrap_or(i64::MAX);
             let transaction = Transaction::new(&self.writer, version);
+            properties = properties.with_application_transaction(transaction);
+        }
+        if let Some((name, version)) = &change.import {
+            let transaction = Transaction::new(name, *version);
             properties = properties.with_application_transaction(transaction);
         }
         let operation = DeltaOperation::Write {

@@ -4,10 +4,12 @@
 //! table. The table's [`log`] says which files there are, and each commit carries the journal
 //! position below which the journal may forget: never before the files are durable.
 
+pub mod copy;
 pub mod error;
 pub mod events;
 pub mod flush;
 pub mod hot;
+pub mod import;
 pub mod location;
 pub mod opening;
 pub mod redact;

@@ -26,10 +26,11 @@ pub struct Past {
 }
 
 impl Past {
-    /// When the last row arrived, microseconds; `None` when there is none.
+    /// When the last row arrived, microseconds; `None` when there is none. Imported rows do not
+    /// count, here and below: their arrival says nothing about when they happened.
     #[must_use]
     pub fn last_arrival(&self) -> Option<i64> {
-        self.files.iter().map(|file| file.ingest_time.1).max()
+        self.arrived().map(|file| file.ingest_time.1).max()
     }
 
     /// Gives the rows that arrived at or after `since`, in batches with the arrival of their last
@@ -47,7 +48,7 @@ impl Past {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(DataFusionError::from)?;
         let is_wanted = |file: &&DataFile| file.ingest_time.1 >= since;
-        let mut files: Vec<&DataFile> = self.files.iter().filter(is_wanted).collect();
+        let mut files: Vec<&DataFile> = self.arrived().filter(is_wanted).collect();
         files.sort_by_key(|file| (file.ingest_time, &file.path));
         let mut replayed = 0;
         for file in files {
@@ -70,6 +71,10 @@ impl Past {
             }
         }
         Ok(replayed)
+    }
+
+    fn arrived(&self) -> impl Iterator<Item = &DataFile> {
+        self.files.iter().filter(|file| !file.is_import())
     }
 
     /// The rows of a file by arrival.

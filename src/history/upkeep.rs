@@ -131,9 +131,10 @@ fn expired(files: &[DataFile], settings: &UpkeepSettings, now: i64) -> Vec<DataF
 
 /// Small files of one cluster and day that are neighbours in time, enough of them to be joined.
 fn small(files: &[DataFile]) -> Option<Vec<DataFile>> {
-    let mut parts: BTreeMap<(&str, &str), Vec<&DataFile>> = BTreeMap::new();
+    let mut parts: BTreeMap<(&str, &str, bool), Vec<&DataFile>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.bytes < LARGE_BYTES) {
-        parts.entry((&file.day, &file.cluster)).or_default().push(file);
+        // Rows that arrived and rows that were imported stay apart: only the first are replayed.
+        parts.entry((&file.day, &file.cluster, file.is_import())).or_default().push(file);
     }
     for mut part in parts.into_values() {
         part.sort_by_key(|file| file.event_time);
@@ -175,7 +176,11 @@ pub(super) async fn compact(
     }
     let encoded = writer.finish()?;
     let (cluster, day) = small.first().map_or(("", ""), |file| (&file.cluster, &file.day));
-    let joined = DataFile::new(cluster, day, &encoded);
+    let joined = if small.first().is_some_and(DataFile::is_import) {
+        DataFile::imported(cluster, day, &encoded)
+    } else {
+        DataFile::new(cluster, day, &encoded)
+    };
     let path = object_store::path::Path::from(joined.path.as_str());
     location.store().put(&path, encoded.bytes.into()).await?;
     Ok(joined)
@@ -248,6 +253,13 @@ mod tests {
         assert_eq!(small(&files), None);
         files.push(file("a", 0, 8, 10));
         assert_eq!(small(&files).unwrap().len(), 8);
+        for file in files.iter_mut().filter(|file| file.cluster == "a").take(2) {
+            file.path = file.path.replace(".parquet", "-import.parquet");
+        }
+        assert_eq!(small(&files), None, "imported rows are not mixed with others");
+        for file in &mut files {
+            file.path = file.path.replace("-import", "");
+        }
         files.extend((10..40).map(|number| file("a", 0, number, 10)));
         assert_eq!(small(&files).unwrap().len(), SMALL_MAX);
     }

@@ -11,6 +11,7 @@
 //! final: the journal takes nothing more, and a restart finds out what the disk really has.
 //! After a crash the records that are found are those that were written first, without a hole.
 
+pub mod copy;
 pub mod disk;
 pub mod error;
 pub mod local;

@@ -47,6 +47,11 @@ pub(super) fn file_name(number: u64) -> String {
     format!("{PREFIX}{number:08}")
 }
 
+/// Whether a file of this name is one of the journal's.
+pub(super) fn is_segment(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
 /// Reads every segment to its last sound record. What lies behind that in the newest segment was
 /// never acknowledged; behind any other's it would be a loss, which is an error.
 pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, OpenError> {
@@ -56,7 +61,7 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, OpenError> {
         move |source: io::Error| OpenError::Read { name, source }
     };
     let mut names = disk.names().map_err(fail("journal"))?;
-    names.retain(|name| name.starts_with(PREFIX));
+    names.retain(|name| is_segment(name));
     names.sort();
     for name in names {
         let number = name.trim_start_matches(PREFIX).parse().unwrap_or(0);
@@ -90,7 +95,8 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, OpenError> {
     Ok(recovered)
 }
 
-fn sound_end(file: &dyn DiskFile, head: &Head) -> io::Result<(u64, Position)> {
+/// Offset and position behind the last sound record.
+pub(super) fn sound_end(file: &dyn DiskFile, head: &Head) -> io::Result<(u64, Position)> {
     let mut cursor = Cursor::new(file, head);
     let mut next = head.first;
     while let Some(found) = cursor.next()? {

@@ -189,7 +189,7 @@ impl DiskFile for Handle {
     }
 }
 
-const SETTINGS: JournalSettings = JournalSettings {
+pub(super) const SETTINGS: JournalSettings = JournalSettings {
     space_bytes: u64::MAX,
     first: 0,
     segment_bytes: 16 << 10,
@@ -246,7 +246,7 @@ impl Life {
     }
 }
 
-fn record(body: &Bytes) -> Record {
+pub(super) fn record(body: &Bytes) -> Record {
     Record { cluster: "c".into(), source: "webhook".into(), received_at: 7, body: body.clone() }
 }
 

@@ -18,6 +18,9 @@
 //! - `kafka`: findings in a topic of a real broker
 //! - `s3`: history in a bucket of a real S3 server that comes and goes
 //! - `readers`: other programs read the history
+//! - `import`: old logs, put into the history once
+//! - `backup`: copies of a data directory in use, restored
+//! - `data_directory`: a data directory of an earlier version opens
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
@@ -32,12 +35,15 @@
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod auth;
+mod backup;
 mod cluster;
+mod data_directory;
 mod detections;
 mod durability;
 mod events;
 mod full_disk;
 mod hostile;
+mod import;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod memory;

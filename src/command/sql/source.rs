@@ -13,7 +13,7 @@ use reqwest::{Certificate, Client, Response, StatusCode};
 use url::Url;
 
 use crate::cli::SqlArgs;
-use crate::command::{BadDetections, serve};
+use crate::command::{BadDetections, parts};
 use crate::detect::catalog::Catalog;
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::{Store, StoreSettings};
@@ -148,7 +148,7 @@ fn open_data(data: &Path) -> Result<Source> {
     if !data.is_dir() {
         bail!("`{}` is not a data directory", data.display());
     }
-    let lock = serve::lock(data).context("a running server is asked by `--url`")?;
+    let lock = parts::lock(data).context("a running server is asked by `--url`")?;
     let service = QueryService::new(open_tables(data)?, Limits::default()).context("set up SQL")?;
     Ok(Source::Data { service, _lock: lock })
 }

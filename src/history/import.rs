@@ -1,0 +1,320 @@
+//! Old logs become files of the table, while nobody else writes it.
+//!
+//! Promise: an import that was killed at any instruction goes on where its last commit was, and
+//! one that came to its end does nothing when it is asked again. How far the events of a log are
+//! in the table is written in the commit that names their files (a `txn` action of the log's own
+//! name), so that rows and progress are there together or not at all. An event that the table has
+//! for the same cluster and day is not stored again, whichever log or delivery it came with.
+//!
+//! Imported rows lie in files of their own, named `*-import.parquet`: questions see them as all
+//! others, and detections do not take them for news when they are rebuilt at a start.
+//!
+//! Never: a whole log in memory. Rows are written when there are enough of them, and of the table
+//! only the ids are read, of those files whose times overlap. An event without a time of its own
+//! has that of its arrival, so that it is another event each time that it is imported anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+
+use arrow::array::{AsArray as _, RecordBatch, UInt32Array};
+use arrow::compute::{max, min, take_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt as _;
+use object_store::ObjectStoreExt as _;
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::{Builder, Runtime};
+
+use super::encode::encode;
+use super::error::HistoryError;
+use super::events::scan_files;
+use super::file::DataFile;
+use super::flush::{day_name, partitions};
+use super::location::Location;
+use super::log::{Change, Log};
+use super::redact::Redactor;
+use crate::clock::now_micros;
+use crate::event::schema::events_schema;
+use crate::fault::point;
+use crate::journal::Position;
+
+/// So many bytes at the start and at the end of a log tell it from others.
+const TOLD_BY: u64 = 1 << 20;
+
+/// The table of a place, opened for an import.
+pub struct Import {
+    location: Location,
+    redactor: Redactor,
+    log: Log,
+    runtime: Runtime,
+    context: SessionContext,
+    /// By cluster and day; those that wait for their commit too.
+    files: BTreeMap<(String, String), Vec<DataFile>>,
+    waiting: Vec<DataFile>,
+}
+
+impl std::fmt::Debug for Import {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Import").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+/// How far a log is in the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of it, unpacked, whose events are in the table.
+    pub offset: u64,
+    /// Whether that is all of it.
+    pub done: bool,
+}
+
+/// What became of rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Rows that are new.
+    pub new: u64,
+    /// Rows that the table had.
+    pub known: u64,
+    /// The oldest new row, microseconds since 1970, UTC; `i64::MAX` when there is none.
+    pub oldest: i64,
+}
+
+impl Import {
+    /// Opens the table of a place, creating it when missing. What the redactor names is not kept.
+    ///
+    /// # Errors
+    /// When the place cannot be reached, or has another table.
+    pub fn open(
+        location: Location,
+        writer: &str,
+        redactor: Redactor,
+    ) -> Result<Self, HistoryError> {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().thread_name("import").build();
+        let runtime = runtime.map_err(DataFusionError::from)?;
+        let log = runtime.block_on(Log::open(&location, writer))?;
+        let config = SessionConfig::new().with_target_partitions(1);
+        let context = SessionContext::new_with_config(config);
+        let (files, waiting) = (BTreeMap::new(), Vec::new());
+        let mut import = Self { location, redactor, log, runtime, context, files, waiting };
+        for file in import.log.files()? {
+            import.show(file);
+        }
+        Ok(import)
+    }
+
+    /// All events of the journal below this position are in the table.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.log.position()
+    }
+
+    /// How far the log of this name is in the table.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn progress(&self, name: &str) -> Result<Progress, HistoryError> {
+        let version = self.runtime.block_on(self.log.import_version(name))?;
+        let version = version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0);
+        Ok(Progress { offset: version >> 1, done: version & 1 == 1 })
+    }
+
+    /// Writes those of these rows that the table does not have to files, which are in the table
+    /// from the next [`Self::commit`] on.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written.
+    pub fn store(&mut self, rows: &RecordBatch) -> Result<Stored, HistoryError> {
+        let mut stored = Stored { oldest: i64::MAX, ..Stored::default() };
+        for ((cluster, day), rows) in partitions(std::slice::from_ref(rows))? {
+            let day = day_name(day);
+            let new = self.keep_new(&cluster, &day, &rows)?;
+            stored.new += new.num_rows() as u64;
+            stored.known += (rows.num_rows() - new.num_rows()) as u64;
+            if new.num_rows() == 0 {
+                continue;
+            }
+            let encoded = encode(&self.redactor.apply(&new)?)?;
+            let file = DataFile::imported(&cluster, &day, &encoded);
+            let path = object_store::path::Path::from(file.path.as_str());
+            self.runtime.block_on(self.location.store().put(&path, encoded.bytes.into()))?;
+            point("import_file");
+            stored.oldest = stored.oldest.min(file.event_time.0);
+            self.waiting.push(file.clone());
+            self.show(file);
+        }
+        Ok(stored)
+    }
+
+    /// Puts what was stored since the last commit into the table, and with it how far the log of
+    /// this name is; without a name, rows only.
+    ///
+    /// # Errors
+    /// When the table cannot be written; what is in it then is what was in it before, or all.
+    pub fn commit(&mut self, name: Option<&str>, progress: Progress) -> Result<(), HistoryError> {
+        if name.is_none() && self.waiting.is_empty() {
+            return Ok(());
+        }
+        let version = i64::try_from(progress.offset << 1).unwrap_or(i64::MAX - 1);
+        let import = name.map(|name| (name.to_owned(), version | i64::from(progress.done)));
+        let added = std::mem::take(&mut self.waiting);
+        let change = Change { added, import, rows_change: true, ..Change::default() };
+        self.runtime.block_on(self.log.commit(&change, now_micros()))?;
+        point("import_committed");
+        Ok(())
+    }
+
+    fn show(&mut self, file: DataFile) {
+        let part = (file.cluster.clone(), file.day.clone());
+        self.files.entry(part).or_default().push(file);
+    }
+
+    /// The rows, all of one cluster and day, that no file has, each once.
+    fn keep_new(
+        &self,
+        cluster: &str,
+        day: &str,
+        rows: &RecordBatch,
+    ) -> Result<RecordBatch, HistoryError> {
+        let schema = rows.schema();
+        let ids = rows.column(schema.index_of("event_id")?).as_string_view();
+        let times = rows.column(schema.index_of("event_time")?);
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let mut new: HashMap<u128, u32> = HashMap::with_capacity(rows.num_rows());
+        for (id, row) in ids.iter().zip(0_u32..) {
+            if let Some(id) = id.and_then(id_number) {
+                new.entry(id).or_insert(row);
+            }
+        }
+        let (first, last) = (min(times).unwrap_or(i64::MIN), max(times).unwrap_or(i64::MAX));
+        let part = self.files.get(&(cluster.to_owned(), day.to_owned()));
+        let overlaps = |file: &&DataFile| file.event_time.0 <= last && file.event_time.1 >= first;
+        for file in part.into_iter().flatten().filter(overlaps) {
+            if !new.is_empty() {
+                self.runtime.block_on(self.forget_ids_of(file, &mut new))?;
+            }
+        }
+        let mut kept: Vec<u32> = new.into_values().collect();
+        kept.sort_unstable();
+        Ok(take_record_batch(rows, &UInt32Array::from(kept))?)
+    }
+
+    async fn forget_ids_of(
+        &self,
+        file: &DataFile,
+        new: &mut HashMap<u128, u32>,
+    ) -> Result<(), HistoryError> {
+        let column = vec![events_schema().index_of("event_id")?];
+        let store = self.location.store();
+        let plan = scan_files(&self.context.state(), store, &[file], Some(&column), None)?;
+        let mut ids = execute_stream(plan, self.context.task_ctx())?;
+        while let Some(batch) = ids.next().await {
+            let batch = batch?;
+            for id in batch.column(0).as_string_view().iter().flatten().filter_map(id_number) {
+                new.remove(&id);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn id_number(id: &str) -> Option<u128> {
+    u128::from_str_radix(id, 16).ok()
+}
+
+/// The name under which it is written down how far a log of a cluster is: made of the log's
+/// length, its first and its last bytes as they lie on the disk, whatever it is called and
+/// wherever it lies. A log that has grown is another one.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn name(cluster: &str, log: &mut File) -> io::Result<String> {
+    let bytes = log.metadata()?.len();
+    let mut hash = Sha256::new();
+    hash.update(cluster.as_bytes());
+    hash.update([0]);
+    hash.update(bytes.to_le_bytes());
+    for start in [0, bytes.saturating_sub(TOLD_BY)] {
+        log.seek(SeekFrom::Start(start))?;
+        let mut piece = Vec::new();
+        log.by_ref().take(TOLD_BY).read_to_end(&mut piece)?;
+        hash.update(&piece);
+    }
+    let half: [u8; 16] = hash.finalize().first_chunk().copied().unwrap_or_default();
+    Ok(format!("auditmill-import-{:032x}", u128::from_be_bytes(half)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Decoder, Delivery};
+    use crate::event::Rows;
+
+    fn rows(cluster: &str, seconds: std::ops::Range<i64>) -> RecordBatch {
+        let mut rows = Rows::new();
+        for second in seconds {
+            let time = crate::event::time::rfc3339(1_767_225_600_000_000 + second * 1_000_000);
+            let body = format!(
+                r#"{{"auditID":"{second}","stage":"ResponseComplete","stageTimestamp":"{time}"}}"#
+            );
+            let body = body.as_bytes();
+            let delivery = Delivery { cluster, source: "file", received_at: 7, body };
+            Decoder::new().decode(&delivery, &mut rows, &mut Vec::new());
+        }
+        rows.finish()
+    }
+
+    fn open(folder: &std::path::Path) -> Import {
+        Import::open(Location::folder(folder).unwrap(), "test", Redactor::default()).unwrap()
+    }
+
+    #[test]
+    fn rows_come_in_once_with_how_far_their_log_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut import = open(folder.path());
+        let oldest = 1_767_225_600_000_000;
+        let stored = import.store(&rows("a", 0..10)).unwrap();
+        assert_eq!(stored, Stored { new: 10, known: 0, oldest });
+        // Of files that wait for their commit as of those that are in the table.
+        let stored = import.store(&rows("a", 5..12)).unwrap();
+        assert_eq!((stored.new, stored.known), (2, 5));
+        let halfway = Progress { offset: 77, done: false };
+        import.commit(Some("log"), halfway).unwrap();
+        let again = arrow::compute::concat_batches(
+            &events_schema(),
+            &[rows("a", 11..13), rows("a", 12..14), rows("b", 0..1)],
+        );
+        let stored = import.store(&again.unwrap()).unwrap();
+        assert_eq!((stored.new, stored.known), (3, 2));
+        drop(import);
+
+        // What was not committed is not there, and its progress neither.
+        let mut import = open(folder.path());
+        assert_eq!(import.progress("log").unwrap(), halfway);
+        assert_eq!(import.progress("other").unwrap(), Progress::default());
+        let stored = import.store(&rows("a", 0..14)).unwrap();
+        assert_eq!((stored.new, stored.known), (2, 12));
+        let done = Progress { offset: 99, done: true };
+        import.commit(Some("log"), done).unwrap();
+        assert_eq!(open(folder.path()).progress("log").unwrap(), done);
+        assert!(import.log.files().unwrap().iter().all(DataFile::is_import));
+    }
+
+    #[test]
+    fn a_log_is_told_by_what_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = |file: &str, bytes: &[u8]| {
+            let path = folder.path().join(file);
+            std::fs::write(&path, bytes).unwrap();
+            name("a", &mut File::open(path).unwrap()).unwrap()
+        };
+        let first = log("1", b"some events");
+        assert_eq!(log("2", b"some events"), first);
+        assert_ne!(log("1", b"some events and more"), first);
+        let path = folder.path().join("2");
+        assert_ne!(name("b", &mut File::open(path).unwrap()).unwrap(), first);
+    }
+}
