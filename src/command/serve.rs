@@ -135,11 +135,10 @@ impl Service {
             warn!(error = format!("{error:#?}"), "places of sinks that are gone are kept");
         }
         let tails = tails(settings, data, &shared)?;
-        let shared = Arc::new(shared);
         Ok(Self {
             tasks,
             server,
-            shared,
+            shared: Arc::new(shared),
             journal,
             writer,
             pipeline,

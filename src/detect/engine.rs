@@ -172,8 +172,8 @@ impl Engine {
     /// How far back in arrival the events lie of which the state at any moment is made,
     /// microseconds: of open buckets and windows, and of those that are held for late events.
     pub fn lookback(&self) -> i64 {
-        let per_event = self.per_event.iter().map(|execution| execution.detection());
-        let detections = per_event.chain(self.requery.iter().map(|query| query.detection()));
+        let per_event = self.per_event.iter().map(PerEvent::detection);
+        let detections = per_event.chain(self.requery.iter().map(Requery::detection));
         let span = |detection: &Arc<Detection>| {
             detection.dedup.saturating_add(detection.window.map_or(0, |window| window.length))
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, Statistics};
@@ -110,8 +111,10 @@ pub(super) fn scan_files(
     let cluster = Arc::new(schema.field_with_name("cluster")?.clone());
     let table =
         TableSchema::builder(file_schema()).with_table_partition_cols(vec![cluster]).build();
-    let mut options = datafusion::common::config::TableParquetOptions::default();
-    options.global = state.config_options().execution.parquet.clone();
+    let options = TableParquetOptions {
+        global: state.config_options().execution.parquet.clone(),
+        ..TableParquetOptions::default()
+    };
     let source = ParquetSource::new(table.clone())
         .with_table_parquet_options(options)
         .with_parquet_file_reader_factory(Arc::new(factory));

@@ -38,7 +38,7 @@ use crate::journal::Position;
 /// How often it is looked whether something is due.
 const LOOK: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_mins(1);
 /// How often what is left at the end is tried to be written.
 const LAST_ATTEMPTS: u32 = 3;
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -230,7 +230,7 @@ impl History {
             point("history_file");
         }
         let (added, position) = (files.clone(), Some(position));
-        let change = Change { added, position, rows_change: true, ..Change::default() };
+        let change = Change { added, position, rows: true, ..Change::default() };
         self.runtime.block_on(self.log.commit(&change, now_micros()))?;
         point("history_committed");
         Ok(files)
@@ -265,7 +265,7 @@ impl History {
             }
             Plan::Expire(old) => {
                 info!(files = old.len(), "history beyond its limits is let go");
-                let change = Change { removed: old, rows_change: true, ..Change::default() };
+                let change = Change { removed: old, rows: true, ..Change::default() };
                 self.runtime.block_on(self.log.commit(&change, now_micros()))?;
                 upkeep.removed(change.removed);
             }

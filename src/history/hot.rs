@@ -33,7 +33,7 @@ pub(crate) struct Kept {
     /// Newer rows.
     pub(crate) batches: Vec<RecordBatch>,
     /// Files of older ones.
-    pub(crate) files: Arc<Vec<DataFile>>,
+    pub(crate) files: Arc<[DataFile]>,
 }
 
 /// Rows to be written: all of the journal's records below a position that are not in files.
@@ -86,7 +86,7 @@ struct State {
     overdue: bool,
     bytes: usize,
     rows: usize,
-    files: Arc<Vec<DataFile>>,
+    files: Arc<[DataFile]>,
     /// The files are known.
     opened: bool,
     closed: bool,
@@ -200,7 +200,7 @@ impl Hot {
         state.complete -= state.cut;
         state.cut = 0;
         state.cut_position = None;
-        state.files = Arc::new(files);
+        state.files = Arc::from(files);
         drop(state);
         self.changed.notify_all();
     }
@@ -209,7 +209,7 @@ impl Hot {
     pub(crate) fn show(&self, files: Vec<DataFile>) {
         let mut state = self.lock();
         state.opened = true;
-        state.files = Arc::new(files);
+        state.files = Arc::from(files);
     }
 
     /// It is not known that the last cut was written: the same rows are due again.
@@ -320,7 +320,7 @@ mod tests {
     fn rows_are_due_by_size_and_by_age_and_there_is_room_again_afterwards() {
         let one = rows(1).get_array_memory_size();
         let hot = Hot::new(one * 2);
-        let by_size = Due { bytes: one * 2, age: Duration::from_secs(3_600) };
+        let by_size = Due { bytes: one * 2, age: Duration::from_hours(1) };
         hot.push(rows(1));
         hot.complete(1);
         assert_eq!(hot.wait_until(by_size, NO_WAIT), Waited::Nothing);

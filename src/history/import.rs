@@ -161,7 +161,7 @@ impl Import {
         let version = i64::try_from(progress.offset << 1).unwrap_or(i64::MAX - 1);
         let import = name.map(|name| (name.to_owned(), version | i64::from(progress.done)));
         let added = std::mem::take(&mut self.waiting);
-        let change = Change { added, import, rows_change: true, ..Change::default() };
+        let change = Change { added, import, rows: true, ..Change::default() };
         self.runtime.block_on(self.log.commit(&change, now_micros()))?;
         point("import_committed");
         Ok(())

@@ -34,7 +34,7 @@ pub(super) struct Change {
     /// How far an import of this name is from now on; it never goes back.
     pub(super) import: Option<(String, i64)>,
     /// Whether rows come or go; false when they are only laid out anew.
-    pub(super) rows_change: bool,
+    pub(super) rows: bool,
 }
 
 /// The log, at its newest version.
@@ -102,9 +102,10 @@ impl Log {
         let state = self.table.snapshot()?;
         let mut files = Vec::new();
         for view in state.log_data().iter() {
-            match DataFile::of(&view) {
-                Some(file) => files.push(file),
-                None => warn!(path = %view.path(), "a file that is not ours is passed over"),
+            if let Some(file) = DataFile::of(&view) {
+                files.push(file);
+            } else {
+                warn!(path = %view.path(), "a file that is not ours is passed over");
             }
         }
         files.sort_by(|a, b| (a.event_time, &a.path).cmp(&(b.event_time, &b.path)));
@@ -115,7 +116,7 @@ impl Log {
     /// somebody else made a later one. When it says that it failed, it may have been made all the
     /// same: [`Self::refresh`] tells.
     pub(super) async fn commit(&mut self, change: &Change, now: i64) -> Result<(), HistoryError> {
-        let data_change = change.rows_change;
+        let data_change = change.rows;
         let added = change.added.iter().map(|file| Action::Add(file.add(now, data_change)));
         let removed = change.removed.iter();
         let removed = removed.map(|file| Action::Remove(file.remove(now, data_change)));

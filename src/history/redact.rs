@@ -11,7 +11,7 @@ use arrow::array::{
 use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
 use serde_json::Value;
-use serde_json_path::JsonPath;
+use serde_json_path::{JsonPath, NormalizedPath};
 
 /// What stands where something was.
 const REDACTED: &str = "REDACTED";
@@ -73,8 +73,11 @@ impl Redactor {
             return Some(format!("\"{REDACTED}\""));
         };
         for path in rules.flat_map(|rule| &rule.paths) {
-            let places: Vec<String> =
-                path.query_located(&body).locations().map(|at| at.to_json_pointer()).collect();
+            let places: Vec<String> = path
+                .query_located(&body)
+                .locations()
+                .map(NormalizedPath::to_json_pointer)
+                .collect();
             for place in places {
                 if let Some(value) = body.pointer_mut(&place) {
                     *value = Value::from(REDACTED);

@@ -22,7 +22,7 @@ use super::location::Location;
 #[derive(Debug)]
 pub struct Past {
     pub(super) location: Location,
-    pub(super) files: Arc<Vec<DataFile>>,
+    pub(super) files: Arc<[DataFile]>,
 }
 
 impl Past {

@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn days_go_whole_by_age_and_by_size_but_the_newest_stays() {
         let files = [file("a", 0, 0, 10), file("a", 1, 0, 10), file("b", 1, 1, 10)];
-        let settings = UpkeepSettings { keep: Some(Duration::from_secs(86_400)), bytes_max: None };
+        let settings = UpkeepSettings { keep: Some(Duration::from_hours(24)), bytes_max: None };
         assert_eq!(expired(&files, &settings, 2 * DAY_MICROS), []);
         assert_eq!(expired(&files, &settings, 2 * DAY_MICROS + 1), [files[0].clone()]);
         let settings = UpkeepSettings { keep: None, bytes_max: Some(29) };

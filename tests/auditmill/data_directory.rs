@@ -1,7 +1,7 @@
 //! A data directory of an earlier version opens, with all that is in it.
 //!
-//! `write_the_sample` makes one with the present program: for a version whose formats differ from
-//! those before, into a folder of its own. A folder that is there is never made anew.
+//! With `AUDITMILL_NEW_SAMPLE=1` one is made with the present program: for a version whose formats
+//! differ from those before, into a folder of its own. A folder that is there is never made anew.
 
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use super::events::{exec, list, read, recorded_lines, repository, secret};
 use super::program::run;
 use super::server::TestServer;
 
+const NEW_SAMPLE: &str = "AUDITMILL_NEW_SAMPLE";
 /// A segment is as small as can be; nothing is written to files before it is time.
 const WRITING: &str = "[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n\
      [history]\nkeep = \"0s\"\nfindings_keep = \"100000d\"\n";
@@ -34,6 +35,9 @@ fn deliveries() -> [(&'static str, String); 6] {
 
 #[tokio::test]
 async fn a_directory_of_the_first_version_opens() {
+    if std::env::var_os(NEW_SAMPLE).is_some() {
+        write_the_sample().await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     copy(&repository("testdata/data-directory/v1"), &data);
@@ -70,8 +74,7 @@ fn the_sample_has_rows_in_history_and_others_in_the_journal_only() {
     assert!(manifest["files"].to_string().contains(".parquet"), "{manifest}");
 }
 
-#[tokio::test]
-#[ignore = "writes to the repository, once per format"]
+/// Writes to the repository, once per format.
 async fn write_the_sample() {
     let to = repository("testdata/data-directory/new");
     let folder = tempfile::tempdir().unwrap();

@@ -73,13 +73,13 @@ impl SmallDisk {
     pub(crate) fn fill(&self) -> bool {
         let mut filler = self.filler();
         // Large pieces first; a write that does not fit fails, and what it wrote stays.
-        let mut filled = false;
+        let mut is_full = false;
         for piece in [64 << 10, 1] {
             while filler.write_all(&vec![b'x'; piece]).is_ok() {
-                filled = true;
+                is_full = true;
             }
         }
-        filled
+        is_full
     }
 
     /// Gives the space back that [`Self::fill`] took.
