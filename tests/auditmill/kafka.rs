@@ -16,7 +16,7 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
-use super::cluster::process::{Process, free_port, until};
+use super::cluster::process::{Process, lasting_port, until};
 use super::events::{exec, list, time};
 use super::server::TestServer;
 
@@ -47,7 +47,7 @@ impl Broker {
     /// Formatted, not started.
     fn new(library: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (port, controller) = (free_port(), free_port());
+        let (port, controller) = (lasting_port(), lasting_port());
         let properties = format!(
             "process.roles=broker,controller\nnode.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\

@@ -10,6 +10,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -126,12 +127,15 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// A port on 127.0.0.1 that is free, and stays so while nobody asks for it by number: the system
-/// picks those of clients and of port 0 elsewhere (`net.ipv4.ip_local_port_range`).
+/// picks those of clients and of port 0 elsewhere (`net.ipv4.ip_local_port_range`). No port is
+/// given twice: who had it may be away only for a while.
 pub(crate) fn lasting_port() -> u16 {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
     // Tests that run at the same time do not start at the same one.
     let first = 20_000 + u16::try_from(std::process::id() % 8_000).expect("less than 8000");
+    let ports = (0..1_000).map(|_| first + GIVEN.fetch_add(1, Ordering::SeqCst));
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (first..first + 1_000).find(free).expect("a port that nobody listens on")
+    { ports }.find(free).expect("a port that nobody listens on")
 }
 
 /// Asks `condition` again and again until it gives something; panics when `limit` passes.
