@@ -15,7 +15,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: ## build and start the service with a recorded sample fed in
-	cargo build --locked
+	cargo build --locked --no-default-features
 	./deployments/demo.sh "$(CARGO_TARGET_DIR)/debug/auditmill"
 
 check: ## the quick loop: format, lints, tests that need nothing else

@@ -14,6 +14,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::error::{DataFusionError, Result};
 use serde::Serialize;
 
+use crate::decode::{Fidelity, fidelity};
 use crate::detect::catalog::Catalog;
 use crate::event::time::parse_rfc3339;
 use crate::findings::quarantine::{Piece, Quarantine};
@@ -24,6 +25,8 @@ use crate::findings::step::ClusterSeen;
 use crate::findings::store::Store;
 use crate::sql::snapshot::SnapshotTable;
 
+/// The values of the column `source`.
+const SOURCES: [&str; 5] = ["webhook", "file", "eks", "gke", "aks"];
 /// Findings in one batch.
 const PART: usize = 4_096;
 
@@ -45,7 +48,30 @@ pub(crate) fn tables(
         tables.push((name, Arc::new(table)));
     }
     tables.push(("detections", Arc::new(detections_table(catalog)?)));
+    tables.push(("sources", Arc::new(sources_table()?)));
     Ok(tables)
+}
+
+/// What events of each value of the column `source` can show at all: NULL in another column of
+/// theirs says nothing.
+fn sources_table() -> Result<SnapshotTable, ArrowError> {
+    let flag = |name: &str| Field::new(name, DataType::Boolean, false);
+    let fields =
+        vec![text("source"), flag("groups"), flag("bodies"), flag("stages"), flag("query")];
+    let schema = Arc::new(Schema::new(fields));
+    let flags = |of: fn(Fidelity) -> bool| -> ArrayRef {
+        let flags: BooleanArray = SOURCES.iter().map(|name| Some(of(fidelity(name)))).collect();
+        Arc::new(flags)
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(SOURCES.iter().map(|name| Some(*name)).collect::<StringArray>()),
+        flags(|fidelity| fidelity.groups),
+        flags(|fidelity| fidelity.bodies),
+        flags(|fidelity| fidelity.stages),
+        flags(|fidelity| fidelity.query),
+    ];
+    let rows = RecordBatch::try_new(Arc::clone(&schema) as SchemaRef, columns)?;
+    Ok(SnapshotTable::new(schema, move || Ok(vec![rows.clone()])))
 }
 
 /// The tables of the findings store and of the quarantine, by name: each gives what is there when

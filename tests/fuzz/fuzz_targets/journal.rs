@@ -21,8 +21,14 @@ use auditmill_fuzz::journal::{
 use auditmill_fuzz::segments::{RECORDS_START, mend, sound};
 use libfuzzer_sys::fuzz_target;
 
-const SETTINGS: JournalSettings =
-    JournalSettings { segment_bytes: 8 << 10, reserve_bytes: 0, tail_bytes: 0, gather_bytes: 1 };
+const SETTINGS: JournalSettings = JournalSettings {
+    segment_bytes: 8 << 10,
+    reserve_bytes: 0,
+    space_bytes: u64::MAX,
+    first: 0,
+    tail_bytes: 0,
+    gather_bytes: 1,
+};
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, rest)) = input.split_first() else { return };
