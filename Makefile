@@ -43,8 +43,9 @@ soak: tools cluster-bin ## what takes longer than a test may: an hour of fuzzing
 	AUDITMILL_SENDERS=64 cargo test --locked --test auditmill -- --nocapture memory_stays_within
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --test auditmill -- --nocapture real_apiserver_outage
 
-bench: ## figures, one per line
-	cargo bench --locked --bench end_to_end --bench acknowledge --bench decode
+bench: readers ## figures, one per line
+	AUDITMILL_READERS="$(AUDITMILL_CACHE)/readers" cargo bench --locked \
+	  --bench end_to_end --bench acknowledge --bench decode --bench history
 
 detections: ## run the detections' own tests
 	cargo run --locked --quiet -- test
