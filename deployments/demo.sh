@@ -8,6 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 samples=$here/../testdata/events/apiserver
 data=$(mktemp -d)
 log=$data/log
+: > "$log"
 trap 'kill "$service" 2>/dev/null; wait "$service" 2>/dev/null; rm -rf "$data"' EXIT
 
 "$binary" serve --data "$data" "$@" >/dev/null 2> >(tee "$log" >&2) &
