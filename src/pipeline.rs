@@ -6,7 +6,6 @@
 //! does not have yet. Time is the records' arrival, not the clock.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,7 +251,7 @@ impl Pipeline {
 
     /// Does what must not be left out, again and again while the disk does not let it; `None` when
     /// the process is to stop before it does.
-    fn insist<T, E: Error>(
+    fn insist<T, E: Into<anyhow::Error>>(
         &self,
         failure: &str,
         mut work: impl FnMut() -> Result<T, E>,
@@ -260,12 +259,13 @@ impl Pipeline {
         loop {
             match work() {
                 Ok(done) => return Some(done),
-                Err(error) if self.stop.is_cancelled() => {
-                    error!(error = %chain(&error), "{failure}, left to the next start");
-                    return None;
-                }
                 Err(error) => {
-                    error!(error = %chain(&error), "{failure}, trying again");
+                    let (error, stopping) = (error.into(), self.stop.is_cancelled());
+                    let then = if stopping { "left to the next start" } else { "trying again" };
+                    error!(error = format!("{error:#}"), "{failure}, {then}");
+                    if stopping {
+                        return None;
+                    }
                     std::thread::sleep(TICK);
                 }
             }
@@ -307,7 +307,7 @@ impl Pipeline {
         let deliveries = now.saturating_sub(self.deliveries.span());
         let forgotten = self.store.retain(now);
         if let Err(error) = forgotten.and_then(|()| self.store.forget_deliveries(deliveries)) {
-            error!(error = %chain(&error), "nothing forgotten");
+            error!(error = format!("{:#}", anyhow::Error::from(error)), "nothing forgotten");
         }
     }
 
@@ -331,17 +331,6 @@ impl Pipeline {
             });
         }
     }
-}
-
-/// An error with what led to it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// What is counted of one cluster's rows.
@@ -369,17 +358,20 @@ fn seen_by_cluster(batch: &RecordBatch) -> BTreeMap<String, SeenOf> {
         return seen;
     };
     let names = clusters.values().as_string::<i32>();
+    // By dictionary key: a batch has many rows and few clusters.
+    let mut by_key = vec![SeenOf::default(); names.len()];
     for row in 0..batch.num_rows() {
-        let Some(key) = clusters.key(row).filter(|key| *key < names.len()) else { continue };
-        let name = names.value(key);
-        if !seen.contains_key(name) {
-            seen.insert(name.to_owned(), SeenOf::default());
-        }
-        if let Some(of) = seen.get_mut(name) {
+        if let Some(of) = clusters.key(row).and_then(|key| by_key.get_mut(key)) {
             of.events += 1;
             of.conflicts += usize::from(conflicts.value(row));
             of.last_event = of.last_event.max(times.value(row));
         }
+    }
+    for (name, of) in names.iter().zip(by_key).filter(|(_, of)| of.events > 0) {
+        let sum = seen.entry(name.unwrap_or_default().to_owned()).or_default();
+        sum.events += of.events;
+        sum.conflicts += of.conflicts;
+        sum.last_event = sum.last_event.max(of.last_event);
     }
     seen
 }

@@ -26,7 +26,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -37,6 +37,7 @@ use super::parts::{location, lock};
 use crate::cli::BackupArgs;
 use crate::clock::now_micros;
 use crate::event::time::rfc3339;
+use crate::history::copy::copy_file;
 use crate::history::writer;
 use crate::journal::Position;
 use crate::{findings, history, journal};
@@ -222,17 +223,6 @@ fn copy_lines(from: &Path, to: &Path) -> Result<()> {
         end = start;
     }
     file.set_len(end).and_then(|()| file.sync_all()).with_context(fail)
-}
-
-/// Copies a file, durably, for its owner only; makes the folders above it.
-pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
-    if !from.exists() {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    let folder = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    std::fs::copy(from, to)?;
-    File::open(to)?.sync_all()
 }
 
 /// All files below a folder but its lock, in order, with their lengths.

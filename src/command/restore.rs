@@ -9,9 +9,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::Verdict;
-use super::backup::{FORMAT, MANIFEST, Manifest, clear, copy_file, must_be_new, partial, settle};
+use super::backup::{FORMAT, MANIFEST, Manifest, clear, must_be_new, partial, settle};
 use super::parts::lock;
 use crate::cli::RestoreArgs;
+use crate::history::copy::copy_file;
 
 /// Makes a data directory of a backup.
 ///

@@ -12,6 +12,9 @@ pub mod cluster;
 // The content hash of an event: its identity for duplicates, evidence and order.
 pub mod digest;
 
+// Reading columns whose texts repeat.
+pub mod repeating;
+
 // Typed appends that become one Arrow batch.
 pub mod rows;
 

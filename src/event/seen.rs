@@ -14,6 +14,8 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
 
+use super::repeating::text;
+
 /// Hashes seen lately: bounded by number and by time of arrival.
 #[derive(Debug)]
 pub struct Horizon {
@@ -138,13 +140,8 @@ impl<'a> Names<'a> {
     /// Cluster, audit id and stage of a row that has an audit id.
     fn stage_of(&self, row: usize) -> Option<(Option<&'a str>, &'a str, Option<&'a str>)> {
         let audit_id = self.audit_id.is_valid(row).then(|| self.audit_id.value(row))?;
-        Some((value(self.cluster, row), audit_id, value(self.stage, row)))
+        Some((text(self.cluster, row), audit_id, text(self.stage, row)))
     }
-}
-
-fn value(column: &DictionaryArray<Int32Type>, row: usize) -> Option<&str> {
-    let values = column.values().as_string_opt::<i32>()?;
-    column.key(row).filter(|key| *key < values.len()).map(|key| values.value(key))
 }
 
 fn mark(rows: &RecordBatch, marks: Vec<bool>) -> Result<RecordBatch, ArrowError> {

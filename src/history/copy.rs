@@ -83,8 +83,12 @@ fn copy_files(
     Ok(true)
 }
 
-/// Copies a file, durably; folders above it are made, their names not yet durable.
-fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies a file, durably, for its owner only; folders above it are made, their names not yet
+/// durable.
+///
+/// # Errors
+/// When the one cannot be read or the other not be written.
+pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     if !from.exists() {
         return Err(io::ErrorKind::NotFound.into());
     }

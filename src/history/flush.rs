@@ -9,13 +9,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch, UInt32Array};
+use arrow::array::{AsArray as _, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use datafusion::error::DataFusionError;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use object_store::ObjectStoreExt as _;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{debug, error, info};
 
@@ -31,6 +30,7 @@ use super::redact::Redactor;
 use super::replay::Past;
 use super::upkeep::{Plan, Upkeep, UpkeepSettings};
 use crate::clock::now_micros;
+use crate::event::repeating::text;
 use crate::event::schema::events_schema;
 use crate::fault::point;
 use crate::journal::Position;
@@ -132,7 +132,7 @@ impl History {
     /// What the table holds now, to be read while it goes on.
     #[must_use]
     pub fn past(&self) -> Past {
-        Past { location: self.location.clone(), files: self.hot.kept().files }
+        Past { location: self.location.clone(), files: self.hot.files() }
     }
 
     /// Writes what is due until no more rows come, then what is left.
@@ -217,7 +217,7 @@ impl History {
     ) -> anyhow::Result<Vec<DataFile>> {
         (around.before)(position)?;
         point("findings_durable");
-        let old = self.hot.kept().files;
+        let old = self.hot.files();
         let mut files = Vec::new();
         for ((cluster, day), rows) in partitions(batches)? {
             let known = without_known(&self.location, &old, &cluster, rows, settings.late);
@@ -239,8 +239,7 @@ impl History {
     fn put(&self, cluster: &str, day: &str, rows: &RecordBatch) -> Result<DataFile, HistoryError> {
         let encoded = encode(rows)?;
         let file = DataFile::new(cluster, day, &encoded);
-        let path = object_store::path::Path::from(file.path.as_str());
-        self.runtime.block_on(self.location.store().put(&path, encoded.bytes.into()))?;
+        self.runtime.block_on(self.location.put(&file.path, encoded.bytes))?;
         Ok(file)
     }
 
@@ -252,7 +251,7 @@ impl History {
     }
 
     fn look_after(&mut self, upkeep: &mut Upkeep) -> anyhow::Result<()> {
-        let files = self.hot.kept().files;
+        let files = self.hot.files();
         match upkeep.plan(&files, now_micros()) {
             Plan::Nothing => return Ok(()),
             Plan::Compact(small) => {
@@ -272,7 +271,7 @@ impl History {
             Plan::Delete(mut paths) => {
                 // Another server may have put them into the table since.
                 self.refresh()?;
-                let files = self.hot.kept().files;
+                let files = self.hot.files();
                 paths.retain(|path| files.iter().all(|file| file.path != *path));
                 self.runtime.block_on(super::upkeep::delete(&self.location, paths));
                 return Ok(());
@@ -301,14 +300,13 @@ pub(super) fn partitions(
     let rows = concat_batches(&events_schema(), batches)?;
     let schema = rows.schema();
     let clusters = rows.column(schema.index_of("cluster")?).as_dictionary::<Int32Type>();
-    let names = clusters.values().as_string::<i32>();
     let times = rows.column(schema.index_of("event_time")?);
     let times = times.as_primitive::<TimestampMicrosecondType>();
     let mut members: BTreeMap<(&str, i64), Vec<u32>> = BTreeMap::new();
     for (row, number) in (0..rows.num_rows()).zip(0_u32..) {
-        let name = clusters.key(row).filter(|key| *key < names.len()).map(|key| names.value(key));
+        let name = text(clusters, row).unwrap_or_default();
         let day = times.value(row).div_euclid(DAY_MICROS);
-        members.entry((name.unwrap_or_default(), day)).or_default().push(number);
+        members.entry((name, day)).or_default().push(number);
     }
     for ((name, day), members) in members {
         let part = take_record_batch(&rows, &UInt32Array::from(members))?;

@@ -149,6 +149,11 @@ impl Hot {
         Kept { batches, files: Arc::clone(&state.files) }
     }
 
+    /// The files that hold rows.
+    pub(crate) fn files(&self) -> Arc<[DataFile]> {
+        Arc::clone(&self.lock().files)
+    }
+
     /// Waits until rows are to be written, or no more will come, or for at most `wait`.
     pub(crate) fn wait_until(&self, due: Due, wait: Duration) -> Waited {
         let is_due = |state: &State| {

@@ -21,23 +21,18 @@ use arrow::array::{AsArray as _, RecordBatch, UInt32Array};
 use arrow::compute::{max, min, take_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::error::DataFusionError;
-use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::{SessionConfig, SessionContext};
-use futures::StreamExt as _;
-use object_store::ObjectStoreExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
 use super::encode::encode;
 use super::error::HistoryError;
-use super::events::scan_files;
 use super::file::DataFile;
 use super::flush::{day_name, partitions};
+use super::known::each_id;
 use super::location::Location;
 use super::log::{Change, Log};
 use super::redact::Redactor;
 use crate::clock::now_micros;
-use crate::event::schema::events_schema;
 use crate::fault::point;
 use crate::journal::Position;
 
@@ -50,7 +45,6 @@ pub struct Import {
     redactor: Redactor,
     log: Log,
     runtime: Runtime,
-    context: SessionContext,
     /// By cluster and day; those that wait for their commit too.
     files: BTreeMap<(String, String), Vec<DataFile>>,
     waiting: Vec<DataFile>,
@@ -96,10 +90,8 @@ impl Import {
         let runtime = builder.worker_threads(1).enable_all().thread_name("import").build();
         let runtime = runtime.map_err(DataFusionError::from)?;
         let log = runtime.block_on(Log::open(&location, writer))?;
-        let config = SessionConfig::new().with_target_partitions(1);
-        let context = SessionContext::new_with_config(config);
         let (files, waiting) = (BTreeMap::new(), Vec::new());
-        let mut import = Self { location, redactor, log, runtime, context, files, waiting };
+        let mut import = Self { location, redactor, log, runtime, files, waiting };
         for file in import.log.files()? {
             import.show(file);
         }
@@ -139,8 +131,7 @@ impl Import {
             }
             let encoded = encode(&self.redactor.apply(&new)?)?;
             let file = DataFile::imported(&cluster, &day, &encoded);
-            let path = object_store::path::Path::from(file.path.as_str());
-            self.runtime.block_on(self.location.store().put(&path, encoded.bytes.into()))?;
+            self.runtime.block_on(self.location.put(&file.path, encoded.bytes))?;
             point("import_file");
             stored.oldest = stored.oldest.min(file.event_time.0);
             self.waiting.push(file.clone());
@@ -194,30 +185,17 @@ impl Import {
         let overlaps = |file: &&DataFile| file.event_time.0 <= last && file.event_time.1 >= first;
         for file in part.into_iter().flatten().filter(overlaps) {
             if !new.is_empty() {
-                self.runtime.block_on(self.forget_ids_of(file, &mut new))?;
+                let forget = |id: &str| {
+                    if let Some(id) = id_number(id) {
+                        new.remove(&id);
+                    }
+                };
+                self.runtime.block_on(each_id(&self.location, &[file], forget))?;
             }
         }
         let mut kept: Vec<u32> = new.into_values().collect();
         kept.sort_unstable();
         Ok(take_record_batch(rows, &UInt32Array::from(kept))?)
-    }
-
-    async fn forget_ids_of(
-        &self,
-        file: &DataFile,
-        new: &mut HashMap<u128, u32>,
-    ) -> Result<(), HistoryError> {
-        let column = vec![events_schema().index_of("event_id")?];
-        let store = self.location.store();
-        let plan = scan_files(&self.context.state(), store, &[file], Some(&column), None)?;
-        let mut ids = execute_stream(plan, self.context.task_ctx())?;
-        while let Some(batch) = ids.next().await {
-            let batch = batch?;
-            for id in batch.column(0).as_string_view().iter().flatten().filter_map(id_number) {
-                new.remove(&id);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -252,6 +230,7 @@ mod tests {
     use super::*;
     use crate::decode::{Decoder, Delivery};
     use crate::event::Rows;
+    use crate::event::schema::events_schema;
 
     fn rows(cluster: &str, seconds: std::ops::Range<i64>) -> RecordBatch {
         let mut rows = Rows::new();

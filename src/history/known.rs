@@ -2,7 +2,6 @@
 //! may be in a file already. Such rows are looked up on their way into files.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -65,19 +64,30 @@ async fn known(
     ids: &HashSet<&str>,
 ) -> Result<HashSet<String>, HistoryError> {
     let mut known = HashSet::new();
-    if files.is_empty() {
-        return Ok(known);
-    }
-    let config = SessionConfig::new().with_target_partitions(1);
-    let context = SessionContext::new_with_config(config);
-    let wanted = vec![events_schema().index_of("event_id")?];
-    let state = context.state();
-    let plan = scan_files(&state, location.store(), files, Some(&wanted), None)?;
-    let mut stream = execute_stream(Arc::clone(&plan), context.task_ctx())?;
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        let found = batch.column(0).as_string_view().iter().flatten();
-        known.extend(found.filter(|id| ids.contains(id)).map(str::to_owned));
+    if !files.is_empty() {
+        let note = |id: &str| {
+            if ids.contains(id) {
+                known.insert(id.to_owned());
+            }
+        };
+        each_id(location, files, note).await?;
     }
     Ok(known)
+}
+
+/// Tells of each event's id in these files, at least one.
+pub(super) async fn each_id(
+    location: &Location,
+    files: &[&DataFile],
+    mut tell: impl FnMut(&str),
+) -> Result<(), HistoryError> {
+    let config = SessionConfig::new().with_target_partitions(1);
+    let context = SessionContext::new_with_config(config);
+    let column = vec![events_schema().index_of("event_id")?];
+    let plan = scan_files(&context.state(), location.store(), files, Some(&column), None)?;
+    let mut ids = execute_stream(plan, context.task_ctx())?;
+    while let Some(batch) = ids.next().await {
+        batch?.column(0).as_string_view().iter().flatten().for_each(&mut tell);
+    }
+    Ok(())
 }

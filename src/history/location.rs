@@ -13,8 +13,9 @@ use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
 use super::durable::Durable;
@@ -78,6 +79,12 @@ impl Location {
         let (root, prefix) = bucket(&url, options).map_err(fail)?;
         let store = Arc::new(PrefixStore::new(Arc::clone(&root), prefix));
         Ok(Self { url, store, root })
+    }
+
+    /// Writes a file, at a path relative to the table; it is durable then.
+    pub(super) async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), HistoryError> {
+        self.store.put(&Path::from(path), bytes.into()).await?;
+        Ok(())
     }
 
     /// The table's address.

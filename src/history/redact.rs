@@ -13,6 +13,8 @@ use arrow::error::ArrowError;
 use serde_json::Value;
 use serde_json_path::{JsonPath, NormalizedPath};
 
+use crate::event::repeating::text;
+
 /// What stands where something was.
 const REDACTED: &str = "REDACTED";
 
@@ -105,9 +107,8 @@ fn texts<'a>(rows: &'a RecordBatch, name: &str) -> Result<Vec<Option<&'a str>>, 
     let column = rows.column(rows.schema().index_of(name)?);
     let wrong = || ArrowError::SchemaError(format!("{name} has another type"));
     let column = column.as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
-    let values = column.values().as_string_opt::<i32>().ok_or_else(wrong)?;
-    let text = |row| column.key(row).filter(|key| *key < values.len()).map(|key| values.value(key));
-    Ok((0..rows.num_rows()).map(text).collect())
+    column.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+    Ok((0..rows.num_rows()).map(|row| text(column, row)).collect())
 }
 
 /// The rows with the texts of one column replaced where `with` gives another.

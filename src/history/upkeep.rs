@@ -181,8 +181,7 @@ pub(super) async fn compact(
     } else {
         DataFile::new(cluster, day, &encoded)
     };
-    let path = object_store::path::Path::from(joined.path.as_str());
-    location.store().put(&path, encoded.bytes.into()).await?;
+    location.put(&joined.path, encoded.bytes).await?;
     Ok(joined)
 }
 

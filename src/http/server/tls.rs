@@ -4,7 +4,6 @@
 //! be used change nothing: the ones before stay in use.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -154,19 +153,9 @@ pub(super) async fn follow(
                 info!("TLS files loaded again");
             }
             Some(Err(failure)) => {
-                error!(error = in_full(&failure), "TLS files not loaded, the ones before stay");
+                let error = format!("{:#}", anyhow::Error::from(failure));
+                error!(error, "TLS files not loaded, the ones before stay");
             }
         }
     }
-}
-
-/// An error with its causes.
-fn in_full(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
