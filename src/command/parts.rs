@@ -39,7 +39,7 @@ pub(super) fn engine_settings(settings: &Settings) -> EngineSettings {
             idle_after: detect.idle_after.micros(),
         },
         hold: detect.hold.micros(),
-        buffer_bytes_max: bytes(detect.buffer),
+        state_bytes_max: bytes(detect.buffer),
     }
 }
 

@@ -155,7 +155,7 @@ impl Judge {
     }
 
     fn finish(mut self) -> Tally {
-        let outcome = self.engine.finish(now_micros());
+        let outcome = self.engine.finish();
         self.gather(outcome);
         self.tally.findings = self.latest.into_values().collect();
         self.tally.findings.sort_by(|a, b| {

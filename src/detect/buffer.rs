@@ -13,14 +13,11 @@ use super::detection::Window;
 
 /// A pane of many small batches is joined into one beyond this.
 const BATCHES_MAX: usize = 64;
-/// How many forgotten panes are remembered as such.
-const FORGOTTEN_MAX: usize = 100_000;
 
 #[derive(Debug, Default)]
 struct Pane {
     batches: Vec<RecordBatch>,
     bytes: usize,
-    touched_at: i64,
 }
 
 /// The kept rows of one cluster.
@@ -29,13 +26,13 @@ pub(crate) struct Buffer {
     window: Window,
     panes: BTreeMap<i64, Pane>,
     bytes: usize,
-    /// Panes that had rows once: a window over them can no longer be told.
-    forgotten: BTreeSet<i64>,
+    /// Rows before this time had to go: a window over them can no longer be told.
+    dropped_to: i64,
 }
 
 impl Buffer {
     pub(crate) fn new(window: Window) -> Self {
-        Self { window, panes: BTreeMap::new(), bytes: 0, forgotten: BTreeSet::new() }
+        Self { window, panes: BTreeMap::new(), bytes: 0, dropped_to: i64::MIN }
     }
 
     /// Start of the pane that holds a time.
@@ -54,7 +51,6 @@ impl Buffer {
         &mut self,
         rows: &RecordBatch,
         times: &[i64],
-        now: i64,
     ) -> Result<BTreeSet<i64>, ArrowError> {
         let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
         for (row, time) in (0_u32..).zip(times) {
@@ -64,7 +60,6 @@ impl Buffer {
             let part = compact(&take_record_batch(rows, &UInt32Array::from(indices.clone()))?)?;
             let pane = self.panes.entry(*start).or_default();
             pane.batches.push(part);
-            pane.touched_at = now;
             if let (true, Some(first)) = (pane.batches.len() > BATCHES_MAX, pane.batches.first()) {
                 pane.batches = vec![compact(&concat_batches(&first.schema(), &pane.batches)?)?];
             }
@@ -75,47 +70,46 @@ impl Buffer {
         Ok(by_pane.into_keys().collect())
     }
 
-    /// All rows of the window that ends at `end`; `None` when part of it is forgotten.
+    /// All rows of the window that ends at `end`; `None` when part of them had to go.
     pub(crate) fn window(&self, end: i64) -> Option<Vec<RecordBatch>> {
         let start = end.saturating_sub(self.window.length);
-        if self.forgotten.range(start..end).next().is_some() {
+        if start < self.dropped_to {
             return None;
         }
         let panes = self.panes.range(start..end);
         Some(panes.flat_map(|(_, pane)| pane.batches.iter().cloned()).collect())
     }
 
-    /// Forgets panes that no open window needs and that were not touched since `since`. Returns
-    /// whether rows had to go before their time to stay within `bytes_max`.
-    pub(crate) fn forget(&mut self, watermark: i64, since: i64, bytes_max: usize) -> bool {
-        let done = watermark.saturating_sub(self.window.length + self.window.slide);
-        let over: Vec<i64> = self
-            .panes
-            .range(..=done)
-            .filter(|(_, pane)| pane.touched_at < since)
-            .map(|(start, _)| *start)
-            .collect();
-        for start in over {
-            self.remove(start);
+    /// Forgets rows before a time.
+    pub(crate) fn forget(&mut self, first: i64) {
+        while let Some((start, _)) = self.panes.first_key_value()
+            && *start < first
+        {
+            self.drop_first();
         }
+    }
+
+    /// Drops the oldest rows that do not fit into `bytes_max`; true when there were any.
+    pub(crate) fn cap(&mut self, bytes_max: usize) -> bool {
         let mut capped = false;
         while self.bytes > bytes_max
-            && let Some(start) = self.panes.keys().next().copied()
+            && let Some(start) = self.drop_first()
         {
-            self.remove(start);
+            self.dropped_to = start.saturating_add(self.window.slide);
             capped = true;
         }
         capped
     }
 
-    fn remove(&mut self, start: i64) {
-        if let Some(pane) = self.panes.remove(&start) {
-            self.bytes -= pane.bytes;
-            self.forgotten.insert(start);
-            if self.forgotten.len() > FORGOTTEN_MAX {
-                self.forgotten.pop_first();
-            }
-        }
+    /// Bytes of all rows.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn drop_first(&mut self) -> Option<i64> {
+        let (start, pane) = self.panes.pop_first()?;
+        self.bytes -= pane.bytes;
+        Some(start)
     }
 }
 

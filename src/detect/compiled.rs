@@ -69,11 +69,6 @@ impl Compiled {
         Ok(Self { plan, slot: Arc::clone(slot), context: context.task_ctx() })
     }
 
-    /// The columns of a run's result.
-    pub(crate) fn schema(&self) -> SchemaRef {
-        self.plan.schema()
-    }
-
     /// Runs over exactly these rows.
     pub(crate) async fn run(&self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
         self.slot.put(batches);

@@ -3,21 +3,26 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::Int32Type;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::Expr;
 use tokio::runtime::{Builder, Runtime};
 
 use super::catalog::Catalog;
 use super::detection::{Detection, LoadError};
+use super::execution::{Execution, State};
 use super::finding::Finding;
-use super::per_event::{self, PerEvent};
-use super::plan::{Execution, plan};
-use super::requery::{self, Ask, Requery};
+use super::index::select::Index;
+use super::intake::Outputs;
+use super::plan::{Planned, plan};
+use super::requery::Ask;
 use super::rows::event_times;
-use super::watermark::{Patience, Watermark};
+use super::watermark::{Patience, Stragglers, Watermark};
+use crate::sql::context::session;
 
 /// When windows are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +40,12 @@ pub struct EngineSettings {
     pub pace: Pace,
     /// When windows close.
     pub patience: Patience,
-    /// How long rows and findings that are over are held for late events, microseconds of
-    /// arrival.
+    /// How long what is over is held for late events, microseconds: windows and buckets are
+    /// forgotten that much behind the watermark, if no event as old has arrived for as long.
     pub hold: i64,
-    /// The most bytes that one detection buffers for one cluster; beyond, its oldest rows go and
-    /// its findings are marked incomplete.
-    pub buffer_bytes_max: usize,
+    /// The most bytes that one detection keeps for one cluster; beyond, what was not touched
+    /// lately goes and findings that may miss it are marked incomplete.
+    pub state_bytes_max: usize,
 }
 
 impl Default for EngineSettings {
@@ -49,7 +54,7 @@ impl Default for EngineSettings {
             pace: Pace::Live,
             patience: Patience::default(),
             hold: 3_600_000_000,
-            buffer_bytes_max: 256 << 20,
+            state_bytes_max: 256 << 20,
         }
     }
 }
@@ -72,6 +77,34 @@ pub struct Outcome {
     pub faults: Vec<Fault>,
     /// Events that came after their windows had closed (and re-opened them), by cluster.
     pub late: BTreeMap<String, u64>,
+    /// What is to be asked of history: the state does not reach that far back.
+    pub beyond: Vec<Beyond>,
+}
+
+/// Buckets of a detection that are forgotten, and that an event came for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Beyond {
+    /// The cluster.
+    pub cluster: String,
+    /// Id of the detection.
+    pub detection: String,
+    /// Start of the first bucket, microseconds of event time.
+    pub from: i64,
+    /// End of the last bucket.
+    pub to: i64,
+}
+
+/// What a detection has cost and keeps, over all clusters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Rows that its conditions let through.
+    pub rows: u64,
+    /// Time spent on these rows and its windows; conditions are worked out for all at once.
+    pub nanos: u64,
+    /// Bytes of its state.
+    pub bytes: usize,
+    /// Keys of its state.
+    pub keys: usize,
 }
 
 /// All detections with their state. Not for use inside an async runtime: it has one of its own,
@@ -80,16 +113,32 @@ pub struct Outcome {
 pub struct Engine {
     runtime: Runtime,
     settings: EngineSettings,
-    per_event: Vec<PerEvent>,
-    requery: Vec<Requery>,
+    index: Index,
+    detections: Vec<Running>,
     clusters: BTreeMap<String, Cluster>,
+}
+
+#[derive(Debug)]
+struct Running {
+    outputs: Outputs,
+    execution: Execution,
+    rows: u64,
+    nanos: u64,
 }
 
 #[derive(Debug)]
 struct Cluster {
     watermark: Watermark,
-    per_event: Vec<per_event::State>,
-    requery: Vec<requery::State>,
+    stragglers: Stragglers,
+    /// One for each detection.
+    states: Vec<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    state: State,
+    /// What ends before this is forgotten: an edge of the detection's buckets.
+    told_from: i64,
 }
 
 impl Engine {
@@ -98,23 +147,31 @@ impl Engine {
     /// # Errors
     /// All detections that cannot be planned, each with file, line and hint.
     pub fn new(catalog: &Catalog, settings: EngineSettings) -> Result<Self, Vec<LoadError>> {
-        let runtime = Builder::new_current_thread().build().map_err(|error| {
-            let message = format!("start the engine's runtime: {error}");
+        let failed = |message: String| {
             vec![LoadError { path: "auditmill".into(), line: None, message, hint: None }]
-        })?;
-        let (mut per_event, mut requery, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        };
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let runtime =
+            runtime.map_err(|error| failed(format!("start the engine's runtime: {error}")))?;
+        let (mut detections, mut conditions, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for detection in catalog.detections() {
             match runtime.block_on(plan(detection)) {
-                Ok(Execution::PerEvent(execution)) => per_event.push(execution),
-                Ok(Execution::Requery(execution)) => requery.push(execution),
+                Ok(Planned { intake, execution }) => {
+                    conditions.push(intake.conditions);
+                    let outputs = intake.outputs;
+                    detections.push(Running { outputs, execution, rows: 0, nanos: 0 });
+                }
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() {
-            Ok(Self { runtime, settings, per_event, requery, clusters: BTreeMap::new() })
-        } else {
-            Err(errors)
+        if !errors.is_empty() {
+            return Err(errors);
         }
+        let conditions: Vec<&[Expr]> = conditions.iter().map(Vec::as_slice).collect();
+        let index = session().and_then(|context| Index::new(&context, &conditions));
+        let index = index
+            .map_err(|error| failed(format!("index conditions: {}", error.strip_backtrace())))?;
+        Ok(Self { runtime, settings, index, detections, clusters: BTreeMap::new() })
     }
 
     /// Takes in new rows of the events table, none of them seen before; `now` is the wall clock
@@ -136,30 +193,29 @@ impl Engine {
     /// Lets time pass: closes the windows that are over and forgets what no one can need.
     pub fn on_time(&mut self, now: i64) -> Outcome {
         let mut outcome = Outcome::default();
-        let Self { runtime, settings, per_event, requery, clusters } = self;
+        let Self { runtime, settings, detections, clusters, .. } = self;
         for (name, cluster) in clusters {
             let watermark = cluster.watermark.advance(now);
             if settings.pace == Pace::Live {
-                let ask = Ask::Ripe { watermark };
-                evaluate(runtime, requery, cluster, name, ask, now, &mut outcome);
+                evaluate(runtime, detections, cluster, name, Ask::Ripe { watermark }, &mut outcome);
             }
-            let since = now.saturating_sub(settings.hold);
-            for (execution, state) in per_event.iter().zip(&mut cluster.per_event) {
-                execution.forget(state, watermark, since);
-            }
-            for (execution, state) in requery.iter().zip(&mut cluster.requery) {
-                execution.forget(state, watermark, since, settings.buffer_bytes_max);
+            let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
+            for (running, kept) in detections.iter().zip(&mut cluster.states) {
+                let dedup = running.execution.detection().dedup;
+                let edge = over.div_euclid(dedup).saturating_mul(dedup);
+                kept.told_from = kept.told_from.max(edge);
+                running.execution.forget(&mut kept.state, kept.told_from);
             }
         }
         outcome
     }
 
     /// The input has ended: asks every window that is still to be asked.
-    pub fn finish(&mut self, now: i64) -> Outcome {
+    pub fn finish(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
-        let Self { runtime, requery, clusters, .. } = self;
+        let Self { runtime, detections, clusters, .. } = self;
         for (name, cluster) in clusters {
-            evaluate(runtime, requery, cluster, name, Ask::All, now, &mut outcome);
+            evaluate(runtime, detections, cluster, name, Ask::All, &mut outcome);
         }
         outcome
     }
@@ -172,8 +228,7 @@ impl Engine {
     /// How far back in arrival the events lie of which the state at any moment is made,
     /// microseconds: of open buckets and windows, and of those that are held for late events.
     pub fn lookback(&self) -> i64 {
-        let per_event = self.per_event.iter().map(PerEvent::detection);
-        let detections = per_event.chain(self.requery.iter().map(Requery::detection));
+        let detections = self.detections.iter().map(|running| running.execution.detection());
         let span = |detection: &Arc<Detection>| {
             detection.dedup.saturating_add(detection.window.map_or(0, |window| window.length))
         };
@@ -188,6 +243,19 @@ impl Engine {
         self.clusters.iter().map(|(name, cluster)| (name.as_str(), cluster.watermark.reached()))
     }
 
+    /// What each detection has cost and keeps, by its id.
+    pub fn costs(&self) -> impl Iterator<Item = (&str, Cost)> {
+        self.detections.iter().enumerate().map(|(number, running)| {
+            let states = self.clusters.values().filter_map(move |of| of.states.get(number));
+            let mut cost = Cost { rows: running.rows, nanos: running.nanos, ..Cost::default() };
+            for kept in states {
+                cost.bytes += kept.state.bytes();
+                cost.keys += kept.state.keys();
+            }
+            (running.execution.detection().id.as_str(), cost)
+        })
+    }
+
     fn on_cluster_batch(
         &mut self,
         name: &str,
@@ -196,59 +264,125 @@ impl Engine {
         outcome: &mut Outcome,
     ) -> Result<()> {
         let times = event_times(rows)?;
-        let Self { runtime, settings, per_event, requery, clusters } = self;
+        let Self { runtime, settings, index, detections, clusters } = self;
         let cluster = clusters.entry(name.to_owned()).or_insert_with(|| Cluster {
             watermark: Watermark::new(settings.patience),
-            per_event: per_event.iter().map(|_| per_event::State::default()).collect(),
-            requery: requery.iter().map(Requery::state).collect(),
+            stragglers: Stragglers::new(settings.hold),
+            states: detections.iter().map(Running::start).collect(),
         });
         let watermark = cluster.watermark.reached();
         let late = times.iter().filter(|time| **time < watermark).count() as u64;
         if late > 0 {
             outcome.late.insert(name.to_owned(), late);
         }
+        let oldest = times.iter().copied().min().unwrap_or(i64::MAX);
+        cluster.stragglers.observe(oldest, now);
         cluster.watermark.observe(times.iter().copied().max().unwrap_or(i64::MIN), now);
         let watermark = cluster.watermark.advance(now);
-        for (execution, state) in per_event.iter().zip(&mut cluster.per_event) {
-            match run(runtime, execution.on_batch(state, name, rows, now)) {
-                Ok(findings) => outcome.findings.extend(findings),
-                Err(error) => outcome.faults.push(fault(&execution.detection().id, &error)),
-            }
+        let selection = index.select(rows)?;
+        for (number, message) in selection.faults {
+            let detection = detections.get(number).map(|of| of.execution.detection().id.clone());
+            outcome.faults.push(Fault { detection: detection.unwrap_or_default(), message });
         }
-        for (execution, state) in requery.iter().zip(&mut cluster.requery) {
-            if let Err(error) = run(runtime, execution.take_in(state, rows, now)) {
-                outcome.faults.push(fault(&execution.detection().id, &error));
+        let states = detections.iter_mut().zip(&mut cluster.states);
+        for ((running, kept), mut selected) in states.zip(selection.rows) {
+            if oldest < kept.told_from {
+                let beyond = running.beyond(kept.told_from, times, &mut selected);
+                outcome
+                    .beyond
+                    .extend(beyond.map(|beyond| Beyond { cluster: name.to_owned(), ..beyond }));
             }
+            if selected.is_empty() {
+                continue;
+            }
+            match running.take_in(&mut kept.state, name, rows, selected) {
+                Ok(findings) => outcome.findings.extend(findings),
+                Err(error) => outcome.faults.push(running.fault(&error)),
+            }
+            running.execution.cap(&mut kept.state, settings.state_bytes_max);
         }
         if settings.pace == Pace::Live {
-            let ask = Ask::Ripe { watermark };
-            evaluate(runtime, requery, cluster, name, ask, now, outcome);
+            evaluate(runtime, detections, cluster, name, Ask::Ripe { watermark }, outcome);
         }
         Ok(())
     }
 }
 
+impl Running {
+    fn start(&self) -> Kept {
+        Kept { state: self.execution.state(), told_from: i64::MIN }
+    }
+
+    fn take_in(
+        &mut self,
+        state: &mut State,
+        cluster: &str,
+        batch: &RecordBatch,
+        selected: Vec<u32>,
+    ) -> Result<Vec<Finding>> {
+        let begun = Instant::now();
+        self.rows += selected.len() as u64;
+        let findings = unwound(|| {
+            let rows = self.outputs.of(batch, &UInt32Array::from(selected))?;
+            self.execution.take_in(state, cluster, &rows)
+        });
+        self.nanos += nanos(begun);
+        findings
+    }
+
+    /// Takes the rows out that only buckets have which are forgotten; says which these are.
+    fn beyond(&self, told_from: i64, times: &[i64], selected: &mut Vec<u32>) -> Option<Beyond> {
+        let time = |row: u32| times.get(row as usize).copied().unwrap_or(i64::MAX);
+        let old = selected.iter().map(|row| time(*row)).filter(|time| *time < told_from);
+        let (first, last) =
+            old.fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
+        if first > last {
+            return None;
+        }
+        let detection = self.execution.detection();
+        let length = detection.window.map_or(0, |window| window.length);
+        selected.retain(|row| time(*row).saturating_add(length) >= told_from);
+        let edge = |time: i64| time.div_euclid(detection.dedup).saturating_mul(detection.dedup);
+        Some(Beyond {
+            cluster: String::new(),
+            detection: detection.id.clone(),
+            from: edge(first),
+            to: edge(last.saturating_add(length)).saturating_add(detection.dedup).min(told_from),
+        })
+    }
+
+    fn fault(&self, error: &DataFusionError) -> Fault {
+        fault(&self.execution.detection().id, error)
+    }
+}
+
 fn evaluate(
     runtime: &Runtime,
-    requery: &[Requery],
+    detections: &mut [Running],
     cluster: &mut Cluster,
     name: &str,
     ask: Ask,
-    now: i64,
     outcome: &mut Outcome,
 ) {
-    for (execution, state) in requery.iter().zip(&mut cluster.requery) {
-        match run(runtime, execution.evaluate(state, name, ask, now)) {
+    for (running, kept) in detections.iter_mut().zip(&mut cluster.states) {
+        let begun = Instant::now();
+        let execution = &running.execution;
+        match unwound(|| execution.evaluate(runtime, &mut kept.state, name, ask)) {
             Ok(findings) => outcome.findings.extend(findings),
-            Err(error) => outcome.faults.push(fault(&execution.detection().id, &error)),
+            Err(error) => outcome.faults.push(running.fault(&error)),
         }
+        running.nanos += nanos(begun);
     }
+}
+
+fn nanos(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Runs one detection. A panic in it is its fault alone: the process would only meet the same
 /// events again after a restart.
-fn run<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+fn unwound<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
     outcome.unwrap_or_else(|_| Err(DataFusionError::Execution("it panicked".to_owned())))
 }
 
@@ -282,12 +416,11 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_fault_and_the_next_run_goes_on() {
-        let runtime = Builder::new_current_thread().build().unwrap();
-        let panics = async {
-            assert_eq!(runtime.metrics().num_workers(), 0, "on purpose");
+        let panics = || {
+            assert_eq!("this", "that", "on purpose");
             Ok(())
         };
-        assert!(run(&runtime, panics).unwrap_err().to_string().contains("it panicked"));
-        assert_eq!(run(&runtime, async { Ok(7) }).unwrap(), 7);
+        assert!(unwound(panics).unwrap_err().to_string().contains("it panicked"));
+        assert_eq!(unwound(|| Ok(7)).unwrap(), 7);
     }
 }

@@ -3,6 +3,10 @@
 //! Evidence of disjoint sets of events merges into the evidence of their union, whatever the
 //! order: that is what lets windows share panes.
 
+use std::fmt::Write as _;
+
+use smallvec::SmallVec;
+
 /// One event, as far as evidence needs it. Ordered by event time, then event id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventRef {
@@ -14,35 +18,146 @@ pub struct EventRef {
     pub audit_id: Option<String>,
 }
 
+/// An event reference as it is kept: there is one for every event of a quiet key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    pub(crate) event_time: i64,
+    event_id: Id,
+    audit_id: Option<Id>,
+}
+
+/// An id in 16 bytes if it is of the usual form, else as it came.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Id {
+    /// 32 hex digits in lower case.
+    Hex([u8; 16]),
+    /// The same with hyphens, as UUIDs are written.
+    Uuid([u8; 16]),
+    Other(Box<str>),
+}
+
+const UUID_HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+impl Id {
+    fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let mut digits = [0_u8; 16];
+        let is_uuid = bytes.len() == 36;
+        let mut places = (0..bytes.len()).filter(|at| !is_uuid || !UUID_HYPHENS.contains(at));
+        let fits = bytes.len() == 32 || is_uuid && UUID_HYPHENS.iter().all(|at| is(bytes, *at));
+        let filled = fits
+            && digits.iter_mut().all(|digit| {
+                let mut nibble = || bytes.get(places.next()?).copied().and_then(nibble);
+                let byte = nibble().and_then(|high| Some(high << 4 | nibble()?));
+                *digit = byte.unwrap_or_default();
+                byte.is_some()
+            });
+        match (filled, is_uuid) {
+            (true, true) => Self::Uuid(digits),
+            (true, false) => Self::Hex(digits),
+            (false, _) => Self::Other(text.into()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let (digits, hyphens) = match self {
+            Self::Other(text) => return text.to_string(),
+            Self::Hex(digits) => (digits, &[] as &[usize]),
+            Self::Uuid(digits) => (digits, UUID_HYPHENS.as_slice()),
+        };
+        let mut text = String::with_capacity(36);
+        for byte in digits {
+            if hyphens.contains(&text.len()) {
+                text.push('-');
+            }
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+
+    /// Bytes beside the id's own.
+    fn heap(&self) -> usize {
+        if let Self::Other(text) = self { text.len() } else { 0 }
+    }
+}
+
+fn is(bytes: &[u8], hyphen: usize) -> bool {
+    bytes.get(hyphen) == Some(&b'-')
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl Mark {
+    pub(crate) fn new(event_time: i64, event_id: &str, audit_id: Option<&str>) -> Self {
+        Self { event_time, event_id: Id::of(event_id), audit_id: audit_id.map(Id::of) }
+    }
+
+    pub(crate) fn event(&self) -> EventRef {
+        EventRef {
+            event_time: self.event_time,
+            event_id: self.event_id.text(),
+            audit_id: self.audit_id.as_ref().map(Id::text),
+        }
+    }
+
+    fn heap(&self) -> usize {
+        self.event_id.heap() + self.audit_id.as_ref().map_or(0, Id::heap)
+    }
+}
+
 const EARLIEST_MAX: usize = 3;
 const LATEST_MAX: usize = 2;
+const SHOWN_MAX: usize = EARLIEST_MAX + LATEST_MAX;
 
 /// The evidence of a set of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     count: u64,
-    /// The smallest, ascending.
-    earliest: Vec<EventRef>,
-    /// The largest, ascending.
-    latest: Vec<EventRef>,
+    /// Ascending: all events when they are few, else the earliest and the latest.
+    shown: SmallVec<[Mark; 1]>,
 }
 
 impl Evidence {
     /// Takes in one more event. The caller sees to it that no event comes twice.
     pub fn add(&mut self, event: &EventRef) {
+        let audit_id = event.audit_id.as_deref();
+        self.insert(event.event_time, || Mark::new(event.event_time, &event.event_id, audit_id));
+    }
+
+    /// Takes in an event of this time, made only if it is to be shown.
+    pub(crate) fn insert(&mut self, event_time: i64, event: impl FnOnce() -> Mark) {
         self.count += 1;
-        insert(&mut self.earliest, event, Keep::Smallest);
-        insert(&mut self.latest, event, Keep::Largest);
+        let time = |at: usize| self.shown.get(at).map(|mark| mark.event_time);
+        if self.shown.len() == SHOWN_MAX
+            && time(EARLIEST_MAX - 1).is_some_and(|earliest| earliest < event_time)
+            && time(EARLIEST_MAX).is_some_and(|latest| event_time < latest)
+        {
+            return;
+        }
+        self.show(event());
     }
 
     /// Takes in the evidence of other events, none of them in `self` already.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
-        for event in &other.earliest {
-            insert(&mut self.earliest, event, Keep::Smallest);
+        for mark in &other.shown {
+            self.show(mark.clone());
         }
-        for event in &other.latest {
-            insert(&mut self.latest, event, Keep::Largest);
+    }
+
+    /// With one more than fits, the one in the middle goes: it is neither among the earliest nor
+    /// among the latest.
+    fn show(&mut self, mark: Mark) {
+        let position = self.shown.partition_point(|shown| *shown < mark);
+        self.shown.insert(position, mark);
+        if self.shown.len() > SHOWN_MAX {
+            self.shown.remove(EARLIEST_MAX);
         }
     }
 
@@ -54,46 +169,26 @@ impl Evidence {
 
     /// The first event, `None` when there is none.
     #[must_use]
-    pub fn first(&self) -> Option<&EventRef> {
-        self.earliest.first()
+    pub fn first(&self) -> Option<EventRef> {
+        self.shown.first().map(Mark::event)
     }
 
     /// The last event, `None` when there is none.
     #[must_use]
-    pub fn last(&self) -> Option<&EventRef> {
-        self.latest.last()
+    pub fn last(&self) -> Option<EventRef> {
+        self.shown.last().map(Mark::event)
     }
 
     /// The earliest three and the latest two events, ascending, each once.
     #[must_use]
     pub fn shown(&self) -> Vec<EventRef> {
-        let mut shown = self.earliest.clone();
-        shown.extend(self.latest.iter().cloned());
-        shown.sort();
-        shown.dedup();
-        shown
+        self.shown.iter().map(Mark::event).collect()
     }
-}
 
-#[derive(Clone, Copy)]
-enum Keep {
-    Smallest,
-    Largest,
-}
-
-fn insert(events: &mut Vec<EventRef>, event: &EventRef, keep: Keep) {
-    let position = events.partition_point(|kept| kept < event);
-    match keep {
-        Keep::Smallest if position < EARLIEST_MAX => {
-            events.insert(position, event.clone());
-            events.truncate(EARLIEST_MAX);
-        }
-        Keep::Largest if events.len() < LATEST_MAX => events.insert(position, event.clone()),
-        Keep::Largest if position > 0 => {
-            events.insert(position, event.clone());
-            events.remove(0);
-        }
-        _ => {}
+    /// Bytes beside the value's own.
+    pub(crate) fn heap(&self) -> usize {
+        let spilled = if self.shown.spilled() { self.shown.capacity() } else { 0 };
+        spilled * size_of::<Mark>() + self.shown.iter().map(Mark::heap).sum::<usize>()
     }
 }
 
@@ -136,5 +231,15 @@ mod tests {
             prop_assert_eq!(merged.count(), times.len() as u64);
             prop_assert_eq!(merged.last().map(|event| event.event_time), times.last().copied());
         }
+    }
+
+    #[test]
+    fn ids_come_back_as_they_were() {
+        let uuid = "00000000-1111-4222-8333-0123456789ab";
+        let upper = uuid.to_uppercase();
+        for id in ["00ff112233445566778899aabbccddee", uuid, &upper, "", "mine", &"-".repeat(36)] {
+            assert_eq!(Id::of(id).text(), id);
+        }
+        assert!(matches!(Id::of(uuid), Id::Uuid(_)) && matches!(Id::of("mine"), Id::Other(_)));
     }
 }

@@ -1,10 +1,11 @@
 //! Events in, findings out: synchronous per batch, no network, no wall clock.
 //!
 //! A detection is one SQL file ([`detection`]); a [`catalog`] is a set of them. At load
-//! [`plan`] takes each query apart with DataFusion and picks how it runs: a filter and a
-//! projection over each event ([`per_event`]), or anything else re-run over the buffered windows
-//! that changed ([`requery`]). [`engine`] drives them batch by batch and [`finding`] says what a
-//! finding is and how its identity is made.
+//! [`plan`] takes each query apart with DataFusion: conditions, which the [`index`] finds rows for,
+//! for all detections at once; and what is made of the rows. That is looked at event by event
+//! ([`per_event`]), added up by key and window as events come ([`incremental`]), or, of queries
+//! that are more than filter, group and HAVING, kept and asked again ([`requery`]). [`engine`]
+//! drives them batch by batch and [`finding`] says what a finding is and how its identity is made.
 //!
 //! **Invariant:** the same events in any order, in any batches, any number of times, end in the
 //! same findings with the same ids. What arrives decides only when a finding is seen, never what
@@ -16,13 +17,18 @@ pub(crate) mod compiled;
 pub mod detection;
 pub mod engine;
 pub mod evidence;
+pub(crate) mod execution;
 pub mod finding;
+pub(crate) mod incremental;
+pub(crate) mod index;
+pub(crate) mod intake;
 pub(crate) mod mistake;
 pub(crate) mod monotone;
 pub(crate) mod per_event;
 pub(crate) mod plan;
 pub(crate) mod requery;
 pub(crate) mod rows;
+pub(crate) mod standing;
 pub mod value;
 pub mod watermark;
 pub(crate) mod windowed;

@@ -1,5 +1,5 @@
-//! Detections that look at each event alone: every output row is a hit, and hits of one key in
-//! one deduplication bucket are one finding.
+//! Detections that look at each event alone: every row that passes is a hit, and hits of one key
+//! in one deduplication bucket are one finding.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,18 +7,19 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::error::Result;
 
-use super::compiled::Compiled;
 use super::detection::Detection;
-use super::evidence::{EventRef, Evidence};
+use super::evidence::{Evidence, Mark};
 use super::finding::{Finding, Identity, Status, bucket, render};
-use super::rows::{Columns, Events, key_bytes};
+use super::rows::{Columns, Events, KeyCells};
 use super::value::Value;
 
-/// The plan of a per-event detection; it keeps no state.
+/// A guess at what an open finding takes, bytes.
+const OPEN_BYTES: usize = 2_048;
+
+/// A per-event detection; its state is kept per cluster in [`State`].
 #[derive(Debug)]
 pub(crate) struct PerEvent {
     detection: Arc<Detection>,
-    plan: Compiled,
     /// Key columns without the cluster.
     key: Vec<String>,
 }
@@ -26,90 +27,133 @@ pub(crate) struct PerEvent {
 /// What one cluster's events have come to so far: findings of open buckets.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    open: HashMap<(Vec<u8>, i64), Open>,
+    open: HashMap<(i64, Box<[u8]>), Open>,
+    /// Up to this bucket findings were forgotten for want of memory.
+    capped: Option<i64>,
+    /// Which call of [`PerEvent::on_hits`] this is.
+    round: u64,
 }
 
 #[derive(Debug)]
 struct Open {
-    key: Vec<Value>,
     evidence: Evidence,
     /// The event whose row is shown: the earliest.
-    shown: EventRef,
+    shown: Mark,
     row: Vec<(String, Value)>,
-    touched_at: i64,
+    /// The last call that touched it.
+    round: u64,
+}
+
+impl State {
+    pub(crate) fn keys(&self) -> usize {
+        self.open.len()
+    }
 }
 
 impl PerEvent {
-    pub(crate) fn new(detection: Arc<Detection>, plan: Compiled) -> Self {
+    pub(crate) fn new(detection: Arc<Detection>) -> Self {
         let key = detection.key.iter().filter(|name| *name != "cluster").cloned().collect();
-        Self { detection, plan, key }
+        Self { detection, key }
+    }
+
+    /// Takes in hits of one cluster: the query's columns, then the event's; gives the findings
+    /// that changed.
+    pub(crate) fn on_hits(
+        &self,
+        state: &mut State,
+        cluster: &str,
+        hits: &RecordBatch,
+    ) -> Result<Vec<Finding>> {
+        let events = Events::of(hits)?;
+        let shown = Columns::of(hits, |name| !name.starts_with("__"));
+        let keys = KeyCells::of(self.key.iter().filter_map(|name| hits.column_by_name(name)));
+        let mut key = Vec::new();
+        let mut touched = Vec::new();
+        state.round += 1;
+        for row in 0..hits.num_rows() {
+            let time = events.time(row);
+            keys.write(row, &mut key);
+            let at = (bucket(&self.detection, time), key.as_slice().into());
+            let open = state.open.entry(at).or_insert_with(|| Open {
+                evidence: Evidence::default(),
+                shown: events.at(row),
+                row: shown.named(row),
+                round: 0,
+            });
+            if open.round != state.round {
+                open.round = state.round;
+                touched.push((bucket(&self.detection, time), key.as_slice().into()));
+            }
+            open.evidence.insert(time, || events.at(row));
+            if time <= open.shown.event_time {
+                let event = events.at(row);
+                if event < open.shown {
+                    open.row = shown.named(row);
+                    open.shown = event;
+                }
+            }
+        }
+        touched.sort_unstable();
+        let found = touched.iter().filter_map(|at| Some((at, state.open.get(at)?)));
+        Ok(found.map(|(at, open)| self.finding(cluster, at, open, state.capped)).collect())
+    }
+
+    /// Forgets buckets that end before `told_from`, a bucket's edge.
+    pub(crate) fn forget(&self, state: &mut State, told_from: i64) {
+        let first = bucket(&self.detection, told_from);
+        state.open.retain(|(bucket, _), _| *bucket >= first);
+    }
+
+    /// Gives up the findings that were touched longest ago of those that do not fit into
+    /// `bytes_max`.
+    pub(crate) fn cap(state: &mut State, bytes_max: usize) {
+        let max = bytes_max / OPEN_BYTES;
+        if state.open.len() <= max {
+            return;
+        }
+        let mut rounds: Vec<u64> = state.open.values().map(|open| open.round).collect();
+        let over = rounds.len() - max / 8 * 7;
+        let (_, newest, _) = rounds.select_nth_unstable(over.saturating_sub(1));
+        let newest = *newest;
+        let State { open, capped, .. } = state;
+        open.retain(|(bucket, _), open| {
+            let stays = open.round > newest;
+            if !stays {
+                *capped = (*capped).max(Some(*bucket));
+            }
+            stays
+        });
+    }
+
+    /// Bytes that the state takes, about.
+    pub(crate) fn bytes(state: &State) -> usize {
+        state.open.len() * OPEN_BYTES
     }
 
     pub(crate) fn detection(&self) -> &Arc<Detection> {
         &self.detection
     }
 
-    /// Runs over new events of one cluster; gives the findings that changed.
-    pub(crate) async fn on_batch(
+    fn finding(
         &self,
-        state: &mut State,
         cluster: &str,
-        batch: &RecordBatch,
-        now: i64,
-    ) -> Result<Vec<Finding>> {
-        let mut touched = Vec::new();
-        for result in self.plan.run(vec![batch.clone()]).await? {
-            let events = Events::of(&result)?;
-            let shown = Columns::of(&result, |name| !name.starts_with("__"));
-            let named = |name: &String| Columns::of(&result, |column| column == name);
-            let keys: Vec<Columns> = self.key.iter().map(named).collect();
-            for row in 0..result.num_rows() {
-                let event = events.at(row);
-                let key: Vec<Value> = keys.iter().flat_map(|column| column.values(row)).collect();
-                let at = (key_bytes(&key), bucket(&self.detection, event.event_time));
-                let open = state.open.entry(at.clone()).or_insert_with(|| Open {
-                    key,
-                    evidence: Evidence::default(),
-                    shown: event.clone(),
-                    row: shown.named(row),
-                    touched_at: now,
-                });
-                open.evidence.add(&event);
-                open.touched_at = now;
-                if event < open.shown {
-                    open.row = shown.named(row);
-                    open.shown = event;
-                }
-                touched.push(at);
-            }
-        }
-        touched.sort();
-        touched.dedup();
-        let found = touched.iter().filter_map(|at| Some((at.1, state.open.get(at)?)));
-        Ok(found.map(|(bucket, open)| self.finding(cluster, bucket, open)).collect())
-    }
-
-    /// Forgets buckets that are over for events up to `watermark` and untouched since `since`.
-    pub(crate) fn forget(&self, state: &mut State, watermark: i64, since: i64) {
-        let dedup = self.detection.dedup;
-        state.open.retain(|(_, bucket), open| {
-            bucket.saturating_add(1).saturating_mul(dedup) > watermark || open.touched_at >= since
-        });
-    }
-
-    fn finding(&self, cluster: &str, bucket: i64, open: &Open) -> Finding {
+        (bucket, key): &(i64, Box<[u8]>),
+        open: &Open,
+        capped: Option<i64>,
+    ) -> Finding {
         let detection = &self.detection;
-        let identity = Identity { detection, cluster, key: &open.key, bucket };
+        let key = Value::read_canonical(key);
+        let identity = Identity { detection, cluster, key: &key, bucket: *bucket };
         Finding {
             id: identity.id(),
             detection: Arc::clone(detection),
             status: Status::Open,
             cluster: cluster.to_owned(),
-            key: self.key.iter().cloned().zip(open.key.iter().cloned()).collect(),
+            key: self.key.iter().cloned().zip(key).collect(),
             summary: render(&detection.describe, &open.row),
             row: open.row.clone(),
             evidence: open.evidence.clone(),
-            incomplete: false,
+            incomplete: capped.is_some_and(|capped| *bucket <= capped),
         }
     }
 }

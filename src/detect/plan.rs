@@ -2,8 +2,9 @@
 //! classified.
 //!
 //! Without a window: a filter and a projection, nothing else, so that every output row belongs to
-//! one event. With a window: GROUP BY with or without HAVING (the groups are the keys), or any
-//! other shape (`key:` names the key), both re-run over the windows that changed.
+//! one event. With a window: GROUP BY with or without HAVING, whose groups are the keys and are
+//! added up as events come; or any other shape (`key:` names the key), re-run over the windows
+//! that changed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,22 +18,21 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
-use super::compiled::{Compiled, Slot};
+use super::compiled::Slot;
 use super::detection::{Detection, LoadError, Param};
+use super::execution::Execution;
+use super::intake::Intake;
 use super::mistake::{line_containing, located};
 use super::per_event::PerEvent;
-use super::requery::Requery;
 use super::windowed::windowed;
 use crate::event::schema::events_schema;
 use crate::sql::context::session;
 
-/// How a detection runs.
+/// A detection taken apart: what it takes of events, and what comes of it.
 #[derive(Debug)]
-pub(crate) enum Execution {
-    /// Filter and projection over each event.
-    PerEvent(PerEvent),
-    /// The query re-run over the buffered windows that changed.
-    Requery(Requery),
+pub(crate) struct Planned {
+    pub(crate) intake: Intake,
+    pub(crate) execution: Execution,
 }
 
 /// The columns that identify an event, in the order in which plans append them.
@@ -43,7 +43,7 @@ pub(crate) const EVENT_COLUMNS: [&str; 3] = ["event_time", "event_id", "audit_id
 /// # Errors
 /// With file, line where known, and a hint, when the query does not parse, names something that
 /// does not exist, or has a shape that cannot be a detection.
-pub(crate) async fn plan(detection: &Arc<Detection>) -> Result<Execution, LoadError> {
+pub(crate) async fn plan(detection: &Arc<Detection>) -> Result<Planned, LoadError> {
     let slot = Slot::new(events_schema());
     let (context, logical) =
         plan_over(detection, &slot).await.map_err(|error| located(detection, &error))?;
@@ -54,12 +54,11 @@ pub(crate) async fn plan(detection: &Arc<Detection>) -> Result<Execution, LoadEr
     check_describe(detection, &logical)?;
     let optimized = context.state().optimize(&logical);
     let optimized = optimized.map_err(|error| located(detection, &error))?;
-    let execution = if detection.window.is_some() {
-        windowed(detection, &context, &logical, &optimized, &slot).await?
+    if detection.window.is_some() {
+        windowed(detection, &context, &logical, &optimized, &slot).await
     } else {
-        per_event(detection, &context, &logical, &slot).await?
-    };
-    Ok(execution)
+        per_event(detection, &context, &logical)
+    }
 }
 
 /// The query's logical plan over `events` = `slot`, placeholders still open.
@@ -186,12 +185,11 @@ fn check_describe(detection: &Detection, logical: &LogicalPlan) -> Result<(), Lo
     Ok(())
 }
 
-async fn per_event(
+fn per_event(
     detection: &Arc<Detection>,
     context: &SessionContext,
     logical: &LogicalPlan,
-    slot: &Arc<Slot>,
-) -> Result<Execution, LoadError> {
+) -> Result<Planned, LoadError> {
     let LogicalPlan::Projection(projection) = logical else {
         return Err(not_per_event(detection));
     };
@@ -204,9 +202,10 @@ async fn per_event(
     }
     let extended =
         with_columns(projection, &EVENT_COLUMNS).map_err(|error| located(detection, &error))?;
-    let compiled = Compiled::new(context, &extended, slot).await;
-    let compiled = compiled.map_err(|error| located(detection, &error))?;
-    Ok(Execution::PerEvent(PerEvent::new(Arc::clone(detection), compiled)))
+    let intake = Intake::of(context, &extended).map_err(|error| located(detection, &error))?;
+    let intake = intake.ok_or_else(|| not_per_event(detection))?;
+    let execution = Execution::PerEvent(PerEvent::new(Arc::clone(detection)));
+    Ok(Planned { intake, execution })
 }
 
 fn not_per_event(detection: &Detection) -> LoadError {

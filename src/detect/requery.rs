@@ -1,7 +1,7 @@
 //! Windowed detections by re-running the plain query over the buffered windows that changed.
 //!
-//! Slow and plain on purpose: what it finds is what the query says about each window, so it is
-//! the measure of every faster way, and the way of queries that no faster one can run.
+//! Slow and plain on purpose: what it finds is what the query says about each window. It is the
+//! way of queries that no faster one can run: joins, window functions, set operations.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,15 +14,14 @@ use super::buffer::Buffer;
 use super::compiled::Compiled;
 use super::detection::{Detection, Window};
 use super::evidence::Evidence;
-use super::finding::{Finding, Identity, Status, bucket, render};
+use super::finding::{Finding, bucket};
 use super::rows::{Columns, Events, event_times, key_bytes};
+use super::standing::{About, Row, Standing};
 use super::value::Value;
 
 /// The plans of a windowed detection, and how its key is read from their results.
 #[derive(Debug)]
 pub(crate) struct Plans {
-    /// Rows and columns of new events that the query can use.
-    pub(crate) intake: Compiled,
     /// The query over one window, its key columns appended as `__key_N`.
     pub(crate) query: Compiled,
     /// One row per event of a window: `__key_N`, then the event columns.
@@ -44,8 +43,6 @@ pub(crate) struct Requery {
 }
 
 type Key = Vec<u8>;
-/// A row as it is shown: column names and values.
-type Row = Vec<(String, Value)>;
 /// The keys that a window finds, with their values and rows.
 type Found = BTreeMap<Key, (Vec<Value>, Row)>;
 
@@ -58,20 +55,26 @@ pub(crate) struct State {
     keys: HashMap<Key, Keyed>,
     /// Keys that a window (by its end) found.
     fired: BTreeMap<i64, BTreeSet<Key>>,
-    /// Rows were dropped for want of memory.
-    capped: bool,
+    /// Windows that end before this, a bucket's edge, are forgotten.
+    told_from: i64,
+    /// The largest event time.
+    latest: i64,
+    /// Rows were dropped while windows that begin before this were open.
+    capped_to: i64,
 }
 
 #[derive(Debug)]
 struct Keyed {
     values: Vec<Value>,
-    /// Row of each window (by its end) that found the key.
-    windows: BTreeMap<i64, Row>,
-    /// The key's events in each pane of these windows.
+    /// The key's events in each pane of the windows that found it.
     panes: BTreeMap<i64, Evidence>,
-    /// What was last said about each bucket.
-    findings: BTreeMap<i64, Finding>,
-    touched_at: i64,
+    standing: Standing,
+}
+
+impl State {
+    pub(crate) fn keys(&self) -> usize {
+        self.keys.len()
+    }
 }
 
 /// When to ask the windows that changed.
@@ -102,21 +105,19 @@ impl Requery {
             dirty: BTreeSet::new(),
             keys: HashMap::new(),
             fired: BTreeMap::new(),
-            capped: false,
+            told_from: i64::MIN,
+            latest: i64::MIN,
+            capped_to: i64::MIN,
         }
     }
 
-    /// Buffers what the query can use of new events of one cluster.
-    pub(crate) async fn take_in(
-        &self,
-        state: &mut State,
-        batch: &RecordBatch,
-        now: i64,
-    ) -> Result<()> {
-        for kept in self.plans.intake.run(vec![batch.clone()]).await? {
-            for pane in state.buffer.insert(&kept, event_times(&kept)?, now)? {
-                state.dirty.extend(Buffer::ends(self.window, pane));
-            }
+    /// Buffers the intake's rows of new events of one cluster.
+    pub(crate) fn take_in(&self, state: &mut State, rows: &RecordBatch) -> Result<()> {
+        let times = event_times(rows)?;
+        state.latest = times.iter().copied().fold(state.latest, i64::max);
+        for pane in state.buffer.insert(rows, times)? {
+            let ends = Buffer::ends(self.window, pane);
+            state.dirty.extend(ends.filter(|end| *end >= state.told_from));
         }
         Ok(())
     }
@@ -127,7 +128,6 @@ impl Requery {
         state: &mut State,
         cluster: &str,
         ask: Ask,
-        now: i64,
     ) -> Result<Vec<Finding>> {
         let ripe: Vec<i64> = match ask {
             Ask::Ripe { watermark } if !self.plans.monotone => {
@@ -138,7 +138,7 @@ impl Requery {
         let mut changed = BTreeSet::new();
         for end in ripe {
             if let Some(rows) = state.buffer.window(end) {
-                self.ask(state, end, rows, now, &mut changed).await?;
+                self.ask(state, end, rows, &mut changed).await?;
             }
             state.dirty.remove(&end);
         }
@@ -149,20 +149,31 @@ impl Requery {
         Ok(findings)
     }
 
-    /// Forgets what is over for events up to `watermark` and was not touched since `since`, and
-    /// what does not fit into `bytes_max`.
-    pub(crate) fn forget(&self, state: &mut State, watermark: i64, since: i64, bytes_max: usize) {
-        state.capped |= state.buffer.forget(watermark, since, bytes_max);
-        let over = watermark.saturating_sub(self.detection.dedup + self.window.length);
+    /// Forgets windows that end before `told_from`, a bucket's edge.
+    pub(crate) fn forget(&self, state: &mut State, told_from: i64) {
+        state.told_from = state.told_from.max(told_from);
+        let (told_from, first) = (state.told_from, state.told_from - self.window.length);
+        state.buffer.forget(first);
+        state.dirty = state.dirty.split_off(&told_from);
+        state.fired = state.fired.split_off(&told_from);
         state.keys.retain(|_, keyed| {
-            keyed.touched_at >= since || keyed.windows.keys().any(|end| *end > over)
+            keyed.panes = keyed.panes.split_off(&first);
+            keyed.standing.forget(told_from, bucket(&self.detection, told_from));
+            !keyed.standing.is_empty()
         });
-        while let Some(entry) = state.fired.first_entry()
-            && *entry.key() <= over
-            && !entry.get().iter().any(|key| state.keys.contains_key(key))
-        {
-            entry.remove();
+    }
+
+    /// Drops the oldest rows that do not fit into `bytes_max`.
+    pub(crate) fn cap(state: &mut State, bytes_max: usize) {
+        if state.buffer.cap(bytes_max) {
+            state.capped_to = state.latest;
         }
+    }
+
+    /// Bytes that the state takes.
+    pub(crate) fn bytes(state: &State) -> usize {
+        state.buffer.bytes()
+            + state.keys.values().map(|keyed| keyed.standing.bytes()).sum::<usize>()
     }
 
     /// Runs the query over one window and takes note of which keys it finds now.
@@ -171,7 +182,6 @@ impl Requery {
         state: &mut State,
         end: i64,
         rows: Vec<RecordBatch>,
-        now: i64,
         changed: &mut BTreeSet<(Key, i64)>,
     ) -> Result<()> {
         let mut found = Found::new();
@@ -194,8 +204,7 @@ impl Requery {
         let before = state.fired.remove(&end).unwrap_or_default();
         for key in before.iter().filter(|key| !found.contains_key(*key)) {
             if let Some(keyed) = state.keys.get_mut(key) {
-                keyed.windows.remove(&end);
-                keyed.touched_at = now;
+                keyed.standing.not_found(end);
                 changed.insert((key.clone(), bucket));
             }
         }
@@ -203,14 +212,13 @@ impl Requery {
         for (key, (values, row)) in found {
             let keyed = state.keys.entry(key.clone()).or_insert_with(|| Keyed {
                 values,
-                windows: BTreeMap::new(),
                 panes: BTreeMap::new(),
-                findings: BTreeMap::new(),
-                touched_at: now,
+                standing: Standing::default(),
             });
-            keyed.windows.insert(end, row);
-            keyed.touched_at = now;
             keyed.panes.extend(evidence.get(&key).cloned().unwrap_or_default());
+            let start = end.saturating_sub(self.window.length);
+            let events = keyed.panes.range(start..end).map(|(_, evidence)| evidence.count()).sum();
+            keyed.standing.found(end, events, row);
             changed.insert((key, bucket));
         }
         if !keys.is_empty() {
@@ -238,11 +246,11 @@ impl Requery {
             let carried = Columns::of(&result, |name| name.starts_with("__key_"));
             for row in 0..result.num_rows() {
                 let Some(keys) = wanted.get(&key_bytes(&carried.values(row))) else { continue };
-                let pane = Buffer::pane(self.window, events.time(row));
-                let event = events.at(row);
+                let time = events.time(row);
+                let pane = Buffer::pane(self.window, time);
                 for key in keys {
                     let panes = evidence.entry((*key).clone()).or_default();
-                    panes.entry(pane).or_default().add(&event);
+                    panes.entry(pane).or_default().insert(time, || events.at(row));
                 }
             }
         }
@@ -251,60 +259,19 @@ impl Requery {
 
     /// What is to be said now about a key in a bucket; `None` when it is what was said before.
     fn revise(&self, state: &mut State, cluster: &str, key: &Key, bucket: i64) -> Option<Finding> {
-        let capped = state.capped;
-        let keyed = state.keys.get_mut(key)?;
-        let before = keyed.findings.get(&bucket);
-        let now = match self.finding(keyed, cluster, bucket, capped) {
-            Some(finding) => finding,
-            None => Finding { status: Status::Withdrawn, ..before?.clone() },
-        };
-        let same = before.is_some_and(|before| {
-            before.status == now.status && before.row == now.row && before.evidence == now.evidence
-        });
-        if same {
-            return None;
-        }
-        keyed.findings.insert(bucket, now.clone());
-        Some(now)
-    }
-
-    fn finding(
-        &self,
-        keyed: &Keyed,
-        cluster: &str,
-        bucket: i64,
-        incomplete: bool,
-    ) -> Option<Finding> {
-        let dedup = self.detection.dedup;
-        let ends = bucket.saturating_mul(dedup)..bucket.saturating_add(1).saturating_mul(dedup);
-        let mut panes: BTreeMap<i64, &Evidence> = BTreeMap::new();
-        let mut shown: Option<(u64, &Row)> = None;
-        for (end, row) in keyed.windows.range(ends) {
-            let start = end.saturating_sub(self.window.length);
-            let within = keyed.panes.range(start..*end);
-            let count = within.clone().map(|(_, evidence)| evidence.count()).sum();
-            panes.extend(within.map(|(start, evidence)| (*start, evidence)));
-            if shown.is_none_or(|(most, _)| count > most) {
-                shown = Some((count, row));
-            }
-        }
-        let (_, row) = shown?;
-        let mut evidence = Evidence::default();
-        for pane in panes.values() {
-            evidence.merge(pane);
-        }
-        let detection = &self.detection;
-        let identity = Identity { detection, cluster, key: &keyed.values, bucket };
-        Some(Finding {
-            id: identity.id(),
-            detection: Arc::clone(detection),
-            status: Status::Open,
-            cluster: cluster.to_owned(),
-            key: self.plans.key.iter().cloned().zip(keyed.values.iter().cloned()).collect(),
-            summary: render(&detection.describe, row),
-            row: row.clone(),
-            evidence,
+        let first = bucket.saturating_mul(self.detection.dedup);
+        let incomplete = first.saturating_sub(self.window.length) < state.capped_to;
+        let Keyed { values, panes, standing } = state.keys.get_mut(key)?;
+        let panes: Vec<(i64, &Evidence)> =
+            panes.iter().map(|(start, evidence)| (*start, evidence)).collect();
+        let about = About {
+            detection: &self.detection,
+            cluster,
+            names: &self.plans.key,
+            key: values,
+            panes: &panes,
             incomplete,
-        })
+        };
+        standing.revise(&about, bucket)
     }
 }

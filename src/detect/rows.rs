@@ -1,11 +1,14 @@
 //! A plan's result, read back: the query's own columns in front, ours behind them.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int64Array, RecordBatch, StringArray,
+    StringViewArray,
+};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::error::{DataFusionError, Result};
 
-use super::evidence::EventRef;
+use super::evidence::Mark;
 use super::value::Value;
 
 /// Reads the event columns that plans append.
@@ -33,13 +36,10 @@ impl Events {
     }
 
     /// The event of a row.
-    pub(crate) fn at(&self, row: usize) -> EventRef {
+    pub(crate) fn at(&self, row: usize) -> Mark {
         let audit_ids = self.audit_ids.as_string_view();
-        EventRef {
-            event_time: self.time(row),
-            event_id: self.event_ids.as_string_view().value(row).to_owned(),
-            audit_id: audit_ids.is_valid(row).then(|| audit_ids.value(row).to_owned()),
-        }
+        let audit_id = audit_ids.is_valid(row).then(|| audit_ids.value(row));
+        Mark::new(self.time(row), self.event_ids.as_string_view().value(row), audit_id)
     }
 
     /// The event time of a row, microseconds.
@@ -85,6 +85,75 @@ impl Columns {
     }
 }
 
+/// One column of a key, read without making values of its cells.
+enum Cells<'a> {
+    Repeating(&'a DictionaryArray<Int32Type>, &'a StringArray),
+    Text(&'a StringArray),
+    View(&'a StringViewArray),
+    Int(&'a Int64Array),
+    Bool(&'a BooleanArray),
+    Other(&'a ArrayRef),
+}
+
+impl<'a> Cells<'a> {
+    fn of(array: &'a ArrayRef) -> Self {
+        let repeating = array.as_dictionary_opt::<Int32Type>();
+        let repeating = repeating.and_then(|array| Some((array, array.values().as_string_opt()?)));
+        match array.data_type() {
+            DataType::Utf8 => Self::Text(array.as_string()),
+            DataType::Utf8View => Self::View(array.as_string_view()),
+            DataType::Int64 => Self::Int(array.as_primitive::<Int64Type>()),
+            DataType::Boolean => Self::Bool(array.as_boolean()),
+            _ => {
+                repeating.map_or(Self::Other(array), |(array, texts)| Self::Repeating(array, texts))
+            }
+        }
+    }
+
+    fn write(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Repeating(array, texts) => {
+                let key = array.key(row).filter(|key| texts.is_valid(*key));
+                write_text(key.map(|key| texts.value(key)), out);
+            }
+            Self::Text(array) => write_text(array.is_valid(row).then(|| array.value(row)), out),
+            Self::View(array) => write_text(array.is_valid(row).then(|| array.value(row)), out),
+            Self::Int(array) if array.is_valid(row) => {
+                Value::Int(array.value(row)).write_canonical(out);
+            }
+            Self::Bool(array) if array.is_valid(row) => {
+                Value::Bool(array.value(row)).write_canonical(out);
+            }
+            Self::Int(_) | Self::Bool(_) => Value::Null.write_canonical(out),
+            Self::Other(array) => Value::at(array, row).write_canonical(out),
+        }
+    }
+}
+
+fn write_text(text: Option<&str>, out: &mut Vec<u8>) {
+    match text {
+        Some(text) => Value::write_text(text, out),
+        None => Value::Null.write_canonical(out),
+    }
+}
+
+/// The columns that make a key.
+pub(crate) struct KeyCells<'a>(Vec<Cells<'a>>);
+
+impl<'a> KeyCells<'a> {
+    pub(crate) fn of(columns: impl IntoIterator<Item = &'a ArrayRef>) -> Self {
+        Self(columns.into_iter().map(Cells::of).collect())
+    }
+
+    /// Puts the [`key_bytes`] of a row into `out`.
+    pub(crate) fn write(&self, row: usize, out: &mut Vec<u8>) {
+        out.clear();
+        for cells in &self.0 {
+            cells.write(row, out);
+        }
+    }
+}
+
 /// Bytes that are equal for equal values: the key of a key table.
 pub(crate) fn key_bytes(values: &[Value]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(values.len() * 24);
@@ -92,4 +161,41 @@ pub(crate) fn key_bytes(values: &[Value]) -> Vec<u8> {
         value.write_canonical(&mut bytes);
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int32Array, TimestampMicrosecondArray};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_the_same_bytes_however_they_are_read_and_come_back() {
+        let texts = StringArray::from(vec![Some("eve"), None, Some("")]);
+        let repeating = cast(
+            &texts,
+            &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+        )
+        .unwrap();
+        let times = TimestampMicrosecondArray::from(vec![Some(1), None, Some(-5)]);
+        let columns: Vec<ArrayRef> = vec![
+            cast(&texts, &DataType::Utf8View).unwrap(),
+            Arc::new(texts),
+            repeating,
+            Arc::new(Int64Array::from(vec![Some(7), None, Some(-1)])),
+            Arc::new(Int32Array::from(vec![Some(7), None, Some(-1)])),
+            Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
+            Arc::new(times),
+        ];
+        let cells = KeyCells::of(&columns);
+        let mut bytes = Vec::new();
+        for row in 0..3 {
+            let values: Vec<Value> = columns.iter().map(|array| Value::at(array, row)).collect();
+            cells.write(row, &mut bytes);
+            assert_eq!(bytes, key_bytes(&values));
+            assert_eq!(Value::read_canonical(&bytes), values);
+        }
+    }
 }

@@ -91,12 +91,41 @@ impl Value {
                 out.push(3);
                 out.extend(value.to_bits().to_be_bytes());
             }
-            Self::Text(value) => {
-                out.push(4);
-                out.extend((value.len() as u64).to_be_bytes());
-                out.extend(value.as_bytes());
-            }
+            Self::Text(value) => Self::write_text(value, out),
         }
+    }
+
+    /// The same bytes as of a [`Value::Text`].
+    pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
+        out.push(4);
+        out.extend((text.len() as u64).to_be_bytes());
+        out.extend(text.as_bytes());
+    }
+
+    /// The values that were written one behind the other.
+    pub(crate) fn read_canonical(mut bytes: &[u8]) -> Vec<Self> {
+        fn number<'a>(bytes: &'a [u8]) -> Option<([u8; 8], &'a [u8])> {
+            let (number, rest) = bytes.split_first_chunk::<8>()?;
+            Some((*number, rest))
+        }
+        let mut values = Vec::new();
+        while let Some((tag, rest)) = bytes.split_first() {
+            let read = match tag {
+                0 => Some((Self::Null, rest)),
+                1 => rest.split_first().map(|(value, rest)| (Self::Bool(*value == 1), rest)),
+                2 => number(rest).map(|(n, rest)| (Self::Int(i64::from_be_bytes(n)), rest)),
+                3 => number(rest).map(|(n, rest)| (Self::Float(f64::from_be_bytes(n)), rest)),
+                _ => number(rest).and_then(|(len, rest)| {
+                    let len = usize::try_from(u64::from_be_bytes(len)).ok()?;
+                    let (text, rest) = rest.split_at_checked(len)?;
+                    Some((Self::Text(String::from_utf8_lossy(text).into_owned()), rest))
+                }),
+            };
+            let Some((value, rest)) = read else { break };
+            values.push(value);
+            bytes = rest;
+        }
+        values
     }
 }
 

@@ -4,6 +4,8 @@
 //! idle follows the wall clock instead. It decides only when windows close, never what is in
 //! them. All times are microseconds since 1970, UTC.
 
+use std::collections::VecDeque;
+
 /// How patient we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -61,6 +63,42 @@ impl Watermark {
     }
 }
 
+/// How far back the events of late go: what may be forgotten is what no event came for in a while.
+#[derive(Clone, Debug)]
+pub struct Stragglers {
+    hold: i64,
+    /// The oldest event by minute of arrival, ascending.
+    minutes: VecDeque<(i64, i64)>,
+}
+
+const MINUTE: i64 = 60_000_000;
+
+impl Stragglers {
+    /// Looks back so many microseconds of arrival.
+    #[must_use]
+    pub fn new(hold: i64) -> Self {
+        Self { hold, minutes: VecDeque::new() }
+    }
+
+    /// Takes note of events from `event_time_min` on, arrived at `now`.
+    pub fn observe(&mut self, event_time_min: i64, now: i64) {
+        let minute = now.div_euclid(MINUTE);
+        match self.minutes.back_mut() {
+            Some((last, oldest)) if *last >= minute => *oldest = (*oldest).min(event_time_min),
+            _ => self.minutes.push_back((minute, event_time_min)),
+        }
+    }
+
+    /// The oldest event that arrived lately, as of `now`; `i64::MAX` when none did.
+    pub fn oldest(&mut self, now: i64) -> i64 {
+        let since = now.saturating_sub(self.hold).div_euclid(MINUTE);
+        while self.minutes.front().is_some_and(|(minute, _)| *minute < since) {
+            self.minutes.pop_front();
+        }
+        self.minutes.iter().map(|(_, oldest)| *oldest).min().unwrap_or(i64::MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +117,17 @@ mod tests {
         assert_eq!(watermark.advance(2_000 * SECOND), 1_760 * SECOND);
         // It never goes back.
         assert_eq!(watermark.advance(1_000 * SECOND), 1_760 * SECOND);
+    }
+
+    #[test]
+    fn stragglers_count_while_they_come() {
+        let mut stragglers = Stragglers::new(10 * MINUTE);
+        assert_eq!(stragglers.oldest(0), i64::MAX);
+        stragglers.observe(5, 0);
+        stragglers.observe(3, 1);
+        stragglers.observe(7, 5 * MINUTE);
+        assert_eq!(stragglers.oldest(10 * MINUTE), 3);
+        assert_eq!(stragglers.oldest(11 * MINUTE), 7);
+        assert_eq!(stragglers.oldest(16 * MINUTE), i64::MAX);
     }
 }

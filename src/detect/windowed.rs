@@ -7,17 +7,21 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, DataFusionError, Result};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use datafusion::prelude::SessionContext;
 
 use super::compiled::{Compiled, Slot};
 use super::detection::{Detection, LoadError};
+use super::execution::Execution;
+use super::incremental::plan::Plan;
+use super::incremental::windowed::Windowed;
+use super::intake::Intake;
 use super::mistake::located;
 use super::monotone::is_monotone;
 use super::plan::{
-    EVENT_COLUMNS, Execution, bind, input_column, is_filter_and_projection, plan_over,
+    EVENT_COLUMNS, Planned, bind, input_column, is_filter_and_projection, plan_over,
 };
 use super::requery::{Plans, Requery};
 use crate::event::schema::events_schema;
@@ -32,7 +36,7 @@ pub(crate) async fn windowed(
     logical: &LogicalPlan,
     optimized: &LogicalPlan,
     slot: &Arc<Slot>,
-) -> Result<Execution, LoadError> {
+) -> Result<Planned, LoadError> {
     if grouped(logical).is_some() && !detection.key.is_empty() {
         let hint = "remove it: the GROUP BY columns are the key".to_owned();
         let message = "key: has no meaning beside GROUP BY".to_owned();
@@ -43,21 +47,47 @@ pub(crate) async fn windowed(
         let message = "no `key`, and the query is not a plain GROUP BY".to_owned();
         return Err(detection.error(None, message, Some(hint)));
     }
-    let built = build_requery(detection, context, optimized, slot).await;
-    built.map(Execution::Requery).map_err(|error| located(detection, &error))
+    let incremental = incremental(detection, context, logical);
+    match incremental.map_err(|error| located(detection, &error))? {
+        Some(planned) => Ok(planned),
+        None => requery(detection, context, optimized, slot)
+            .await
+            .map_err(|error| located(detection, &error)),
+    }
 }
 
-async fn build_requery(
+/// Groups whose partial aggregates can be kept; `None` for what only a run of the query can tell.
+fn incremental(
+    detection: &Arc<Detection>,
+    context: &SessionContext,
+    logical: &LogicalPlan,
+) -> Result<Option<Planned>> {
+    let Some(plain) = grouped(logical) else { return Ok(None) };
+    let monotone = plain.having.is_none_or(|having| is_monotone(having, plain.aggregate));
+    let state = context.state();
+    let analyzed =
+        state.analyzer().execute_and_check(logical.clone(), state.config_options(), |_, _| {})?;
+    let Some(grouped) = grouped(&analyzed) else { return Ok(None) };
+    let plan = Plan::of(context, &grouped, monotone)?;
+    Ok(plan.map(|(plan, intake)| {
+        let execution = Execution::Windowed(Windowed::new(Arc::clone(detection), plan));
+        Planned { intake, execution }
+    }))
+}
+
+async fn requery(
     detection: &Arc<Detection>,
     context: &SessionContext,
     optimized: &LogicalPlan,
     slot: &Arc<Slot>,
-) -> Result<Requery> {
+) -> Result<Planned> {
     let intake = intake(detection, optimized, slot)?;
-    let intake = Compiled::new(context, &intake, slot).await?;
+    let intake = Intake::of(context, &intake)?.ok_or_else(|| {
+        DataFusionError::Internal("an intake is filters and projections".to_owned())
+    })?;
 
     // The same text again, over a table of just the columns that the buffer holds.
-    let buffer = Slot::new(intake.schema());
+    let buffer = Slot::new(intake.outputs.schema());
     let (context, logical) = plan_over(detection, &buffer).await?;
     let logical = bind(detection, logical)?;
     let parts = match grouped(&logical) {
@@ -66,17 +96,17 @@ async fn build_requery(
     };
     let query = Compiled::new(&context, &parts.query, &buffer).await?;
     let evidence = Compiled::new(&context, &parts.evidence, &buffer).await?;
-    Ok(Requery::new(
+    let requery = Requery::new(
         Arc::clone(detection),
         Plans {
-            intake,
             query,
             evidence,
             key: parts.key,
             evidence_key: parts.evidence_key,
             monotone: parts.monotone,
         },
-    ))
+    );
+    Ok(Planned { intake, execution: Execution::Requery(requery) })
 }
 
 /// The rows and columns of `events` that the query can use: its scans' filters, joined by OR.
@@ -118,10 +148,10 @@ fn intake(detection: &Detection, optimized: &LogicalPlan, slot: &Arc<Slot>) -> R
 }
 
 /// A query of the plain shape: SELECT ... FROM (anything) GROUP BY ... [HAVING ...].
-struct Grouped<'a> {
-    projection: &'a Projection,
-    having: Option<&'a Expr>,
-    aggregate: &'a Aggregate,
+pub(crate) struct Grouped<'a> {
+    pub(crate) projection: &'a Projection,
+    pub(crate) having: Option<&'a Expr>,
+    pub(crate) aggregate: &'a Aggregate,
 }
 
 fn grouped(logical: &LogicalPlan) -> Option<Grouped<'_>> {
@@ -181,7 +211,7 @@ fn grouped_parts(grouped: &Grouped<'_>) -> Result<Parts> {
 }
 
 /// The name of a group column: its own, or the alias that the SELECT gives it.
-fn key_name(projection: &Projection, group: &Expr, column: &Column) -> String {
+pub(crate) fn key_name(projection: &Projection, group: &Expr, column: &Column) -> String {
     if let Expr::Column(column) = group {
         return column.name.clone();
     }

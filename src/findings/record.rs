@@ -65,7 +65,7 @@ impl FindingRecord {
     #[must_use]
     pub fn new(finding: &Finding, revision: u64) -> Self {
         let detection = &finding.detection;
-        let time = |event: Option<&crate::detect::evidence::EventRef>| {
+        let time = |event: Option<crate::detect::evidence::EventRef>| {
             event.map(|event| rfc3339(event.event_time)).unwrap_or_default()
         };
         let evidence = finding.evidence.shown().into_iter().map(|event| EvidenceRecord {

@@ -468,8 +468,8 @@ fn told(finding: &Finding) -> Told {
         summary: finding.summary.clone(),
         count: finding.evidence.count(),
         shown: finding.evidence.shown(),
-        first: finding.evidence.first().cloned(),
-        last: finding.evidence.last().cloned(),
+        first: finding.evidence.first(),
+        last: finding.evidence.last(),
         incomplete: finding.incomplete,
     }
 }
@@ -481,7 +481,7 @@ fn replayed(subjects: &'static [Subject], deliveries: &[Vec<&Event>]) -> Said {
         run.deliver(delivery, 0);
         assert!(run.stands(|_| true).is_empty(), "a replay speaks at its end");
     }
-    let outcome = run.engine.finish(0);
+    let outcome = run.engine.finish();
     run.listen(outcome);
     run.stands(|_| true)
 }
@@ -507,7 +507,7 @@ fn live(
     assert_same(at_once, &now_stands, "live, before time has passed");
     let outcome = run.engine.on_time(now + 6 * HOUR);
     run.listen(outcome);
-    let rest = run.engine.finish(now + 6 * HOUR);
+    let rest = run.engine.finish();
     assert!(rest.findings.is_empty(), "time left something to say: {:?}", rest.findings);
     run.stands(|_| true)
 }

@@ -210,7 +210,7 @@ fn findings(engine: &mut Engine, deliveries: &[Vec<Json>]) -> Result<Vec<Finding
         let batch = seen.keep_new(&rows.finish(), 0).map_err(|error| error.to_string())?;
         gather(engine.on_batch(&batch, now), &mut latest)?;
     }
-    gather(engine.finish(now), &mut latest)?;
+    gather(engine.finish(), &mut latest)?;
     Ok(latest.into_values().collect())
 }
 

@@ -1,0 +1,151 @@
+//! The ways a detection runs, as one: rows in, findings out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use datafusion::error::{DataFusionError, Result};
+use tokio::runtime::Runtime;
+
+use super::detection::Detection;
+use super::finding::Finding;
+use super::incremental::windowed::{self, Windowed};
+use super::per_event::{self, PerEvent};
+use super::requery::{self, Ask, Requery};
+
+/// How long one call of a detection may take: a query that is asked again and again must not hold
+/// up the others.
+const CALL_MAX: Duration = Duration::from_secs(10);
+
+/// How a detection runs.
+#[derive(Debug)]
+pub(crate) enum Execution {
+    /// Each event by itself.
+    PerEvent(PerEvent),
+    /// Groups of windows, added up as events come.
+    Windowed(Windowed),
+    /// The query re-run over the buffered windows that changed.
+    Requery(Requery),
+}
+
+/// One cluster's state of a detection.
+#[derive(Debug)]
+pub(crate) enum State {
+    PerEvent(per_event::State),
+    Windowed(Box<windowed::State>),
+    Requery(requery::State),
+}
+
+impl Execution {
+    pub(crate) fn detection(&self) -> &Arc<Detection> {
+        match self {
+            Self::PerEvent(of) => of.detection(),
+            Self::Windowed(of) => of.detection(),
+            Self::Requery(of) => of.detection(),
+        }
+    }
+
+    /// In a word, for people.
+    pub(crate) fn class(&self) -> &'static str {
+        match self {
+            Self::PerEvent(_) => "per event",
+            Self::Windowed(_) => "incremental windows",
+            Self::Requery(_) => "re-run windows",
+        }
+    }
+
+    /// The state of a cluster that nothing has come of yet.
+    pub(crate) fn state(&self) -> State {
+        match self {
+            Self::PerEvent(_) => State::PerEvent(per_event::State::default()),
+            Self::Windowed(of) => State::Windowed(Box::new(of.state())),
+            Self::Requery(of) => State::Requery(of.state()),
+        }
+    }
+
+    /// Takes in the intake's rows; gives the findings that changed at once.
+    pub(crate) fn take_in(
+        &self,
+        state: &mut State,
+        cluster: &str,
+        rows: &RecordBatch,
+    ) -> Result<Vec<Finding>> {
+        match (self, state) {
+            (Self::PerEvent(of), State::PerEvent(state)) => of.on_hits(state, cluster, rows),
+            (Self::Windowed(of), State::Windowed(state)) => {
+                of.take_in(state, rows).map(|()| Vec::new())
+            }
+            (Self::Requery(of), State::Requery(state)) => {
+                of.take_in(state, rows).map(|()| Vec::new())
+            }
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Asks the windows that changed and are to be asked; gives the findings that changed.
+    pub(crate) fn evaluate(
+        &self,
+        runtime: &Runtime,
+        state: &mut State,
+        cluster: &str,
+        ask: Ask,
+    ) -> Result<Vec<Finding>> {
+        match (self, state) {
+            (Self::PerEvent(_), _) => Ok(Vec::new()),
+            (Self::Windowed(of), State::Windowed(state)) => of.evaluate(state, cluster, ask),
+            (Self::Requery(of), State::Requery(state)) => runtime.block_on(async {
+                let answer = of.evaluate(state, cluster, ask);
+                tokio::time::timeout(CALL_MAX, answer).await.unwrap_or_else(|_| Err(too_long()))
+            }),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Forgets what ends before `told_from`, an edge of the detection's buckets.
+    pub(crate) fn forget(&self, state: &mut State, told_from: i64) {
+        match (self, state) {
+            (Self::PerEvent(of), State::PerEvent(state)) => of.forget(state, told_from),
+            (Self::Windowed(of), State::Windowed(state)) => of.forget(state, told_from),
+            (Self::Requery(of), State::Requery(state)) => of.forget(state, told_from),
+            _ => {}
+        }
+    }
+
+    /// Gives up what does not fit into `bytes_max`; findings that miss it say so.
+    pub(crate) fn cap(&self, state: &mut State, bytes_max: usize) {
+        match (self, state) {
+            (Self::PerEvent(_), State::PerEvent(state)) => PerEvent::cap(state, bytes_max),
+            (Self::Windowed(_), State::Windowed(state)) => Windowed::cap(state, bytes_max),
+            (Self::Requery(_), State::Requery(state)) => Requery::cap(state, bytes_max),
+            _ => {}
+        }
+    }
+}
+
+impl State {
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::PerEvent(state) => PerEvent::bytes(state),
+            Self::Windowed(state) => state.bytes(),
+            Self::Requery(state) => Requery::bytes(state),
+        }
+    }
+
+    /// Keys, or findings that are open.
+    pub(crate) fn keys(&self) -> usize {
+        match self {
+            Self::PerEvent(state) => state.keys(),
+            Self::Windowed(state) => state.keys(),
+            Self::Requery(state) => state.keys(),
+        }
+    }
+}
+
+fn mixed_up() -> DataFusionError {
+    DataFusionError::Internal("a detection's state is of another".to_owned())
+}
+
+fn too_long() -> DataFusionError {
+    DataFusionError::Execution(format!("it took longer than {} s", CALL_MAX.as_secs()))
+}

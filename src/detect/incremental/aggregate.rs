@@ -1,0 +1,379 @@
+//! Partial aggregates: one for each aggregate of the query, key and pane.
+//!
+//! The few that detections are made of are our own, small and exact for every order. For the rest
+//! DataFusion's accumulators add up a batch and hand over their state, which is kept and merged:
+//! they are never asked twice.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, Int32Type, Int64Type};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+
+/// How an aggregate is added up.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// Rows, or rows whose argument is not NULL.
+    Count,
+    /// Distinct values.
+    CountDistinct,
+    /// Of whole numbers; wraps around, as DataFusion's does.
+    Sum,
+    /// Of whole numbers and times.
+    Extreme(Extreme),
+    /// Of texts.
+    TextExtreme(Extreme),
+    /// Any of the truth values, or all of them.
+    Truth(Extreme),
+    /// DataFusion's own.
+    Other(Arc<AggregateFunctionExpr>),
+}
+
+/// Which end counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extreme {
+    Min,
+    Max,
+}
+
+impl Extreme {
+    fn of<T: Ord>(self, kept: T, other: T) -> T {
+        match self {
+            Self::Min => kept.min(other),
+            Self::Max => kept.max(other),
+        }
+    }
+}
+
+/// One aggregate of a query.
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    pub(crate) kind: Kind,
+    /// Columns of the intake that are its arguments; none for `count(*)`.
+    pub(crate) arguments: Vec<usize>,
+    /// The column of the intake that says which rows count.
+    pub(crate) filter: Option<usize>,
+    /// Its result's type.
+    pub(crate) data_type: DataType,
+}
+
+/// What one aggregate has come to.
+#[derive(Clone, Debug)]
+pub(crate) enum Partial {
+    Count(i64),
+    Distinct(Distinct),
+    Number(Option<i64>),
+    Text(Option<Box<str>>),
+    Truth(Option<bool>),
+    Other(Option<Box<[ScalarValue]>>),
+}
+
+/// Hashes of distinct values: a short list, then a set. The hash is of this process only, so that
+/// no client can choose values that collide.
+#[derive(Clone, Debug)]
+pub(crate) enum Distinct {
+    Few(Vec<u64>),
+    Many(HashSet<u64, Asis>),
+}
+
+const FEW: usize = 16;
+
+/// Hashes need no hashing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asis(u64);
+
+impl std::hash::BuildHasher for Asis {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+impl std::hash::Hasher for Asis {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+impl Distinct {
+    fn insert(&mut self, hash: u64) {
+        match self {
+            Self::Few(hashes) if hashes.contains(&hash) => {}
+            Self::Few(hashes) if hashes.len() < FEW => hashes.push(hash),
+            Self::Few(hashes) => {
+                let mut many: HashSet<u64, Asis> = hashes.drain(..).collect();
+                many.insert(hash);
+                *self = Self::Many(many);
+            }
+            Self::Many(hashes) => drop(hashes.insert(hash)),
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        match other {
+            Self::Few(hashes) => hashes.iter().for_each(|hash| self.insert(*hash)),
+            Self::Many(hashes) => hashes.iter().for_each(|hash| self.insert(*hash)),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Few(hashes) => hashes.len(),
+            Self::Many(hashes) => hashes.len(),
+        }
+    }
+}
+
+/// A batch's argument of one aggregate, ready to be read row by row.
+pub(crate) enum Input {
+    /// `count(*)`.
+    Rows,
+    /// Whether it is NULL.
+    Nulls(ArrayRef),
+    /// Hash of each value; by dictionary key where it has one.
+    Hashes {
+        array: ArrayRef,
+        hashes: Vec<u64>,
+    },
+    Numbers(ArrayRef),
+    Texts(ArrayRef),
+    Truths(ArrayRef),
+    Other(Vec<ArrayRef>),
+}
+
+impl Aggregate {
+    /// What no rows come to.
+    pub(crate) fn empty(&self) -> Partial {
+        match &self.kind {
+            Kind::Count => Partial::Count(0),
+            Kind::CountDistinct => Partial::Distinct(Distinct::Few(Vec::new())),
+            Kind::Sum | Kind::Extreme(_) => Partial::Number(None),
+            Kind::TextExtreme(_) => Partial::Text(None),
+            Kind::Truth(_) => Partial::Truth(None),
+            Kind::Other(_) => Partial::Other(None),
+        }
+    }
+
+    /// Makes its arguments of a batch ready.
+    pub(crate) fn input(&self, batch: &RecordBatch, seed: &RandomState) -> Result<Input> {
+        let arguments: Vec<&ArrayRef> =
+            self.arguments.iter().filter_map(|at| batch.columns().get(*at)).collect();
+        let Some(first) = arguments.first().copied() else { return Ok(Input::Rows) };
+        Ok(match &self.kind {
+            Kind::Count => Input::Nulls(Arc::clone(first)),
+            Kind::CountDistinct => {
+                Input::Hashes { array: Arc::clone(first), hashes: hashes(first, seed)? }
+            }
+            Kind::Sum | Kind::Extreme(_) => Input::Numbers(cast(first, &DataType::Int64)?),
+            Kind::TextExtreme(_) => Input::Texts(cast(first, &DataType::Utf8View)?),
+            Kind::Truth(_) => Input::Truths(Arc::clone(first)),
+            Kind::Other(_) => Input::Other(arguments.into_iter().cloned().collect()),
+        })
+    }
+
+    /// Takes in one row of a batch.
+    pub(crate) fn add(&self, partial: &mut Partial, input: &Input, row: usize) -> Result<()> {
+        match (partial, input) {
+            (Partial::Count(count), Input::Rows) => *count += 1,
+            (Partial::Count(count), Input::Nulls(array)) => {
+                // A dictionary's values may be NULL too.
+                *count += i64::from(!array.is_null(row) && !null_value(array, row));
+            }
+            (Partial::Distinct(distinct), Input::Hashes { array, hashes }) => {
+                let place = match array.as_dictionary_opt::<Int32Type>() {
+                    Some(array) => array.key(row).filter(|key| !array.values().is_null(*key)),
+                    None => (!array.is_null(row)).then_some(row),
+                };
+                if let Some(hash) = place.and_then(|place| hashes.get(place)) {
+                    distinct.insert(*hash);
+                }
+            }
+            (Partial::Number(kept), Input::Numbers(array)) if !array.is_null(row) => {
+                let value = array.as_primitive::<Int64Type>().value(row);
+                *kept = Some(kept.map_or(value, |kept| self.number(kept, value)));
+            }
+            (Partial::Text(kept), Input::Texts(array)) if !array.is_null(row) => {
+                let value = array.as_string_view().value(row);
+                if kept.as_deref().is_none_or(|kept| self.better_text(kept, value)) {
+                    *kept = Some(value.into());
+                }
+            }
+            (Partial::Truth(kept), Input::Truths(array)) if !array.is_null(row) => {
+                let value = array.as_boolean().value(row);
+                *kept = Some(kept.map_or(value, |kept| self.truth(kept, value)));
+            }
+            (Partial::Other(kept), Input::Other(arrays)) => {
+                let rows = UInt32Array::from(vec![u32::try_from(row).unwrap_or(u32::MAX)]);
+                let one = arrays.iter().map(|array| take(array, &rows, None));
+                let one = one.collect::<Result<Vec<_>, _>>()?;
+                let added = self.state_of(&one)?;
+                *kept = Some(match kept.take() {
+                    Some(kept) => self.merged(&[kept, added])?,
+                    None => added,
+                });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Puts another pane's partial to this one.
+    pub(crate) fn merge(&self, into: &mut Partial, other: &Partial) -> Result<()> {
+        match (into, other) {
+            (Partial::Count(count), Partial::Count(other)) => *count += other,
+            (Partial::Distinct(distinct), Partial::Distinct(other)) => distinct.merge(other),
+            (Partial::Number(kept), Partial::Number(Some(other))) => {
+                *kept = Some(kept.map_or(*other, |kept| self.number(kept, *other)));
+            }
+            (Partial::Text(kept), Partial::Text(Some(other))) => {
+                if kept.as_deref().is_none_or(|kept| self.better_text(kept, other)) {
+                    *kept = Some(other.clone());
+                }
+            }
+            (Partial::Truth(kept), Partial::Truth(Some(other))) => {
+                *kept = Some(kept.map_or(*other, |kept| self.truth(kept, *other)));
+            }
+            (Partial::Other(kept), Partial::Other(Some(other))) => {
+                *kept = Some(match kept.take() {
+                    Some(kept) => self.merged(&[kept, other.clone()])?,
+                    None => other.clone(),
+                });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The aggregate's value.
+    pub(crate) fn value(&self, partial: Partial) -> Result<ScalarValue> {
+        let value = match partial {
+            Partial::Count(count) => ScalarValue::Int64(Some(count)),
+            Partial::Distinct(distinct) => {
+                ScalarValue::Int64(Some(i64::try_from(distinct.len()).unwrap_or(i64::MAX)))
+            }
+            Partial::Number(value) => ScalarValue::Int64(value),
+            Partial::Text(value) => ScalarValue::Utf8(value.map(Into::into)),
+            Partial::Truth(value) => ScalarValue::Boolean(value),
+            Partial::Other(state) => {
+                let Kind::Other(function) = &self.kind else { return Err(mixed_up()) };
+                let mut accumulator = function.create_accumulator()?;
+                if let Some(state) = state {
+                    accumulator.merge_batch(&arrays(&[state])?)?;
+                }
+                accumulator.evaluate()?
+            }
+        };
+        if value.data_type() == self.data_type { Ok(value) } else { value.cast_to(&self.data_type) }
+    }
+
+    fn number(&self, kept: i64, other: i64) -> i64 {
+        match self.kind {
+            Kind::Extreme(extreme) => extreme.of(kept, other),
+            _ => kept.wrapping_add(other),
+        }
+    }
+
+    fn better_text(&self, kept: &str, other: &str) -> bool {
+        match self.kind {
+            Kind::TextExtreme(Extreme::Min) => other < kept,
+            _ => other > kept,
+        }
+    }
+
+    fn truth(&self, kept: bool, other: bool) -> bool {
+        match self.kind {
+            Kind::Truth(extreme) => extreme.of(kept, other),
+            _ => kept,
+        }
+    }
+
+    fn state_of(&self, arguments: &[ArrayRef]) -> Result<Box<[ScalarValue]>> {
+        let Kind::Other(function) = &self.kind else { return Err(mixed_up()) };
+        let mut accumulator = function.create_accumulator()?;
+        accumulator.update_batch(arguments)?;
+        Ok(accumulator.state()?.into())
+    }
+
+    fn merged(&self, states: &[Box<[ScalarValue]>]) -> Result<Box<[ScalarValue]>> {
+        let Kind::Other(function) = &self.kind else { return Err(mixed_up()) };
+        let mut accumulator = function.create_accumulator()?;
+        accumulator.merge_batch(&arrays(states)?)?;
+        Ok(accumulator.state()?.into())
+    }
+}
+
+impl Partial {
+    /// No value of the aggregate over several panes is greater than the sum of these.
+    pub(crate) fn at_most(&self) -> i64 {
+        match self {
+            Self::Count(count) => *count,
+            Self::Distinct(distinct) => i64::try_from(distinct.len()).unwrap_or(i64::MAX),
+            _ => i64::MAX,
+        }
+    }
+
+    /// Bytes beside the value's own.
+    pub(crate) fn heap(&self) -> usize {
+        match self {
+            Self::Distinct(Distinct::Few(hashes)) => hashes.capacity() * 8,
+            // Tables are at most 7/8 full, with a byte for each place.
+            Self::Distinct(Distinct::Many(hashes)) => hashes.capacity() * 9 * 8 / 7,
+            Self::Text(Some(text)) => text.len(),
+            Self::Other(Some(state)) => {
+                // What a value says of itself is too little where it shares buffers.
+                state.iter().map(|value| 2 * value.size() + 64).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
+fn null_value(array: &ArrayRef, row: usize) -> bool {
+    array
+        .as_dictionary_opt::<Int32Type>()
+        .is_some_and(|array| array.key(row).is_some_and(|key| array.values().is_null(key)))
+}
+
+/// Hashes of an array's values; of a dictionary's values, where it has one.
+fn hashes(array: &ArrayRef, seed: &RandomState) -> Result<Vec<u64>> {
+    if let Some(repeating) = array.as_dictionary_opt::<Int32Type>() {
+        return hashes(repeating.values(), seed);
+    }
+    if array.data_type().is_string() {
+        let texts = cast(array, &DataType::Utf8View)?;
+        let texts = texts.as_string_view();
+        return Ok(texts.iter().map(|text| seed.hash_one(text)).collect());
+    }
+    if let Ok(numbers) = cast(array, &DataType::Int64)
+        && array.data_type().is_integer()
+    {
+        return Ok(numbers.as_primitive::<Int64Type>().iter().map(|n| seed.hash_one(n)).collect());
+    }
+    let values =
+        (0..array.len()).map(|row| Ok(seed.hash_one(ScalarValue::try_from_array(array, row)?)));
+    values.collect()
+}
+
+/// States of one accumulator as the columns that it merges.
+fn arrays(states: &[Box<[ScalarValue]>]) -> Result<Vec<ArrayRef>> {
+    let width = states.first().map_or(0, |state| state.len());
+    let columns = (0..width).map(|at| {
+        ScalarValue::iter_to_array(states.iter().filter_map(|state| state.get(at).cloned()))
+    });
+    columns.collect()
+}
+
+fn mixed_up() -> DataFusionError {
+    DataFusionError::Internal("an aggregate's state is of another".to_owned())
+}

@@ -1,0 +1,298 @@
+//! The keys of a windowed detection, each with the partial aggregates and the evidence of its
+//! panes.
+//!
+//! Keys are what clients send, so there may be no end of them. They are spread over many small
+//! tables: none of them takes long to grow or to be swept, and so neither holds the loop up.
+//! What a key takes is counted, not guessed at, and beyond a budget keys that were not touched
+//! lately are given up, visibly.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use hashbrown::HashTable;
+
+use super::super::evidence::Evidence;
+use super::super::standing::Standing;
+use super::aggregate::Partial;
+
+const SHARDS: usize = 256;
+/// What an allocation costs beside its bytes, about.
+const ALLOCATION: usize = 16;
+
+/// One slide of one key.
+#[derive(Debug)]
+pub(crate) struct Pane {
+    pub(crate) start: i64,
+    pub(crate) evidence: Evidence,
+    pub(crate) partials: Box<[Partial]>,
+}
+
+impl Pane {
+    fn bytes(&self) -> usize {
+        let partials: usize = self.partials.iter().map(Partial::heap).sum();
+        size_of::<Self>()
+            + size_of_val(&*self.partials)
+            + partials
+            + self.evidence.heap()
+            + 2 * ALLOCATION
+    }
+}
+
+/// A key and its panes, ascending.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    hash: u64,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) panes: Vec<Pane>,
+    /// What windows have found, once one has.
+    pub(crate) standing: Option<Box<Standing>>,
+    /// Touched since the last sweep of its shard.
+    recent: bool,
+    bytes: usize,
+}
+
+impl Slot {
+    /// The pane that starts at a time.
+    pub(crate) fn pane(&mut self, start: i64, empty: impl FnOnce() -> Box<[Partial]>) -> &mut Pane {
+        let at = self.panes.partition_point(|pane| pane.start < start);
+        if self.panes.get(at).is_none_or(|pane| pane.start != start) {
+            let pane = Pane { start, evidence: Evidence::default(), partials: empty() };
+            if self.panes.is_empty() {
+                // Most keys stay with one or two.
+                self.panes.reserve_exact(1);
+            }
+            self.panes.insert(at, pane);
+        }
+        self.panes.get_mut(at).expect("it is there or was put there")
+    }
+
+    /// The panes of the window from `start` up to `end`.
+    pub(crate) fn window(&self, start: i64, end: i64) -> &[Pane] {
+        let from = self.panes.partition_point(|pane| pane.start < start);
+        let to = self.panes.partition_point(|pane| pane.start < end);
+        self.panes.get(from..to).unwrap_or_default()
+    }
+
+    fn weigh(&self) -> usize {
+        let spare = (self.panes.capacity() - self.panes.len()) * size_of::<Pane>();
+        let panes: usize = self.panes.iter().map(Pane::bytes).sum();
+        let standing = self.standing.as_deref().map_or(0, Standing::bytes);
+        // Its place in the shard's list and table too.
+        size_of::<Option<Self>>() * 5 / 4
+            + 8
+            + self.key.len()
+            + spare
+            + panes
+            + standing
+            + 2 * ALLOCATION
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    places: HashTable<u32>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+}
+
+/// Where a key is: shard, then place. Valid until it is swept away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct At(u32, u32);
+
+/// All keys of one cluster.
+#[derive(Debug)]
+pub(crate) struct Table {
+    shards: Vec<Shard>,
+    seed: RandomState,
+    bytes: usize,
+    keys: usize,
+    /// The shard that is swept next.
+    next: usize,
+}
+
+impl Table {
+    pub(crate) fn new(seed: RandomState) -> Self {
+        Self { shards: Vec::new(), seed, bytes: 0, keys: 0, next: 0 }
+    }
+
+    /// Bytes of all keys.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of keys.
+    pub(crate) fn len(&self) -> usize {
+        self.keys
+    }
+
+    /// The place of a key, new or not.
+    pub(crate) fn place(&mut self, key: &[u8]) -> At {
+        if self.shards.is_empty() {
+            self.shards.resize_with(SHARDS, Shard::default);
+        }
+        let hash = self.seed.hash_one(key);
+        let number = usize::try_from(hash >> 56).unwrap_or_default();
+        let Some(shard) = self.shards.get_mut(number) else { return At(0, 0) };
+        let Shard { places, slots, free } = shard;
+        let of = |slots: &[Option<Slot>], place: u32| {
+            slots.get(place as usize).and_then(Option::as_ref).map_or(0, |slot| slot.hash)
+        };
+        let same = |place: &u32| {
+            let slot = slots.get(*place as usize).and_then(Option::as_ref);
+            slot.is_some_and(|slot| slot.hash == hash && *slot.key == *key)
+        };
+        let shard_number = u32::try_from(number).unwrap_or_default();
+        if let Some(place) = places.find(hash, same) {
+            return At(shard_number, *place);
+        }
+        let slot = Slot {
+            hash,
+            key: key.into(),
+            panes: Vec::new(),
+            standing: None,
+            recent: true,
+            bytes: 0,
+        };
+        let place = free.pop().unwrap_or_else(|| {
+            slots.push(None);
+            u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(free) = slots.get_mut(place as usize) {
+            *free = Some(slot);
+        }
+        places.insert_unique(hash, place, |place| of(slots, *place));
+        self.keys += 1;
+        At(shard_number, place)
+    }
+
+    /// A slot to be changed; [`Table::weigh`] it afterwards.
+    pub(crate) fn get_mut(&mut self, at: At) -> Option<&mut Slot> {
+        self.shards.get_mut(at.0 as usize)?.slots.get_mut(at.1 as usize)?.as_mut()
+    }
+
+    /// Counts again what a slot takes.
+    pub(crate) fn weigh(&mut self, at: At) {
+        let Some(slot) = self.get_mut(at) else { return };
+        slot.recent = true;
+        let now = slot.weigh();
+        let before = std::mem::replace(&mut slot.bytes, now);
+        self.bytes = (self.bytes + now).saturating_sub(before);
+    }
+
+    /// Sweeps some shards, about `keys_max` keys: `keep` thins a slot's panes out and says whether
+    /// the key stays. Every key is met in `SHARDS` shards' time.
+    pub(crate) fn sweep(&mut self, keys_max: usize, mut keep: impl FnMut(&mut Slot) -> bool) {
+        let mut met = 0;
+        for _ in 0..self.shards.len() {
+            met += self.sweep_shard(&mut keep);
+            if met >= keys_max {
+                break;
+            }
+        }
+    }
+
+    /// Gives keys up until the rest takes at most `bytes_max`: those for which `may_go`, first
+    /// such that were not touched since their shard was last met.
+    pub(crate) fn shrink(&mut self, bytes_max: usize, mut may_go: impl FnMut(&Slot) -> bool) {
+        for round in 0..3 * self.shards.len() {
+            if self.bytes <= bytes_max {
+                break;
+            }
+            let second = round >= 2 * self.shards.len();
+            self.sweep_shard(&mut |slot| {
+                let recent = std::mem::take(&mut slot.recent);
+                (recent && !second) || !may_go(slot)
+            });
+        }
+    }
+
+    fn sweep_shard(&mut self, keep: &mut impl FnMut(&mut Slot) -> bool) -> usize {
+        self.next = (self.next + 1) % self.shards.len().max(1);
+        let Some(shard) = self.shards.get_mut(self.next) else { return 0 };
+        let met = shard.places.len();
+        for (place, kept) in (0_u32..).zip(&mut shard.slots) {
+            let Some(slot) = kept else { continue };
+            let before = slot.bytes;
+            if keep(slot) {
+                slot.bytes = slot.weigh();
+                self.bytes = (self.bytes + slot.bytes).saturating_sub(before);
+            } else {
+                let entry = shard.places.find_entry(slot.hash, |other| *other == place);
+                if let Ok(entry) = entry {
+                    entry.remove();
+                }
+                *kept = None;
+                shard.free.push(place);
+                self.bytes = self.bytes.saturating_sub(before);
+                self.keys -= 1;
+            }
+        }
+        if shard.places.is_empty() {
+            *shard = Shard::default();
+        }
+        met
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Table {
+        fn find(&self, key: &[u8]) -> Option<At> {
+            let hash = self.seed.hash_one(key);
+            let number = u32::try_from(hash >> 56).unwrap();
+            let shard = self.shards.get(number as usize)?;
+            let place = shard.places.find(hash, |place| {
+                let slot = shard.slots[*place as usize].as_ref();
+                slot.is_some_and(|slot| *slot.key == *key)
+            });
+            place.map(|place| At(number, *place))
+        }
+
+        fn get(&self, at: At) -> Option<&Slot> {
+            self.shards[at.0 as usize].slots[at.1 as usize].as_ref()
+        }
+    }
+
+    fn table(keys: u32) -> Table {
+        let mut table = Table::new(RandomState::new());
+        for key in 0..keys {
+            let at = table.place(&key.to_be_bytes());
+            table.get_mut(at).unwrap().pane(0, Box::default);
+            table.weigh(at);
+        }
+        table
+    }
+
+    #[test]
+    fn keys_are_found_until_they_are_swept_away() {
+        let mut table = table(10_000);
+        assert_eq!(table.len(), 10_000);
+        let at = table.find(&77_u32.to_be_bytes()).unwrap();
+        assert_eq!(table.place(&77_u32.to_be_bytes()), at);
+        assert_eq!(*table.get(at).unwrap().key, 77_u32.to_be_bytes());
+        let even = |slot: &Slot| slot.key.last().is_some_and(|last| last % 2 == 0);
+        table.sweep(usize::MAX, |slot| even(slot));
+        assert_eq!(table.len(), 5_000);
+        assert!(table.find(&77_u32.to_be_bytes()).is_none());
+        assert!(table.find(&78_u32.to_be_bytes()).is_some());
+        let bytes = table.bytes();
+        table.sweep(usize::MAX, |_| false);
+        assert_eq!((table.len(), table.bytes()), (0, 0));
+        assert!(bytes > 5_000 * 100);
+    }
+
+    #[test]
+    fn a_budget_holds_and_what_was_touched_goes_last() {
+        let mut table = table(10_000);
+        let half = table.bytes() / 2;
+        // All were touched when they came: the first round takes that from them.
+        table.shrink(half, |_| true);
+        assert!(table.bytes() <= half && table.len() > 4_000, "{}", table.len());
+        let kept = (0..10_000_u32).find_map(|key| table.find(&key.to_be_bytes())).unwrap();
+        table.weigh(kept);
+        let quarter = half * 3 / 4;
+        table.shrink(quarter, |_| true);
+        assert!(table.bytes() <= quarter && table.get(kept).is_some());
+    }
+}

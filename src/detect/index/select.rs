@@ -1,0 +1,227 @@
+//! The index: built once for a set of detections, asked for every batch.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow::array::RecordBatch;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::Expr;
+use datafusion::prelude::SessionContext;
+
+use super::super::intake::Expressions;
+use super::clause::{Clause, clauses};
+use super::column::{Column, Condition, Layout, Resolved, is_indexable};
+use super::rest::Rest;
+use crate::event::schema::events_schema;
+
+/// The conditions of all detections.
+#[derive(Debug)]
+pub(crate) struct Index {
+    layout: Layout,
+    columns: Vec<Column>,
+    /// Alternatives of which one must be true, by detection.
+    alternatives: Vec<Vec<usize>>,
+    /// Cheap ones first.
+    rest: Vec<Rest>,
+}
+
+/// The rows of a batch that each detection can use.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// By detection; they ascend.
+    pub(crate) rows: Vec<Vec<u32>>,
+    /// Detections whose conditions failed on some rows, with what was said first.
+    pub(crate) faults: HashMap<usize, String>,
+}
+
+/// Conditions as they are gathered: equal ones once.
+#[derive(Default)]
+struct Gathered {
+    columns: HashMap<usize, Vec<(Expr, Vec<usize>, Vec<usize>)>>,
+    rest: Vec<(Expr, Vec<usize>)>,
+    alternatives: Vec<Vec<(usize, Expr)>>,
+}
+
+impl Gathered {
+    fn condition(&mut self, column: usize, expr: Expr) -> &mut (Expr, Vec<usize>, Vec<usize>) {
+        let conditions = self.columns.entry(column).or_default();
+        let place = conditions.iter().position(|(known, ..)| *known == expr);
+        let place = place.unwrap_or_else(|| {
+            conditions.push((expr, Vec::new(), Vec::new()));
+            conditions.len() - 1
+        });
+        conditions.get_mut(place).expect("it is there or was put there")
+    }
+
+    fn alternative(&mut self, alternatives: Vec<(usize, Expr)>) -> usize {
+        if let Some(known) = self.alternatives.iter().position(|known| *known == alternatives) {
+            return known;
+        }
+        let number = self.alternatives.len();
+        for (column, expr) in alternatives.clone() {
+            self.condition(column, expr).2.push(number);
+        }
+        self.alternatives.push(alternatives);
+        number
+    }
+
+    fn rest(&mut self, expr: Expr, detection: usize) {
+        match self.rest.iter_mut().find(|(known, _)| *known == expr) {
+            Some((_, detections)) => detections.push(detection),
+            None => self.rest.push((expr, vec![detection])),
+        }
+    }
+}
+
+impl Index {
+    /// Of the conditions of each detection, in their order.
+    ///
+    /// # Errors
+    /// When DataFusion cannot plan one.
+    pub(crate) fn new(context: &SessionContext, conditions: &[&[Expr]]) -> Result<Self> {
+        let schema = events_schema();
+        let position = |name: &str| {
+            schema.index_of(name).ok().filter(|at| is_indexable(schema.field(*at).data_type()))
+        };
+        let mut gathered = Gathered::default();
+        let mut alternatives = vec![Vec::new(); conditions.len()];
+        for (detection, conditions) in conditions.iter().enumerate() {
+            for clause in conditions.iter().flat_map(|condition| clauses(condition, &position)) {
+                match clause {
+                    Clause::Column(column, expr) => {
+                        gathered.condition(column, expr).1.push(detection);
+                    }
+                    Clause::Any(any) => {
+                        let number = gathered.alternative(any);
+                        alternatives.get_mut(detection).expect("one each").push(number);
+                    }
+                    Clause::Rest(expr) => gathered.rest(expr, detection),
+                }
+            }
+        }
+        let layout =
+            Layout { detections: conditions.len(), alternatives: gathered.alternatives.len() };
+        // Those that speak for most detections first: they leave the fewest.
+        let mut by_weight: Vec<_> = gathered.columns.into_iter().collect();
+        by_weight.sort_by_key(|(at, conditions)| {
+            let weight: usize = conditions.iter().map(|(_, detections, _)| detections.len()).sum();
+            (std::cmp::Reverse(weight), *at)
+        });
+        let mut columns = Vec::new();
+        for (at, conditions) in by_weight {
+            let conditions = conditions.into_iter().map(|(expr, detections, alternatives)| {
+                let expression = Expressions::new(context, &[expr])?;
+                Ok(Condition { expression, detections, alternatives })
+            });
+            columns.push(Column::new(at, conditions.collect::<Result<_>>()?, layout)?);
+        }
+        gathered.rest.sort_by_key(|(expr, _)| cost(expr));
+        let rest = gathered.rest.into_iter().map(|(expr, detections)| {
+            Ok(Rest { expression: Expressions::new(context, &[expr])?, detections })
+        });
+        Ok(Self { layout, columns, alternatives, rest: rest.collect::<Result<_>>()? })
+    }
+
+    /// The rows of a batch of the events table that each detection can use.
+    ///
+    /// # Errors
+    /// When the batch is not of the events table.
+    pub(crate) fn select(&mut self, batch: &RecordBatch) -> Result<Selection> {
+        let mut faults = HashMap::new();
+        let mut fault = |detection: usize, error: &DataFusionError| {
+            faults.entry(detection).or_insert_with(|| error.strip_backtrace());
+        };
+        let mut resolved = Vec::with_capacity(self.columns.len());
+        for column in &mut self.columns {
+            resolved.push(column.resolve(batch, &mut fault)?);
+        }
+        let mut rows = self.by_bits(batch.num_rows(), &resolved);
+        for rest in &self.rest {
+            // A panic is the fault of the detections that ask for it, and of no other.
+            let kept = catch_unwind(AssertUnwindSafe(|| rest.keep(batch, &mut rows, &mut fault)));
+            if kept.is_err() {
+                let error = DataFusionError::Execution("a condition panicked".to_owned());
+                for detection in &rest.detections {
+                    fault(*detection, &error);
+                    rows.get_mut(*detection).map(Vec::clear);
+                }
+            }
+        }
+        Ok(Selection { rows, faults })
+    }
+
+    fn by_bits(&self, len: usize, resolved: &[Resolved<'_>]) -> Vec<Vec<u32>> {
+        let mut rows = vec![Vec::new(); self.layout.detections];
+        let split = self.layout.split();
+        // The last word has bits of no detection.
+        let over = self.layout.detections % 64;
+        let mut left = vec![0_u64; split];
+        let mut any = vec![0_u64; self.layout.width() - split];
+        for row in 0..len {
+            left.fill(u64::MAX);
+            if let (true, Some(last)) = (over > 0, left.last_mut()) {
+                *last = (1 << over) - 1;
+            }
+            let mut some = true;
+            for (column, resolved) in self.columns.iter().zip(resolved) {
+                let bits = column.bits(resolved.set(row));
+                let mut union = 0;
+                for (left, bits) in left.iter_mut().zip(bits) {
+                    *left &= bits;
+                    union |= *left;
+                }
+                some = union != 0;
+                if !some {
+                    break;
+                }
+            }
+            if !some {
+                continue;
+            }
+            let mut gathered = false;
+            for (word, bits) in left.iter().enumerate() {
+                let mut bits = *bits;
+                while bits != 0 {
+                    let detection = word * 64 + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    let needed = self.alternatives.get(detection);
+                    if let Some(needed) = needed.filter(|needed| !needed.is_empty()) {
+                        if !gathered {
+                            self.gather(row, resolved, &mut any);
+                            gathered = true;
+                        }
+                        if !needed.iter().all(|alternative| is_set(&any, *alternative)) {
+                            continue;
+                        }
+                    }
+                    if let (Some(rows), Ok(row)) = (rows.get_mut(detection), u32::try_from(row)) {
+                        rows.push(row);
+                    }
+                }
+            }
+        }
+        rows
+    }
+
+    /// The alternatives that a row makes true.
+    fn gather(&self, row: usize, resolved: &[Resolved<'_>], any: &mut [u64]) {
+        any.fill(0);
+        for (column, resolved) in self.columns.iter().zip(resolved) {
+            let bits = column.bits(resolved.set(row));
+            for (any, bits) in any.iter_mut().zip(bits.iter().skip(self.layout.split())) {
+                *any |= bits;
+            }
+        }
+    }
+}
+
+fn is_set(bits: &[u64], at: usize) -> bool {
+    bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+}
+
+/// A guess at what a row costs: bodies are long, and functions of them dear.
+fn cost(expr: &Expr) -> usize {
+    let columns = expr.column_refs();
+    let bodies = columns.iter().filter(|column| column.name.ends_with("_object")).count();
+    columns.len() + 100 * bodies
+}
