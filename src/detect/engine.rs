@@ -13,7 +13,7 @@ use datafusion::logical_expr::Expr;
 use tokio::runtime::{Builder, Runtime};
 
 use super::catalog::Catalog;
-use super::detection::{Detection, LoadError};
+use super::detection::{Detection, Kind, LoadError};
 use super::execution::{Execution, State};
 use super::finding::Finding;
 use super::index::select::Index;
@@ -197,7 +197,9 @@ impl Engine {
         for (name, cluster) in clusters {
             let watermark = cluster.watermark.advance(now);
             if settings.pace == Pace::Live {
-                evaluate(runtime, detections, cluster, name, Ask::Ripe { watermark }, &mut outcome);
+                let (ask, first) = (Ask::Ripe { watermark }, outcome.findings.len());
+                let now = Now { cluster: name, ask, time: now, first };
+                evaluate(runtime, detections, cluster, &now, &mut outcome);
             }
             let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
             for (running, kept) in detections.iter().zip(&mut cluster.states) {
@@ -215,7 +217,9 @@ impl Engine {
         let mut outcome = Outcome::default();
         let Self { runtime, detections, clusters, .. } = self;
         for (name, cluster) in clusters {
-            evaluate(runtime, detections, cluster, name, Ask::All, &mut outcome);
+            let first = outcome.findings.len();
+            let now = Now { cluster: name, ask: Ask::All, time: i64::MIN, first };
+            evaluate(runtime, detections, cluster, &now, &mut outcome);
         }
         outcome
     }
@@ -230,12 +234,21 @@ impl Engine {
     pub fn lookback(&self) -> i64 {
         let detections = self.detections.iter().map(|running| running.execution.detection());
         let span = |detection: &Arc<Detection>| {
-            detection.dedup.saturating_add(detection.window.map_or(0, |window| window.length))
+            let length = match detection.kind {
+                Kind::Absent(length) | Kind::Silent(length) => length,
+                _ => detection.window.map_or(0, |window| window.length),
+            };
+            detection.dedup.saturating_add(length)
         };
         let Patience { lateness, skew, idle_after } = self.settings.patience;
         let slack = lateness.saturating_add(skew).saturating_add(idle_after);
         let held = self.settings.hold.saturating_add(slack);
-        detections.map(span).max().unwrap_or(0).saturating_add(held)
+        // What chains read must be found again first.
+        let of = |chains: bool| {
+            let are = move |of: &&Arc<Detection>| (of.kind == Kind::OverFindings) == chains;
+            detections.clone().filter(are).map(span).max().unwrap_or(0)
+        };
+        of(false).saturating_add(of(true)).saturating_add(held)
     }
 
     /// Watermark of each cluster in microseconds, as far as it was last advanced.
@@ -279,6 +292,7 @@ impl Engine {
         cluster.stragglers.observe(oldest, now);
         cluster.watermark.observe(times.iter().copied().max().unwrap_or(i64::MIN), now);
         let watermark = cluster.watermark.advance(now);
+        let first = outcome.findings.len();
         let selection = index.select(rows)?;
         for (number, message) in selection.faults {
             let detection = detections.get(number).map(|of| of.execution.detection().id.clone());
@@ -295,14 +309,16 @@ impl Engine {
             if selected.is_empty() {
                 continue;
             }
-            match running.take_in(&mut kept.state, name, rows, selected) {
+            match running.take_in(&mut kept.state, name, rows, selected, now) {
                 Ok(findings) => outcome.findings.extend(findings),
                 Err(error) => outcome.faults.push(running.fault(&error)),
             }
-            running.execution.cap(&mut kept.state, settings.state_bytes_max);
+            Execution::cap(&mut kept.state, settings.state_bytes_max);
         }
         if settings.pace == Pace::Live {
-            evaluate(runtime, detections, cluster, name, Ask::Ripe { watermark }, outcome);
+            let ask = Ask::Ripe { watermark };
+            let now = Now { cluster: name, ask, time: now, first };
+            evaluate(runtime, detections, cluster, &now, outcome);
         }
         Ok(())
     }
@@ -319,12 +335,13 @@ impl Running {
         cluster: &str,
         batch: &RecordBatch,
         selected: Vec<u32>,
+        now: i64,
     ) -> Result<Vec<Finding>> {
         let begun = Instant::now();
         self.rows += selected.len() as u64;
         let findings = unwound(|| {
             let rows = self.outputs.of(batch, &UInt32Array::from(selected))?;
-            self.execution.take_in(state, cluster, &rows)
+            self.execution.take_in(state, cluster, &rows, now)
         });
         self.nanos += nanos(begun);
         findings
@@ -356,23 +373,46 @@ impl Running {
     }
 }
 
+/// Asks what is to be asked, last those that read findings: `first` is where the cluster's
+/// begin in the outcome.
 fn evaluate(
     runtime: &Runtime,
     detections: &mut [Running],
     cluster: &mut Cluster,
-    name: &str,
-    ask: Ask,
+    now: &Now<'_>,
     outcome: &mut Outcome,
 ) {
-    for (running, kept) in detections.iter_mut().zip(&mut cluster.states) {
-        let begun = Instant::now();
-        let execution = &running.execution;
-        match unwound(|| execution.evaluate(runtime, &mut kept.state, name, ask)) {
-            Ok(findings) => outcome.findings.extend(findings),
-            Err(error) => outcome.faults.push(running.fault(&error)),
+    for chains in [false, true] {
+        let read = outcome.findings.get(now.first..).unwrap_or_default().to_vec();
+        for (running, kept) in detections.iter_mut().zip(&mut cluster.states) {
+            if matches!(running.execution, Execution::Chain(_)) != chains {
+                continue;
+            }
+            let begun = Instant::now();
+            let (execution, state) = (&running.execution, &mut kept.state);
+            let answer = unwound(|| {
+                if chains {
+                    execution.take_findings(state, &read)?;
+                }
+                execution.evaluate(runtime, state, now.cluster, now.ask, now.time)
+            });
+            match answer {
+                Ok(findings) => outcome.findings.extend(findings),
+                Err(error) => outcome.faults.push(running.fault(&error)),
+            }
+            running.nanos += nanos(begun);
         }
-        running.nanos += nanos(begun);
     }
+}
+
+/// What is to be asked, and when.
+struct Now<'a> {
+    cluster: &'a str,
+    ask: Ask,
+    /// Arrival, microseconds.
+    time: i64,
+    /// Where the cluster's findings begin in the outcome.
+    first: usize,
 }
 
 fn nanos(begun: Instant) -> u64 {

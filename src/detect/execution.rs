@@ -7,8 +7,10 @@ use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 use tokio::runtime::Runtime;
 
+use super::absent::{self, Absent};
 use super::detection::Detection;
 use super::finding::Finding;
+use super::first_seen::{self, FirstSeen};
 use super::incremental::windowed::{self, Windowed};
 use super::per_event::{self, PerEvent};
 use super::requery::{self, Ask, Requery};
@@ -26,6 +28,12 @@ pub(crate) enum Execution {
     Windowed(Windowed),
     /// The query re-run over the buffered windows that changed.
     Requery(Requery),
+    /// The same over findings.
+    Chain(Requery),
+    /// Events that are new.
+    FirstSeen(FirstSeen),
+    /// Events that are missing.
+    Absent(Absent),
 }
 
 /// One cluster's state of a detection.
@@ -34,6 +42,8 @@ pub(crate) enum State {
     PerEvent(per_event::State),
     Windowed(Box<windowed::State>),
     Requery(requery::State),
+    FirstSeen(first_seen::State),
+    Absent(absent::State),
 }
 
 impl Execution {
@@ -41,7 +51,9 @@ impl Execution {
         match self {
             Self::PerEvent(of) => of.detection(),
             Self::Windowed(of) => of.detection(),
-            Self::Requery(of) => of.detection(),
+            Self::Requery(of) | Self::Chain(of) => of.detection(),
+            Self::FirstSeen(of) => of.detection(),
+            Self::Absent(of) => of.detection(),
         }
     }
 
@@ -51,6 +63,9 @@ impl Execution {
             Self::PerEvent(_) => "per event",
             Self::Windowed(_) => "incremental windows",
             Self::Requery(_) => "re-run windows",
+            Self::Chain(_) => "re-run windows of findings",
+            Self::FirstSeen(_) => "first seen",
+            Self::Absent(_) => "absent",
         }
     }
 
@@ -59,16 +74,19 @@ impl Execution {
         match self {
             Self::PerEvent(_) => State::PerEvent(per_event::State::default()),
             Self::Windowed(of) => State::Windowed(Box::new(of.state())),
-            Self::Requery(of) => State::Requery(of.state()),
+            Self::Requery(of) | Self::Chain(of) => State::Requery(of.state()),
+            Self::FirstSeen(_) => State::FirstSeen(FirstSeen::state()),
+            Self::Absent(_) => State::Absent(absent::State::default()),
         }
     }
 
-    /// Takes in the intake's rows; gives the findings that changed at once.
+    /// Takes in the intake's rows, arrived at `now`; gives the findings that changed at once.
     pub(crate) fn take_in(
         &self,
         state: &mut State,
         cluster: &str,
         rows: &RecordBatch,
+        now: i64,
     ) -> Result<Vec<Finding>> {
         match (self, state) {
             (Self::PerEvent(of), State::PerEvent(state)) => of.on_hits(state, cluster, rows),
@@ -78,7 +96,21 @@ impl Execution {
             (Self::Requery(of), State::Requery(state)) => {
                 of.take_in(state, rows).map(|()| Vec::new())
             }
+            (Self::FirstSeen(of), State::FirstSeen(state)) => {
+                of.take_in(state, rows).map(|()| Vec::new())
+            }
+            (Self::Absent(of), State::Absent(state)) => {
+                of.take_in(state, rows, now).map(|()| Vec::new())
+            }
             _ => Err(mixed_up()),
+        }
+    }
+
+    /// Takes in what other detections found.
+    pub(crate) fn take_findings(&self, state: &mut State, findings: &[Finding]) -> Result<()> {
+        match (self, state) {
+            (Self::Chain(of), State::Requery(state)) => of.take_findings(state, findings),
+            _ => Ok(()),
         }
     }
 
@@ -89,14 +121,25 @@ impl Execution {
         state: &mut State,
         cluster: &str,
         ask: Ask,
+        now: i64,
     ) -> Result<Vec<Finding>> {
         match (self, state) {
             (Self::PerEvent(_), _) => Ok(Vec::new()),
             (Self::Windowed(of), State::Windowed(state)) => of.evaluate(state, cluster, ask),
-            (Self::Requery(of), State::Requery(state)) => runtime.block_on(async {
-                let answer = of.evaluate(state, cluster, ask);
-                tokio::time::timeout(CALL_MAX, answer).await.unwrap_or_else(|_| Err(too_long()))
-            }),
+            (Self::FirstSeen(of), State::FirstSeen(state)) => Ok(of.evaluate(state, cluster)),
+            (Self::Absent(of), State::Absent(state)) => {
+                let watermark = match ask {
+                    Ask::Ripe { watermark } => Some(watermark),
+                    Ask::All => None,
+                };
+                Ok(of.evaluate(state, cluster, watermark, now))
+            }
+            (Self::Requery(of) | Self::Chain(of), State::Requery(state)) => {
+                runtime.block_on(async {
+                    let answer = of.evaluate(state, cluster, ask);
+                    tokio::time::timeout(CALL_MAX, answer).await.unwrap_or_else(|_| Err(too_long()))
+                })
+            }
             _ => Err(mixed_up()),
         }
     }
@@ -106,18 +149,23 @@ impl Execution {
         match (self, state) {
             (Self::PerEvent(of), State::PerEvent(state)) => of.forget(state, told_from),
             (Self::Windowed(of), State::Windowed(state)) => of.forget(state, told_from),
-            (Self::Requery(of), State::Requery(state)) => of.forget(state, told_from),
+            (Self::Requery(of) | Self::Chain(of), State::Requery(state)) => {
+                of.forget(state, told_from);
+            }
+            (Self::FirstSeen(of), State::FirstSeen(state)) => of.forget(state, told_from),
+            (Self::Absent(of), State::Absent(state)) => of.forget(state, told_from),
             _ => {}
         }
     }
 
     /// Gives up what does not fit into `bytes_max`; findings that miss it say so.
-    pub(crate) fn cap(&self, state: &mut State, bytes_max: usize) {
-        match (self, state) {
-            (Self::PerEvent(_), State::PerEvent(state)) => PerEvent::cap(state, bytes_max),
-            (Self::Windowed(_), State::Windowed(state)) => Windowed::cap(state, bytes_max),
-            (Self::Requery(_), State::Requery(state)) => Requery::cap(state, bytes_max),
-            _ => {}
+    pub(crate) fn cap(state: &mut State, bytes_max: usize) {
+        match state {
+            State::PerEvent(state) => PerEvent::cap(state, bytes_max),
+            State::Windowed(state) => Windowed::cap(state, bytes_max),
+            State::Requery(state) => Requery::cap(state, bytes_max),
+            State::FirstSeen(state) => FirstSeen::cap(state, bytes_max),
+            State::Absent(state) => Absent::cap(state, bytes_max),
         }
     }
 }
@@ -129,6 +177,8 @@ impl State {
             Self::PerEvent(state) => PerEvent::bytes(state),
             Self::Windowed(state) => state.bytes(),
             Self::Requery(state) => Requery::bytes(state),
+            Self::FirstSeen(state) => state.bytes(),
+            Self::Absent(state) => state.bytes(),
         }
     }
 
@@ -138,6 +188,8 @@ impl State {
             Self::PerEvent(state) => state.keys(),
             Self::Windowed(state) => state.keys(),
             Self::Requery(state) => state.keys(),
+            Self::FirstSeen(state) => state.keys(),
+            Self::Absent(state) => state.keys(),
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Finding {
     pub cluster: String,
     /// The key: column name and value, without the cluster.
     pub key: Vec<(String, Value)>,
+    /// Its deduplication bucket: a time, in units of the detection's `dedup`.
+    pub bucket: i64,
     /// The row it shows: that of the window with the most events (ties: the earliest).
     pub row: Vec<(String, Value)>,
     /// The sentence made of `describe` and `row`; one line, safe to print.
@@ -53,6 +55,16 @@ pub struct Finding {
     pub evidence: Evidence,
     /// State was capped while it was made: it may miss events.
     pub incomplete: bool,
+}
+
+impl Finding {
+    /// True when nothing is said that `other` does not say.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        self.status == other.status
+            && self.row == other.row
+            && self.evidence == other.evidence
+            && self.incomplete == other.incomplete
+    }
 }
 
 /// Where a finding belongs: `time` (microseconds) picks the deduplication bucket.

@@ -4,26 +4,32 @@
 //! [`plan`] takes each query apart with DataFusion: conditions, which the [`index`] finds rows for,
 //! for all detections at once; and what is made of the rows. That is looked at event by event
 //! ([`per_event`]), added up by key and window as events come ([`incremental`]), or, of queries
-//! that are more than filter, group and HAVING, kept and asked again ([`requery`]). [`engine`]
+//! that are more than filter, group and HAVING, kept and asked again ([`requery`]). Some ask for
+//! what is new ([`first_seen`]), for what is missing ([`absent`]), or about what others found
+//! ([`chain`]). [`engine`]
 //! drives them batch by batch and [`finding`] says what a finding is and how its identity is made.
 //!
 //! **Invariant:** the same events in any order, in any batches, any number of times, end in the
 //! same findings with the same ids. What arrives decides only when a finding is seen, never what
 //! it says.
 
+pub(crate) mod absent;
 pub(crate) mod buffer;
 pub mod catalog;
+pub(crate) mod chain;
 pub(crate) mod compiled;
 pub mod detection;
 pub mod engine;
 pub mod evidence;
 pub(crate) mod execution;
 pub mod finding;
+pub(crate) mod first_seen;
 pub(crate) mod incremental;
 pub(crate) mod index;
 pub(crate) mod intake;
 pub(crate) mod mistake;
 pub(crate) mod monotone;
+pub(crate) mod noted;
 pub(crate) mod per_event;
 pub(crate) mod plan;
 pub(crate) mod requery;

@@ -151,6 +151,7 @@ impl PerEvent {
             cluster: cluster.to_owned(),
             key: self.key.iter().cloned().zip(key).collect(),
             summary: render(&detection.describe, &open.row),
+            bucket: *bucket,
             row: open.row.clone(),
             evidence: open.evidence.clone(),
             incomplete: capped.is_some_and(|capped| *bucket <= capped),

@@ -18,9 +18,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
+use super::absent::{Absent, Clock};
+use super::chain::findings_schema;
 use super::compiled::Slot;
-use super::detection::{Detection, LoadError, Param};
+use super::detection::{Detection, Kind, LoadError, Param};
 use super::execution::Execution;
+use super::first_seen::FirstSeen;
 use super::intake::Intake;
 use super::mistake::{line_containing, located};
 use super::per_event::PerEvent;
@@ -44,7 +47,8 @@ pub(crate) const EVENT_COLUMNS: [&str; 3] = ["event_time", "event_id", "audit_id
 /// With file, line where known, and a hint, when the query does not parse, names something that
 /// does not exist, or has a shape that cannot be a detection.
 pub(crate) async fn plan(detection: &Arc<Detection>) -> Result<Planned, LoadError> {
-    let slot = Slot::new(events_schema());
+    let over_findings = detection.kind == Kind::OverFindings;
+    let slot = Slot::new(if over_findings { findings_schema() } else { events_schema() });
     let (context, logical) =
         plan_over(detection, &slot).await.map_err(|error| located(detection, &error))?;
     check_params(detection, &logical)?;
@@ -67,7 +71,8 @@ pub(crate) async fn plan_over(
     slot: &Arc<Slot>,
 ) -> Result<(SessionContext, LogicalPlan)> {
     let context = session()?;
-    context.register_table("events", slot.table()?)?;
+    let table = if detection.kind == Kind::OverFindings { "findings" } else { "events" };
+    context.register_table(table, slot.table()?)?;
     let logical = context.state().create_logical_plan(&detection.sql).await?;
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -175,7 +180,11 @@ fn check_describe(detection: &Detection, logical: &LogicalPlan) -> Result<(), Lo
             return Err(detection.error(detection.line_of("describe"), message, Some(hint)));
         }
     }
-    for name in &detection.key {
+    let novel = match &detection.kind {
+        Kind::FirstSeen(novelty) => novelty.key.as_slice(),
+        _ => &[],
+    };
+    for name in detection.key.iter().chain(novel) {
         if !columns.contains(&name.as_str()) {
             let message = format!("key: `{name}` is not a column of the query");
             let hint = format!("the query gives: {}", columns.join(", "));
@@ -196,7 +205,7 @@ fn per_event(
     if !is_filter_and_projection(&projection.input) {
         return Err(not_per_event(detection));
     }
-    if detection.key.is_empty() {
+    if detection.key.is_empty() && !matches!(detection.kind, Kind::Silent(_)) {
         let hint = "add `key: [columns]`, for example `key: [user_name]`".to_owned();
         return Err(detection.error(None, "no `key`".to_owned(), Some(hint)));
     }
@@ -204,7 +213,13 @@ fn per_event(
         with_columns(projection, &EVENT_COLUMNS).map_err(|error| located(detection, &error))?;
     let intake = Intake::of(context, &extended).map_err(|error| located(detection, &error))?;
     let intake = intake.ok_or_else(|| not_per_event(detection))?;
-    let execution = Execution::PerEvent(PerEvent::new(Arc::clone(detection)));
+    let detection = Arc::clone(detection);
+    let execution = match detection.kind.clone() {
+        Kind::FirstSeen(novelty) => Execution::FirstSeen(FirstSeen::new(detection, novelty)),
+        Kind::Absent(length) => Execution::Absent(Absent::new(detection, length, Clock::Events)),
+        Kind::Silent(length) => Execution::Absent(Absent::new(detection, length, Clock::Wall)),
+        Kind::Plain | Kind::OverFindings => Execution::PerEvent(PerEvent::new(detection)),
+    };
     Ok(Planned { intake, execution })
 }
 

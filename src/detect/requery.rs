@@ -11,8 +11,9 @@ use arrow::array::RecordBatch;
 use datafusion::error::Result;
 
 use super::buffer::Buffer;
+use super::chain::FindingsBuffer;
 use super::compiled::Compiled;
-use super::detection::{Detection, Window};
+use super::detection::{Detection, Kind, Window};
 use super::evidence::Evidence;
 use super::finding::{Finding, bucket};
 use super::rows::{Columns, Events, event_times, key_bytes};
@@ -49,7 +50,7 @@ type Found = BTreeMap<Key, (Vec<Value>, Row)>;
 /// One cluster's buffered rows, and what its windows said when they were last asked.
 #[derive(Debug)]
 pub(crate) struct State {
-    buffer: Buffer,
+    held: Held,
     /// Ends of windows that changed since they were last asked.
     dirty: BTreeSet<i64>,
     keys: HashMap<Key, Keyed>,
@@ -63,12 +64,42 @@ pub(crate) struct State {
     capped_to: i64,
 }
 
+/// The rows that windows are asked over.
+#[derive(Debug)]
+enum Held {
+    Events(Buffer),
+    Findings(FindingsBuffer),
+}
+
 #[derive(Debug)]
 struct Keyed {
     values: Vec<Value>,
     /// The key's events in each pane of the windows that found it.
     panes: BTreeMap<i64, Evidence>,
     standing: Standing,
+}
+
+impl Held {
+    fn window(&self, end: i64) -> Option<Vec<RecordBatch>> {
+        match self {
+            Self::Events(buffer) => buffer.window(end),
+            Self::Findings(buffer) => buffer.window(end),
+        }
+    }
+
+    fn forget(&mut self, first: i64) {
+        match self {
+            Self::Events(buffer) => buffer.forget(first),
+            Self::Findings(buffer) => buffer.forget(first),
+        }
+    }
+
+    fn cap(&mut self, bytes_max: usize) -> bool {
+        match self {
+            Self::Events(buffer) => buffer.cap(bytes_max),
+            Self::Findings(buffer) => buffer.cap(bytes_max),
+        }
+    }
 }
 
 impl State {
@@ -101,7 +132,10 @@ impl Requery {
 
     pub(crate) fn state(&self) -> State {
         State {
-            buffer: Buffer::new(self.window),
+            held: match self.detection.kind {
+                Kind::OverFindings => Held::Findings(FindingsBuffer::new(self.window)),
+                _ => Held::Events(Buffer::new(self.window)),
+            },
             dirty: BTreeSet::new(),
             keys: HashMap::new(),
             fired: BTreeMap::new(),
@@ -115,11 +149,26 @@ impl Requery {
     pub(crate) fn take_in(&self, state: &mut State, rows: &RecordBatch) -> Result<()> {
         let times = event_times(rows)?;
         state.latest = times.iter().copied().fold(state.latest, i64::max);
-        for pane in state.buffer.insert(rows, times)? {
-            let ends = Buffer::ends(self.window, pane);
-            state.dirty.extend(ends.filter(|end| *end >= state.told_from));
+        if let Held::Events(buffer) = &mut state.held {
+            let panes = buffer.insert(rows, times)?;
+            self.changed(state, &panes);
         }
         Ok(())
+    }
+
+    /// Takes in findings that are new or changed.
+    pub(crate) fn take_findings(&self, state: &mut State, findings: &[Finding]) -> Result<()> {
+        if let Held::Findings(buffer) = &mut state.held {
+            let panes = buffer.upsert(findings)?;
+            state.latest = state.latest.max(panes.last().copied().unwrap_or(i64::MIN));
+            self.changed(state, &panes);
+        }
+        Ok(())
+    }
+
+    fn changed(&self, state: &mut State, panes: &BTreeSet<i64>) {
+        let ends = panes.iter().flat_map(|pane| Buffer::ends(self.window, *pane));
+        state.dirty.extend(ends.filter(|end| *end >= state.told_from));
     }
 
     /// Asks the windows that changed and are to be asked; gives the findings that changed.
@@ -137,7 +186,7 @@ impl Requery {
         };
         let mut changed = BTreeSet::new();
         for end in ripe {
-            if let Some(rows) = state.buffer.window(end) {
+            if let Some(rows) = state.held.window(end) {
                 self.ask(state, end, rows, &mut changed).await?;
             }
             state.dirty.remove(&end);
@@ -153,7 +202,7 @@ impl Requery {
     pub(crate) fn forget(&self, state: &mut State, told_from: i64) {
         state.told_from = state.told_from.max(told_from);
         let (told_from, first) = (state.told_from, state.told_from - self.window.length);
-        state.buffer.forget(first);
+        state.held.forget(first);
         state.dirty = state.dirty.split_off(&told_from);
         state.fired = state.fired.split_off(&told_from);
         state.keys.retain(|_, keyed| {
@@ -165,15 +214,19 @@ impl Requery {
 
     /// Drops the oldest rows that do not fit into `bytes_max`.
     pub(crate) fn cap(state: &mut State, bytes_max: usize) {
-        if state.buffer.cap(bytes_max) {
+        if state.held.cap(bytes_max) {
             state.capped_to = state.latest;
         }
     }
 
     /// Bytes that the state takes.
     pub(crate) fn bytes(state: &State) -> usize {
-        state.buffer.bytes()
-            + state.keys.values().map(|keyed| keyed.standing.bytes()).sum::<usize>()
+        let standing: usize = state.keys.values().map(|keyed| keyed.standing.bytes()).sum();
+        let held = match &state.held {
+            Held::Events(buffer) => buffer.bytes(),
+            Held::Findings(buffer) => buffer.bytes(),
+        };
+        held + standing
     }
 
     /// Runs the query over one window and takes note of which keys it finds now.

@@ -71,13 +71,7 @@ impl Standing {
             Some(finding) => finding,
             None => Finding { status: Status::Withdrawn, ..before?.clone() },
         };
-        let same = before.is_some_and(|before| {
-            before.status == now.status
-                && before.row == now.row
-                && before.evidence == now.evidence
-                && before.incomplete == now.incomplete
-        });
-        if same {
+        if before.is_some_and(|before| before.says_the_same(&now)) {
             return None;
         }
         self.findings.insert(bucket, now.clone());
@@ -115,6 +109,7 @@ impl Standing {
             cluster: about.cluster.to_owned(),
             key: about.names.iter().cloned().zip(about.key.iter().cloned()).collect(),
             summary: render(&detection.describe, row),
+            bucket,
             row: row.clone(),
             evidence,
             incomplete: about.incomplete,

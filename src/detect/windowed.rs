@@ -9,11 +9,11 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DataFusionError, Result};
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection, lit};
 use datafusion::prelude::SessionContext;
 
 use super::compiled::{Compiled, Slot};
-use super::detection::{Detection, LoadError};
+use super::detection::{Detection, Kind, LoadError};
 use super::execution::Execution;
 use super::incremental::plan::Plan;
 use super::incremental::windowed::Windowed;
@@ -47,6 +47,10 @@ pub(crate) async fn windowed(
         let message = "no `key`, and the query is not a plain GROUP BY".to_owned();
         return Err(detection.error(None, message, Some(hint)));
     }
+    if detection.kind == Kind::OverFindings {
+        let chain = chain(detection, context, logical, slot).await;
+        return chain.map_err(|error| located(detection, &error));
+    }
     let incremental = incremental(detection, context, logical);
     match incremental.map_err(|error| located(detection, &error))? {
         Some(planned) => Ok(planned),
@@ -75,6 +79,31 @@ fn incremental(
     }))
 }
 
+/// A query over findings: they are few, so that all of them are kept as they are.
+async fn chain(
+    detection: &Arc<Detection>,
+    context: &SessionContext,
+    logical: &LogicalPlan,
+    slot: &Arc<Slot>,
+) -> Result<Planned> {
+    let parts = match grouped(logical) {
+        Some(grouped) => grouped_parts(&grouped)?,
+        None => odd_parts(detection, logical, slot, "findings")?,
+    };
+    // Findings must not wait until windows close: what they said too early is taken back.
+    let parts = Parts { monotone: true, ..parts };
+    let requery = parts.compile(detection, context, slot).await?;
+    let events: Arc<dyn TableProvider> = Slot::new(events_schema()).table()?;
+    let nothing = LogicalPlanBuilder::scan("events", provider_as_source(events), None)?;
+    let intake = Intake::of(context, &nothing.filter(lit(false))?.build()?)?;
+    let intake = intake.ok_or_else(not_flat)?;
+    Ok(Planned { intake, execution: Execution::Chain(requery) })
+}
+
+fn not_flat() -> DataFusionError {
+    DataFusionError::Internal("an intake is filters and projections".to_owned())
+}
+
 async fn requery(
     detection: &Arc<Detection>,
     context: &SessionContext,
@@ -82,9 +111,7 @@ async fn requery(
     slot: &Arc<Slot>,
 ) -> Result<Planned> {
     let intake = intake(detection, optimized, slot)?;
-    let intake = Intake::of(context, &intake)?.ok_or_else(|| {
-        DataFusionError::Internal("an intake is filters and projections".to_owned())
-    })?;
+    let intake = Intake::of(context, &intake)?.ok_or_else(not_flat)?;
 
     // The same text again, over a table of just the columns that the buffer holds.
     let buffer = Slot::new(intake.outputs.schema());
@@ -92,20 +119,9 @@ async fn requery(
     let logical = bind(detection, logical)?;
     let parts = match grouped(&logical) {
         Some(grouped) => grouped_parts(&grouped)?,
-        None => odd_parts(detection, &logical, &buffer)?,
+        None => odd_parts(detection, &logical, &buffer, "events")?,
     };
-    let query = Compiled::new(&context, &parts.query, &buffer).await?;
-    let evidence = Compiled::new(&context, &parts.evidence, &buffer).await?;
-    let requery = Requery::new(
-        Arc::clone(detection),
-        Plans {
-            query,
-            evidence,
-            key: parts.key,
-            evidence_key: parts.evidence_key,
-            monotone: parts.monotone,
-        },
-    );
+    let requery = parts.compile(detection, &context, &buffer).await?;
     Ok(Planned { intake, execution: Execution::Requery(requery) })
 }
 
@@ -182,6 +198,24 @@ struct Parts {
     monotone: bool,
 }
 
+impl Parts {
+    async fn compile(
+        self,
+        detection: &Arc<Detection>,
+        context: &SessionContext,
+        slot: &Arc<Slot>,
+    ) -> Result<Requery> {
+        let plans = Plans {
+            query: Compiled::new(context, &self.query, slot).await?,
+            evidence: Compiled::new(context, &self.evidence, slot).await?,
+            key: self.key,
+            evidence_key: self.evidence_key,
+            monotone: self.monotone,
+        };
+        Ok(Requery::new(Arc::clone(detection), plans))
+    }
+}
+
 fn grouped_parts(grouped: &Grouped<'_>) -> Result<Parts> {
     let Grouped { projection, having, aggregate } = grouped;
     let mut names = Vec::new();
@@ -224,7 +258,12 @@ pub(crate) fn key_name(projection: &Projection, group: &Expr, column: &Column) -
 
 /// Any other shape: the key is named, and the events that count are the buffered ones that agree
 /// with it in the columns of the same name.
-fn odd_parts(detection: &Detection, logical: &LogicalPlan, buffer: &Arc<Slot>) -> Result<Parts> {
+fn odd_parts(
+    detection: &Detection,
+    logical: &LogicalPlan,
+    buffer: &Arc<Slot>,
+    table_name: &str,
+) -> Result<Parts> {
     let names: Vec<String> =
         detection.key.iter().filter(|name| *name != "cluster").cloned().collect();
     let schema = logical.schema();
@@ -234,18 +273,18 @@ fn odd_parts(detection: &Detection, logical: &LogicalPlan, buffer: &Arc<Slot>) -
     }
     let table: Arc<dyn TableProvider> = buffer.table()?;
     let columns: Arc<Schema> = table.schema();
-    let rows = LogicalPlanBuilder::scan("events", provider_as_source(table), None)?;
+    let rows = LogicalPlanBuilder::scan(table_name, provider_as_source(table), None)?;
     let mut inputs = Vec::new();
     let mut evidence_key = Vec::new();
     for (position, name) in names.iter().enumerate() {
         if columns.index_of(name).is_ok() {
-            let column = Expr::Column(Column::new(Some("events"), name));
+            let column = Expr::Column(Column::new(Some(table_name), name));
             inputs.push(column.alias(format!("__key_{position}")));
             evidence_key.push(position);
         }
     }
     for name in EVENT_COLUMNS {
-        inputs.push(Expr::Column(Column::new(Some("events"), name)).alias(format!("__{name}")));
+        inputs.push(Expr::Column(Column::new(Some(table_name), name)).alias(format!("__{name}")));
     }
     Ok(Parts {
         query: LogicalPlanBuilder::from(logical.clone()).project(outputs)?.build()?,

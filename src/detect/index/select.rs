@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
@@ -23,6 +23,8 @@ pub(crate) struct Index {
     alternatives: Vec<Vec<usize>>,
     /// Cheap ones first.
     rest: Vec<Rest>,
+    /// A bit for each detection that any row can matter to.
+    all: Vec<u64>,
 }
 
 /// The rows of a batch that each detection can use.
@@ -85,7 +87,15 @@ impl Index {
         };
         let mut gathered = Gathered::default();
         let mut alternatives = vec![Vec::new(); conditions.len()];
+        let mut all = vec![0_u64; conditions.len().div_ceil(64)];
         for (detection, conditions) in conditions.iter().enumerate() {
+            let is_never = |expr: &Expr| matches!(expr, Expr::Literal(value, _) if !is_true(value));
+            if conditions.iter().any(is_never) {
+                continue;
+            }
+            if let Some(word) = all.get_mut(detection / 64) {
+                *word |= 1 << (detection % 64);
+            }
             for clause in conditions.iter().flat_map(|condition| clauses(condition, &position)) {
                 match clause {
                     Clause::Column(column, expr) => {
@@ -119,7 +129,7 @@ impl Index {
         let rest = gathered.rest.into_iter().map(|(expr, detections)| {
             Ok(Rest { expression: Expressions::new(context, &[expr])?, detections })
         });
-        Ok(Self { layout, columns, alternatives, rest: rest.collect::<Result<_>>()? })
+        Ok(Self { layout, columns, alternatives, rest: rest.collect::<Result<_>>()?, all })
     }
 
     /// The rows of a batch of the events table that each detection can use.
@@ -153,15 +163,10 @@ impl Index {
     fn by_bits(&self, len: usize, resolved: &[Resolved<'_>]) -> Vec<Vec<u32>> {
         let mut rows = vec![Vec::new(); self.layout.detections];
         let split = self.layout.split();
-        // The last word has bits of no detection.
-        let over = self.layout.detections % 64;
-        let mut left = vec![0_u64; split];
+        let mut left = self.all.clone();
         let mut any = vec![0_u64; self.layout.width() - split];
         for row in 0..len {
-            left.fill(u64::MAX);
-            if let (true, Some(last)) = (over > 0, left.last_mut()) {
-                *last = (1 << over) - 1;
-            }
+            left.copy_from_slice(&self.all);
             let mut some = true;
             for (column, resolved) in self.columns.iter().zip(resolved) {
                 let bits = column.bits(resolved.set(row));
@@ -213,6 +218,10 @@ impl Index {
             }
         }
     }
+}
+
+fn is_true(value: &ScalarValue) -> bool {
+    matches!(value, ScalarValue::Boolean(Some(true)))
 }
 
 fn is_set(bits: &[u64], at: usize) -> bool {

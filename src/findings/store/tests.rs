@@ -60,6 +60,7 @@ fn finding(id: u8, start: i64, events: i64) -> Finding {
         status: if events % 3 == 0 { Status::Withdrawn } else { Status::Open },
         cluster: format!("cluster-{}", id % 2),
         key: Vec::new(),
+        bucket: 0,
         row: Vec::new(),
         summary: format!("finding {id} \u{1f600}\0"),
         evidence,

@@ -1,0 +1,188 @@
+//! `first_seen`: events whose key no event of the lookback before them had.
+//!
+//! A key's events make streaks: in one, no two neighbours are further apart than the lookback. Its
+//! first event is new, and all that is kept of the others is when the last was. An event that
+//! comes late can begin a streak earlier or join two: then what was new before is taken back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::common::Result;
+
+use super::detection::{Detection, Novelty};
+use super::evidence::Mark;
+use super::finding::{Finding, bucket};
+use super::noted::{Noted, Place};
+use super::rows::{Columns, Events, KeyCells};
+
+/// A guess at what a key with one streak takes, bytes.
+const KEY_BYTES: usize = 256;
+
+/// A detection of what is new.
+#[derive(Debug)]
+pub(crate) struct FirstSeen {
+    detection: Arc<Detection>,
+    novelty: Novelty,
+    /// Columns of the finding's key, without the cluster.
+    names: Vec<String>,
+}
+
+/// One cluster's keys.
+#[derive(Debug)]
+pub(crate) struct State {
+    streaks: HashMap<Box<[u8]>, Vec<Streak>>,
+    noted: Noted,
+    /// The earliest event that is known of.
+    since: i64,
+    /// Keys were given up: what seems new may not be.
+    capped: bool,
+    /// When streaks that are over are next looked for.
+    next_sweep: i64,
+}
+
+#[derive(Debug)]
+struct Streak {
+    first: Mark,
+    last: i64,
+    /// The key of its finding; `None` when there is none to be taken back.
+    key: Option<Box<[u8]>>,
+}
+
+impl FirstSeen {
+    pub(crate) fn new(detection: Arc<Detection>, novelty: Novelty) -> Self {
+        let names = detection.key.iter().filter(|name| *name != "cluster").cloned().collect();
+        Self { detection, novelty, names }
+    }
+
+    pub(crate) fn detection(&self) -> &Arc<Detection> {
+        &self.detection
+    }
+
+    pub(crate) fn novelty(&self) -> &Novelty {
+        &self.novelty
+    }
+
+    pub(crate) fn state() -> State {
+        State {
+            streaks: HashMap::new(),
+            noted: Noted::default(),
+            since: i64::MAX,
+            capped: false,
+            next_sweep: i64::MIN,
+        }
+    }
+
+    /// Takes in rows: the query's columns, then the event's.
+    pub(crate) fn take_in(&self, state: &mut State, rows: &RecordBatch) -> Result<()> {
+        let events = Events::of(rows)?;
+        let shown = Columns::of(rows, |name| !name.starts_with("__"));
+        let column = |name: &String| rows.column_by_name(name);
+        let novel = KeyCells::of(self.novelty.key.iter().filter_map(column));
+        let keys = KeyCells::of(self.names.iter().filter_map(column));
+        let (mut key, mut finding_key) = (Vec::new(), Vec::new());
+        for row in 0..rows.num_rows() {
+            novel.write(row, &mut key);
+            let event = events.at(row);
+            let streaks = match state.streaks.get_mut(key.as_slice()) {
+                Some(streaks) => streaks,
+                None => state.streaks.entry(key.as_slice().into()).or_default(),
+            };
+            let last = event.event_time;
+            let mut joined = Streak { first: event.clone(), last, key: None };
+            let lookback = self.novelty.lookback;
+            let touches = |streak: &mut Streak| {
+                streak.first.event_time.saturating_sub(lookback) <= last
+                    && last <= streak.last.saturating_add(lookback)
+            };
+            let mut before: Vec<Streak> = streaks.extract_if(.., touches).collect();
+            before.sort_by(|a, b| a.first.cmp(&b.first));
+            for streak in before {
+                joined.last = joined.last.max(streak.last);
+                if streak.first < joined.first {
+                    (joined.first, joined.key) = (streak.first, streak.key);
+                } else if let Some(key) = streak.key {
+                    let place = (bucket(&self.detection, streak.first.event_time), key);
+                    state.noted.take_back(place, &streak.first);
+                }
+            }
+            if joined.first == event {
+                keys.write(row, &mut finding_key);
+                let place: Place = (bucket(&self.detection, last), finding_key.as_slice().into());
+                joined.key = Some(place.1.clone());
+                state.noted.note(place, event, shown.named(row));
+            }
+            streaks.push(joined);
+        }
+        Ok(())
+    }
+
+    /// The past reaches back to this event time.
+    pub(crate) fn reaches(state: &mut State, time: i64) {
+        if time < state.since {
+            state.since = time;
+            state.noted.touch_all();
+        }
+    }
+
+    /// A key was seen in the past, last at this time.
+    pub(crate) fn remember(state: &mut State, key: Box<[u8]>, first: i64, last: i64) {
+        let streak = Streak { first: Mark::new(first, "", None), last, key: None };
+        state.streaks.entry(key).or_default().push(streak);
+    }
+
+    /// The findings that changed. Silent until what is known covers the time to learn.
+    pub(crate) fn evaluate(&self, state: &mut State, cluster: &str) -> Vec<Finding> {
+        let learned = state.since.saturating_add(self.novelty.learn);
+        let counts = |event: &Mark| event.event_time >= learned;
+        state.noted.revise(&self.detection, &self.names, cluster, counts, state.capped)
+    }
+
+    /// How much of the time to learn is covered at an event time, from 0 to 1.
+    pub(crate) fn learned(&self, state: &State, at: i64) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+        let share = at.saturating_sub(state.since) as f64 / self.novelty.learn.max(1) as f64;
+        share.clamp(0.0, 1.0)
+    }
+
+    /// Forgets buckets that end before `told_from`, and streaks that no event can join.
+    pub(crate) fn forget(&self, state: &mut State, told_from: i64) {
+        let first = bucket(&self.detection, told_from);
+        state.noted.forget(first);
+        if told_from < state.next_sweep {
+            return;
+        }
+        // There may be many keys: now and then is enough.
+        state.next_sweep = told_from.saturating_add(self.detection.dedup.max(3_600_000_000));
+        let lookback = self.novelty.lookback;
+        state.streaks.retain(|_, streaks| {
+            streaks.retain(|streak| streak.last.saturating_add(lookback) >= told_from);
+            !streaks.is_empty()
+        });
+    }
+
+    /// Gives up the keys that were seen longest ago of those that do not fit into `bytes_max`.
+    pub(crate) fn cap(state: &mut State, bytes_max: usize) {
+        let max = bytes_max / KEY_BYTES;
+        if state.streaks.len() <= max {
+            return;
+        }
+        let last = |streaks: &Vec<Streak>| streaks.iter().map(|of| of.last).max();
+        let mut ages: Vec<Option<i64>> = state.streaks.values().map(last).collect();
+        let over = ages.len() - max / 8 * 7;
+        let (_, newest, _) = ages.select_nth_unstable(over.saturating_sub(1));
+        let newest = *newest;
+        state.streaks.retain(|_, streaks| last(streaks) > newest);
+        state.capped = true;
+    }
+}
+
+impl State {
+    pub(crate) fn bytes(&self) -> usize {
+        self.streaks.len() * KEY_BYTES + self.noted.bytes()
+    }
+
+    pub(crate) fn keys(&self) -> usize {
+        self.streaks.len()
+    }
+}
