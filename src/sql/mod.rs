@@ -5,7 +5,11 @@ pub mod context;
 
 pub mod functions;
 
-mod guard;
+pub mod guard;
+
+mod guarded;
+
+pub mod meter;
 
 pub mod snapshot;
 
