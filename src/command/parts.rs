@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json_path::JsonPath;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::config::history::Redact;
 use crate::config::sink::{From, JsonlSettings};
@@ -168,6 +168,14 @@ pub(super) fn journal(
     };
     let opened = Journal::open(Arc::new(disk), journal_settings).with_context(fail)?;
     let (journal, writer) = opened;
+    for name in journal.damaged() {
+        let file = path.join(name);
+        error!(
+            file = %file.display(),
+            "the head of a journal file is damaged: its records, if it had any, are not read; it \
+             is left as it is, restore it from a backup or move it away"
+        );
+    }
     info!(first = journal.first(), next = journal.position(), "journal opened");
     Ok((Arc::new(journal), writer))
 }

@@ -102,6 +102,7 @@ impl Service {
             .with_context(|| format!("open quarantine `{}`", quarantine.display()))?;
         let quarantine = Arc::new(quarantine);
         let metrics = Arc::new(Metrics::new());
+        metrics.journal_damaged(journal.damaged().len());
         let ready = Ready::default();
         let events: Arc<dyn TableProvider> = Arc::new(history.table());
         let tables = tables(events, &store, &quarantine, &catalog).context("set up SQL")?;
