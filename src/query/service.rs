@@ -25,6 +25,7 @@ use tracing::debug;
 use super::format::{Encoder, Format};
 use super::planning::{Unplanned, plan};
 use super::statement;
+use crate::history::error::is_away;
 use crate::sql::context::analyst_session;
 use crate::sql::meter::Meter;
 use crate::sql::views;
@@ -34,6 +35,9 @@ const PARTS_WAITING: usize = 2;
 
 /// How long who finds no room should stay away.
 const BUSY_AFTER: Duration = Duration::from_secs(2);
+
+/// When to ask again for what a bucket that is away has.
+const AWAY_AFTER: Duration = Duration::from_secs(15);
 
 const THREADS_MIN: usize = 2;
 
@@ -79,6 +83,14 @@ pub enum QueryError {
         message: String,
         /// What there is.
         memory_bytes: usize,
+    },
+    /// The place of the files does not answer.
+    #[error("the history cannot be read now, ask again later or for newer events only: {message}")]
+    Away {
+        /// What it said, or did not.
+        message: String,
+        /// When to ask again.
+        after: Duration,
     },
     /// A fault of ours.
     #[error("the query failed in an unforeseen way")]
@@ -336,6 +348,9 @@ impl Run {
                 message: message.lines().next().unwrap_or_default().to_owned(),
                 memory_bytes: self.limits.memory_bytes,
             },
+            _ if is_away(&error) => {
+                QueryError::Away { message: error.strip_backtrace(), after: AWAY_AFTER }
+            }
             _ => error.into(),
         }
     }

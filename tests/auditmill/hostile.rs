@@ -389,13 +389,14 @@ fn greedy() -> Vec<Case> {
     let constants = numbered(&|n| format!("repeat('{n}', 4000)"), 900);
     let repeats = numbered(&|n| format!("repeat(name, {})", 9_000 + n), 900);
     let chains = numbered(&|n| format!("repeat(name, 300) || '{n}' || request_uri"), 90);
+    let often = numbered(&|_| "a".into(), 1_900);
     let long = vec!["a"; 250].join(" || ");
     vec![
         case("written constants", format!("SELECT {written} FROM events"), ""),
         case("made constants", format!("SELECT {constants} FROM events"), "`[query] memory`"),
         case(
             "one constant, often",
-            format!("SELECT {} FROM (SELECT '{text}' AS a FROM events)", numbered(&|_| "a".into(), 1_900)),
+            format!("SELECT {} FROM (SELECT '{text}' AS a FROM events)", often),
             "that are worked on at once",
         ),
         case("many repeats", format!("SELECT {repeats} FROM events"), "`[query] memory`"),
@@ -407,10 +408,7 @@ fn greedy() -> Vec<Case> {
         ),
         case(
             "nested calls",
-            format!(
-                "SELECT max(length(concat({}))) FROM events",
-                calls
-            ),
+            format!("SELECT max(length(concat({}))) FROM events", calls),
             "`[query] memory`",
         ),
         case(
