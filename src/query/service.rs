@@ -26,8 +26,9 @@ use super::format::{Encoder, Format};
 use super::planning::{Unplanned, plan};
 use super::statement;
 use crate::history::error::is_away;
-use crate::sql::context::analyst_session;
+use crate::sql::context::analyst_session_with;
 use crate::sql::meter::Meter;
+use crate::sql::spill::Spill;
 use crate::sql::views;
 
 /// Parts of an answer that may wait for their reader.
@@ -166,7 +167,19 @@ impl QueryService {
         tables: Vec<(&'static str, Arc<dyn TableProvider>)>,
         limits: Limits,
     ) -> Result<Self, DataFusionError> {
-        let context = analyst_session(limits.memory_bytes)?;
+        Self::with_spill(tables, limits, None)
+    }
+
+    /// As [`Self::new`]; what has no room in memory goes to `spill`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_spill(
+        tables: Vec<(&'static str, Arc<dyn TableProvider>)>,
+        limits: Limits,
+        spill: Option<Spill>,
+    ) -> Result<Self, DataFusionError> {
+        let context = analyst_session_with(limits.memory_bytes, spill)?;
         for (name, table) in tables {
             context.register_table(name, table)?;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -11,9 +12,13 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use super::functions::{self, bounded};
 use super::guarded::Guards;
 use super::meter::Meter;
+use super::spill::Spill;
 
 /// The most memory that one detection may use while it runs.
 const DETECTION_MEMORY_BYTES: usize = 512 << 20;
+
+/// The most that one part of a sort keeps for that.
+const MERGE_BYTES: usize = 10 << 20;
 
 /// A session for planning and running detections: one partition, so that runs neither spawn
 /// tasks nor depend on the number of cores.
@@ -22,7 +27,7 @@ const DETECTION_MEMORY_BYTES: usize = 512 << 20;
 /// Only when a function cannot be registered.
 pub fn session() -> Result<SessionContext> {
     let config = SessionConfig::new().with_target_partitions(1);
-    session_with(config, runtime(DETECTION_MEMORY_BYTES)?)
+    session_with(config, runtime(DETECTION_MEMORY_BYTES, None)?)
 }
 
 /// A session for analysts' queries, which together may use up to `memory_bytes`.
@@ -30,12 +35,25 @@ pub fn session() -> Result<SessionContext> {
 /// # Errors
 /// Only when a function cannot be registered.
 pub fn analyst_session(memory_bytes: usize) -> Result<SessionContext> {
+    analyst_session_with(memory_bytes, None)
+}
+
+/// As [`analyst_session`]; what has no room in memory goes to the disk, where there is one for it.
+///
+/// # Errors
+/// When a function cannot be registered, or the disk not be used.
+pub fn analyst_session_with(memory_bytes: usize, spill: Option<Spill>) -> Result<SessionContext> {
+    // What a sort keeps for reading back what it has written, of each of its parts.
+    let merge_bytes = MERGE_BYTES.min(memory_bytes / 16);
     let config = SessionConfig::new()
+        .with_sort_spill_reservation_bytes(merge_bytes)
         .with_information_schema(true)
         // It moves functions of JSON below conditions: bodies would be parsed of every event.
         .set_bool("datafusion.optimizer.enable_leaf_expression_pushdown", false);
-    let runtime = runtime(memory_bytes)?;
-    let meter = Arc::new(Meter::new(Arc::clone(&runtime.memory_pool)));
+    // Sorts take what there is and spill the rest: functions need a part that is left to them.
+    let functions_bytes = memory_bytes / 4;
+    let runtime = runtime(memory_bytes - functions_bytes, spill)?;
+    let meter = Arc::new(Meter::new(Arc::new(GreedyMemoryPool::new(functions_bytes))));
     let config = config.with_extension(Arc::clone(&meter));
     let context = session_with(config, runtime)?;
     let state = SessionStateBuilder::new_from_existing(context.state());
@@ -45,10 +63,12 @@ pub fn analyst_session(memory_bytes: usize) -> Result<SessionContext> {
     Ok(context)
 }
 
-fn runtime(memory_bytes: usize) -> Result<Arc<RuntimeEnv>> {
-    // Nothing spills to disk: what has no room in memory fails, and says so. With spilling, a
-    // DISTINCT over a cross join with 4 MiB was seen to hang instead of failing.
-    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+fn runtime(memory_bytes: usize, spill: Option<Spill>) -> Result<Arc<RuntimeEnv>> {
+    // Without a place on the disk what has no room in memory fails, and says so.
+    let disk = match spill {
+        Some(spill) => spill.builder()?,
+        None => DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+    };
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(memory_bytes, 1.0)
         .with_disk_manager_builder(disk)

@@ -13,4 +13,6 @@ pub mod meter;
 
 pub mod snapshot;
 
+pub mod spill;
+
 pub mod views;

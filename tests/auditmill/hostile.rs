@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -512,4 +513,59 @@ async fn threads_of_queries_give_way_to_all_others() {
         assert!(of(name).iter().all(|nice| *nice == 0), "{name}: {priorities:?}");
     }
     assert!(!of("journal").is_empty() && !of("history").is_empty(), "{priorities:?}");
+}
+
+/// More rows than memory are sorted and grouped on the disk, as much as that may have.
+#[tokio::test]
+async fn what_has_no_room_in_memory_goes_to_the_disk_within_bounds() {
+    const ROWS: usize = 400_000;
+    let settings = |spill: &str| {
+        format!("[query]\nmemory = \"24MiB\"\nspill = \"{spill}\"\n[journal]\nreserve = \"1MiB\"\n")
+    };
+    let sorted = format!(
+        "SELECT lpad(CAST(value AS VARCHAR), 90, 'x') AS t FROM generate_series(1, {ROWS}) \
+         ORDER BY t DESC"
+    );
+    let grouped = format!(
+        "SELECT count(*) FROM (SELECT lpad(CAST(value AS VARCHAR), 90, 'x') AS t \
+         FROM generate_series(1, {ROWS}) GROUP BY t)"
+    );
+    let mut server = TestServer::start(&settings("1GiB"));
+    let question = json!({ "query": sorted, "format": "csv" });
+    let answer = server.client().post(server.url("/v1/sql")).json(&question).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    let answer = answer.text().await.unwrap();
+    let lines: Vec<&str> = answer.lines().skip(1).collect();
+    assert_eq!(lines.len(), ROWS);
+    assert!(lines.is_sorted_by(|a, b| a > b), "not sorted");
+    assert_eq!(server.number(&grouped).await, i64::try_from(ROWS).unwrap());
+    // Nothing of it stays, and what a crash left is gone after a start.
+    let files = |server: &TestServer| {
+        let folders = std::fs::read_dir(server.data().join("spill")).unwrap();
+        let count = |folder: PathBuf| std::fs::read_dir(folder).unwrap().count();
+        folders.map(|folder| count(folder.unwrap().path())).sum::<usize>()
+    };
+    let deadline = Instant::now() + LIMIT;
+    while files(&server) > 0 {
+        assert!(Instant::now() < deadline, "files stay");
+        tokio::task::yield_now().await;
+    }
+    let left = server.data().join("spill/left");
+    std::fs::write(&left, "x").unwrap();
+    server.kill_and_restart();
+    assert!(!left.exists());
+
+    for (settings, expected) in [
+        (settings("8MiB"), "as much as they may (`[query] spill`)"),
+        (settings("0"), "(`[query] memory`)"),
+        (settings("1GiB").replace("1MiB", "1EiB"), "down to its reserve (`[journal] reserve`)"),
+    ] {
+        let server = TestServer::start(&settings);
+        for query in [&sorted, &grouped] {
+            let (status, answer) = server.try_sql(query).await;
+            assert_eq!(status, 400, "{answer}");
+            assert!(answer["error"].as_str().unwrap().contains(expected), "{answer}");
+        }
+        assert_eq!(server.number("SELECT 1 AS n").await, 1);
+    }
 }
