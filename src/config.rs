@@ -132,6 +132,8 @@ pub struct Detect {
 pub struct Query {
     /// Memory that all queries together may use.
     pub memory: ByteSize,
+    /// Bytes on disk, in `spill` of the data directory, for what has no room in memory; 0: none.
+    pub spill: ByteSize,
     /// How long a query may run, its answer read included; also how long it may wait.
     pub timeout: Span,
     /// How many queries may run at the same time; more of them wait.
@@ -212,6 +214,7 @@ impl Default for Query {
     fn default() -> Self {
         Self {
             memory: ByteSize::gib(1),
+            spill: ByteSize::gib(4),
             timeout: Span(Duration::from_mins(1)),
             concurrent_max: 8,
             queue_max: 64,

@@ -78,6 +78,7 @@ pub struct Metrics {
     faults: Family<ByDetection, Counter>,
     sink_deliveries: Family<BySinkAndOutcome, Counter>,
     sink_lag: Family<BySink, Gauge<i64, AtomicI64>>,
+    journal_damaged: Gauge<i64, AtomicI64>,
     hot_rows: Gauge<i64, AtomicI64>,
     hot_bytes: Gauge<i64, AtomicI64>,
     history_rows: Counter,
@@ -117,6 +118,7 @@ impl Metrics {
             faults: Family::default(),
             sink_deliveries: Family::default(),
             sink_lag: Family::default(),
+            journal_damaged: Gauge::default(),
             hot_rows: Gauge::default(),
             hot_bytes: Gauge::default(),
             history_rows: Counter::default(),
@@ -124,6 +126,7 @@ impl Metrics {
             history_failures: Counter::default(),
         };
         metrics.register_files();
+        metrics.register_journal();
         metrics.register_sinks();
         metrics.register();
         metrics
@@ -139,6 +142,11 @@ impl Metrics {
         registry.register("ingest_file_gone", help, self.file_gone.clone());
         let help = "Bytes of log lines that were too long, passed over";
         registry.register("ingest_file_passed_over_bytes", help, self.file_passed_over.clone());
+    }
+
+    fn register_journal(&mut self) {
+        let help = "Files of the journal whose head is damaged, as of the start";
+        self.registry.register("journal_damaged_files", help, self.journal_damaged.clone());
     }
 
     fn register_sinks(&mut self) {
@@ -301,6 +309,11 @@ impl Metrics {
     pub fn sink_lag(&self, sink: &str, findings: u64) {
         let lag = self.sink_lag.get_or_create(&BySink { sink: sink.to_owned() });
         lag.set(i64::try_from(findings).unwrap_or(i64::MAX));
+    }
+
+    /// So many files of the journal have a damaged head.
+    pub fn journal_damaged(&self, files: usize) {
+        self.journal_damaged.set(i64::try_from(files).unwrap_or(i64::MAX));
     }
 
     /// Rows and bytes held in memory.

@@ -6,13 +6,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::sink::{Answer, Sink};
 use crate::findings::record::FindingRecord;
 
-/// The sink; its file is opened once.
+/// The sink; its file is opened anew when somebody has moved it away, as logrotate does.
 #[derive(Debug)]
 pub struct Jsonl(Arc<Mutex<Output>>);
 
@@ -20,6 +21,7 @@ pub struct Jsonl(Arc<Mutex<Output>>);
 enum Output {
     Stdout,
     File {
+        path: PathBuf,
         file: File,
         /// Something without an end of line is at its end.
         torn: bool,
@@ -32,12 +34,7 @@ impl Jsonl {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let output = if path == Path::new("-") {
-            Output::Stdout
-        } else {
-            let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-            Output::File { torn: is_torn(&file)?, file }
-        };
+        let output = if path == Path::new("-") { Output::Stdout } else { Output::open(path)? };
         Ok(Self(Arc::new(Mutex::new(output))))
     }
 }
@@ -74,14 +71,24 @@ fn lines(findings: &[Arc<FindingRecord>]) -> Vec<u8> {
 }
 
 impl Output {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        Ok(Self::File { path: path.to_owned(), torn: is_torn(&file)?, file })
+    }
+
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if let Self::File { path, file, .. } = self
+            && is_moved(path, file)?
+        {
+            *self = Self::open(path)?;
+        }
         match self {
             Self::Stdout => {
                 let mut out = io::stdout().lock();
                 out.write_all(lines)?;
                 out.flush()
             }
-            Self::File { file, torn } => {
+            Self::File { file, torn, .. } => {
                 if *torn {
                     file.write_all(b"\n")?;
                     *torn = false;
@@ -102,6 +109,16 @@ impl Output {
     }
 }
 
+/// Whether a file is no longer where it was opened, as after a rotation of logs.
+fn is_moved(path: &Path, file: &File) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) != (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether a file ends within a line.
 fn is_torn(file: &File) -> io::Result<bool> {
     let metadata = file.metadata()?;
@@ -113,4 +130,27 @@ fn is_torn(file: &File) -> io::Result<bool> {
     reader.seek(SeekFrom::End(-1))?;
     reader.read_exact(&mut end)?;
     Ok(end != *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_moved_away_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("f.jsonl"), folder.path().join("f.jsonl.1"));
+        let sink = Jsonl::open(&path).unwrap();
+        let write = |line: &[u8]| sink.0.lock().unwrap().write(line).unwrap();
+        write(b"1\n");
+        write(b"2\n");
+        std::fs::rename(&path, &moved).unwrap();
+        write(b"3\n");
+        // Another one is there, cut short.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "torn").unwrap();
+        write(b"4\n");
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((read(&moved).as_str(), read(&path).as_str()), ("1\n2\n", "torn\n4\n"));
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json_path::JsonPath;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::config::history::Redact;
 use crate::config::sink::{From, JsonlSettings};
@@ -28,6 +28,7 @@ use crate::journal::disk::Folder;
 use crate::journal::{Journal, JournalSettings, Position, Writer};
 use crate::metrics::Metrics;
 use crate::query::service::Limits;
+use crate::sql::spill::{self, Spill};
 
 pub(super) fn engine_settings(settings: &Settings) -> EngineSettings {
     let detect = &settings.detect;
@@ -168,6 +169,14 @@ pub(super) fn journal(
     };
     let opened = Journal::open(Arc::new(disk), journal_settings).with_context(fail)?;
     let (journal, writer) = opened;
+    for name in journal.damaged() {
+        let file = path.join(name);
+        error!(
+            file = %file.display(),
+            "the head of a journal file is damaged: its records, if it had any, are not read; it \
+             is left as it is, restore it from a backup or move it away"
+        );
+    }
     info!(first = journal.first(), next = journal.position(), "journal opened");
     Ok((Arc::new(journal), writer))
 }
@@ -188,6 +197,19 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         queue_max: settings.query.queue_max,
         rows_max: settings.query.rows_max,
     }
+}
+
+/// Where queries put what has no room in memory; emptied of what an earlier run left.
+pub(super) fn spill(settings: &Settings, data: &Path) -> Result<Option<Spill>> {
+    let folder = data.join("spill");
+    let fail = || format!("empty `{}`", folder.display());
+    let bytes_max = settings.query.spill.as_u64();
+    if bytes_max == 0 {
+        spill::clear(&folder).with_context(fail)?;
+        return Ok(None);
+    }
+    let reserve = settings.journal.reserve.as_u64();
+    Ok(Some(Spill::open(&folder, bytes_max, reserve).with_context(fail)?))
 }
 
 /// The configured logs; nothing is read yet.

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::parts::{
     around, bytes, check, engine_settings, flush_settings, history, journal, limits, lock, sinks,
-    store_settings, tails,
+    spill, store_settings, tails,
 };
 use super::{BadDetections, Verdict};
 use crate::alert::outlet::Outlet;
@@ -102,10 +102,11 @@ impl Service {
             .with_context(|| format!("open quarantine `{}`", quarantine.display()))?;
         let quarantine = Arc::new(quarantine);
         let metrics = Arc::new(Metrics::new());
+        metrics.journal_damaged(journal.damaged().len());
         let ready = Ready::default();
         let events: Arc<dyn TableProvider> = Arc::new(history.table());
         let tables = tables(events, &store, &quarantine, &catalog).context("set up SQL")?;
-        let query = QueryService::new(tables, limits(settings));
+        let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),

@@ -178,6 +178,10 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 }
 
 fn set_up(writer: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    if found == 0 {
+        // What is deleted is given back to the disk; only before anything is written.
+        writer.pragma_update(None, "auto_vacuum", "incremental")?;
+    }
     // It answers with the mode that is now in effect.
     writer.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     writer.pragma_update(None, "synchronous", "normal")?;

@@ -11,6 +11,8 @@ use crate::event::time::rfc3339;
 
 /// Rows deleted at once: between two such parts others write.
 const PART: u64 = 1_000;
+/// Pages of 4 KiB that are given back to the disk at once.
+const PAGES_MAX: u32 = 4_096;
 /// Dead letters that are kept.
 const DEAD_LETTERS_MAX: i64 = 10_000;
 
@@ -48,6 +50,14 @@ impl Store {
                 "DELETE FROM set_aside WHERE finding NOT IN (SELECT id FROM findings)",
                 [],
             )?;
+            Ok(())
+        })?;
+        // A store of an earlier version has no such pages.
+        let give_back = format!("PRAGMA incremental_vacuum({PAGES_MAX})");
+        self.write("give back what is free", |transaction, _| {
+            let mut pages = transaction.prepare_cached(&give_back)?;
+            let mut pages = pages.query([])?;
+            while pages.next()?.is_some() {}
             Ok(())
         })
     }

@@ -74,9 +74,36 @@ pub enum HistoryError {
         /// Up to where the journal is.
         journal: Position,
     },
+    /// A question before the place was reached for the first time.
+    #[error(
+        "the history cannot be reached yet; it is tried again, and meanwhile the journal keeps \
+         what comes"
+    )]
+    NotOpen,
     /// A question of our own.
     #[error("{0}")]
     Query(#[from] datafusion::error::DataFusionError),
+}
+
+/// Whether a question failed because the place of the files does not answer: the same may be
+/// asked again later.
+#[must_use]
+pub fn is_away(error: &(dyn std::error::Error + 'static)) -> bool {
+    // The reader of Parquet keeps the text of an error alone.
+    if error.to_string().contains("Object Store error: Generic ") {
+        return true;
+    }
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let place = error.downcast_ref::<object_store::Error>();
+        if place.is_some_and(|error| !matches!(error, object_store::Error::NotFound { .. }))
+            || matches!(error.downcast_ref(), Some(HistoryError::NotOpen))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl HistoryError {

@@ -25,6 +25,7 @@ use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectStore;
 
 use super::encode::file_schema;
+use super::error::HistoryError;
 use super::file::DataFile;
 use super::hot::{Hot, Kept};
 use super::location::Location;
@@ -78,9 +79,7 @@ impl TableProvider for EventsTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if !self.hot.is_opened() {
-            let why = "the history cannot be reached yet; it is tried again, and meanwhile the \
-                       journal keeps what comes";
-            return Err(DataFusionError::Execution(why.to_owned()));
+            return Err(DataFusionError::External(Box::new(HistoryError::NotOpen)));
         }
         let Kept { batches, files } = self.hot.kept();
         let files = keep_relevant(state, &files, filters)?;

@@ -266,6 +266,7 @@ impl History {
                 info!(files = old.len(), "history beyond its limits is let go");
                 let change = Change { removed: old, rows: true, ..Change::default() };
                 self.runtime.block_on(self.log.commit(&change, now_micros()))?;
+                point("history_expired");
                 upkeep.removed(change.removed);
             }
             Plan::Delete(mut paths) => {

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::auth::Caller;
-use super::body::read;
+use super::body::{Rest, read};
 use super::routes::{Failure, Shared};
 use crate::clock::now_micros;
 use crate::event::ClusterName;
@@ -73,9 +73,15 @@ async fn post(
     sent: Sent,
 ) -> Response {
     let started = Instant::now();
+    let deadline = started + shared.body_timeout;
+    let Sent { params, headers, mut body } = sent;
     let taken = match cluster {
-        Ok(cluster) => take(&shared, cluster, sent).await,
-        Err(failure) => Err(failure),
+        Ok(cluster) => take(&shared, cluster, &params, &headers, &mut body).await,
+        Err(failure) => {
+            // Nothing is read for who may not deliver.
+            body = Body::empty();
+            Err(failure)
+        }
     };
     match taken {
         Ok((cluster, bytes)) => {
@@ -84,7 +90,8 @@ async fn post(
         }
         Err(failure) => {
             shared.metrics.refused(failure.reason());
-            failure.into_response()
+            let rest = Rest { body, bytes_max: shared.body_bytes_max, deadline };
+            rest.behind(failure.into_response(), &headers)
         }
     }
 }
@@ -92,11 +99,13 @@ async fn post(
 async fn take(
     shared: &Shared,
     cluster: ClusterName,
-    sent: Sent,
+    params: &Params,
+    headers: &HeaderMap,
+    body: &mut Body,
 ) -> Result<(ClusterName, usize), Failure> {
     let received_at = now_micros();
-    let source = webhook_source(sent.params.format.as_deref()).map_err(Failure::Forbidden)?;
-    let reading = read(shared, &sent.headers, sent.body);
+    let source = webhook_source(params.format.as_deref()).map_err(Failure::Forbidden)?;
+    let reading = read(shared, headers, body);
     let (body, permit) = match tokio::time::timeout(shared.body_timeout, reading).await {
         Ok(read) => read?,
         Err(_) => return Err(Failure::TooSlow),

@@ -1,18 +1,25 @@
 //! The body of a delivery: read and unpacked within bounds, memory reserved before it is used.
 
+use std::future::ready;
 use std::io::Read;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_ENCODING;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
+use futures::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 
 use super::routes::{Failure, Shared};
 use crate::ingest::accept::Door;
 use crate::ingest::budget::Permit;
+
+/// Who was refused and sends nothing for so long is not waited for.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// How much is unpacked at a time.
 const UNPACKED_BYTES: usize = 1 << 20;
@@ -22,7 +29,7 @@ const UNPACKED_BYTES: usize = 1 << 20;
 pub(super) async fn read(
     shared: &Shared,
     headers: &HeaderMap,
-    body: Body,
+    body: &mut Body,
 ) -> Result<(Bytes, Permit), Failure> {
     let packing = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     let packing = packing.map(|packing| packing.trim().to_ascii_lowercase());
@@ -45,7 +52,43 @@ pub(super) async fn read(
     work.await.unwrap_or_else(|_| Err(Failure::TooSlow))
 }
 
-async fn read_packed(shared: &Shared, mut body: Body) -> Result<(Bytes, Permit), Failure> {
+/// What is left of a body that was refused.
+pub(super) struct Rest {
+    pub(super) body: Body,
+    /// So much of it is read.
+    pub(super) bytes_max: usize,
+    /// It is read until then.
+    pub(super) deadline: Instant,
+}
+
+impl Rest {
+    /// The answer at once, its end after the rest was read and dropped. A client that is still
+    /// sending when its connection is closed, Go's among them, may never see why, nor when to come
+    /// again. Who asks before sending has not begun, and need not.
+    pub(super) fn behind(self, answer: Response, headers: &HeaderMap) -> Response {
+        if self.body.is_end_stream() || headers.contains_key(EXPECT) {
+            return answer;
+        }
+        let (mut head, answer) = answer.into_parts();
+        head.headers.remove(CONTENT_LENGTH);
+        let passed_over = stream::once(self.pass_over()).filter_map(|()| ready(None));
+        let answer = answer.into_data_stream().chain(passed_over);
+        Response::from_parts(head, Body::from_stream(answer))
+    }
+
+    async fn pass_over(self) {
+        let Self { mut body, bytes_max, deadline } = self;
+        let mut bytes = 0;
+        while bytes <= bytes_max && Instant::now() < deadline {
+            match tokio::time::timeout(SILENCE_MAX, body.frame()).await {
+                Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
+                _ => return,
+            }
+        }
+    }
+}
+
+async fn read_packed(shared: &Shared, body: &mut Body) -> Result<(Bytes, Permit), Failure> {
     let too_large = || Failure::TooLarge { bytes_max: shared.body_bytes_max };
     let announced = usize::try_from(body.size_hint().exact().unwrap_or(0)).unwrap_or(usize::MAX);
     if announced > shared.body_bytes_max {

@@ -163,6 +163,11 @@ pub(crate) enum Failure {
         after: Duration,
         message: String,
     },
+    /// What is asked for cannot be read at the moment.
+    HistoryAway {
+        after: Duration,
+        message: String,
+    },
     /// Our own fault.
     Broken(String),
 }
@@ -185,6 +190,7 @@ impl From<QueryError> for Failure {
             }
             QueryError::TooLong { .. } => Self::QuestionTooLarge(message),
             QueryError::Busy { after } => Self::QueriesBusy { after, message },
+            QueryError::Away { after, .. } => Self::HistoryAway { after, message },
             QueryError::TimedOut(_) => Self::QueryTimedOut(message),
             QueryError::Broken => Self::Broken(message),
         }
@@ -212,6 +218,7 @@ impl Failure {
             Self::QueryTimedOut(_) => "query_timed_out",
             Self::QuestionTooLarge(_) => "question_too_large",
             Self::QueriesBusy { .. } => "queries_busy",
+            Self::HistoryAway { .. } => "history_away",
             Self::Broken(_) => "broken",
         }
     }
@@ -247,6 +254,10 @@ impl IntoResponse for Failure {
             Self::QueriesBusy { after, message } => {
                 header = Some((RETRY_AFTER, HeaderValue::from(after.as_secs())));
                 (StatusCode::TOO_MANY_REQUESTS, message)
+            }
+            Self::HistoryAway { after, message } => {
+                header = Some((RETRY_AFTER, HeaderValue::from(after.as_secs())));
+                (StatusCode::SERVICE_UNAVAILABLE, message)
             }
             Self::Broken(message) => (StatusCode::INTERNAL_SERVER_ERROR, message),
         };

@@ -114,7 +114,8 @@ fn heads(disk: &Folder) -> Result<Vec<(String, Head)>, OpenError> {
         };
         match Head::read(file.as_ref()).map_err(|source| read(&name, source))? {
             HeadRead::Sound(head) => heads.push((name, head)),
-            HeadRead::Blank => {}
+            // What a start would leave alone.
+            HeadRead::Blank | HeadRead::Damaged => {}
             HeadRead::Version(found) => {
                 return Err(OpenError::Version { name, found, known: VERSION });
             }

@@ -86,6 +86,7 @@ pub struct Journal {
     requests: Mutex<Option<mpsc::Sender<Request>>>,
     /// Places for large bodies that are being compressed.
     presses: Arc<Semaphore>,
+    damaged: Vec<String>,
 }
 
 /// What writer and reader share.
@@ -123,6 +124,7 @@ impl Journal {
         settings: JournalSettings,
     ) -> Result<(Self, Writer), OpenError> {
         let recovered = recover(disk.as_ref())?;
+        let damaged = recovered.damaged;
         let next = recovered.segments.last().map_or(settings.first, |segment| segment.next);
         let state = State {
             segments: recovered.segments.into(),
@@ -145,7 +147,7 @@ impl Journal {
         );
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let presses = Arc::new(Semaphore::new(processors));
-        Ok((Self { shared, requests: Mutex::new(Some(sender)), presses }, writer))
+        Ok((Self { shared, requests: Mutex::new(Some(sender)), presses, damaged }, writer))
     }
 
     /// Appends a record and gives its position once it is durable. A caller that goes away while
@@ -243,6 +245,12 @@ impl Journal {
     pub fn first(&self) -> Position {
         let state = self.shared.lock();
         state.segments.front().map_or(state.next, |segment| segment.head.first)
+    }
+
+    /// Files with a damaged head: what records they may hold cannot be told, they are left alone.
+    #[must_use]
+    pub fn damaged(&self) -> &[String] {
+        &self.damaged
     }
 
     /// Bytes of the files that hold records.

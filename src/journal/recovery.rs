@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::record::Position;
-use super::segment::{Cursor, Head, HeadRead, RECORDS_START, VERSION};
+use super::segment::{Cursor, Head, HeadRead, RECORDS_START, VERSION, claimed_position};
 
 /// A segment with sound records.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Recovered {
     /// Oldest first; positions follow each other without a hole.
     pub(super) segments: Vec<Segment>,
     pub(super) spares: Vec<Spare>,
+    /// Files that may hold records which nobody can tell any more: they are left as they are.
+    pub(super) damaged: Vec<String>,
     /// The highest sequence in use.
     pub(super) sequence: u64,
     /// The number that the next new file's name gets.
@@ -75,6 +77,7 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, OpenError> {
                 let bytes = file.bytes().map_err(fail(&name))?;
                 recovered.spares.push(Spare { name, file, bytes });
             }
+            HeadRead::Damaged => recovered.damaged.push(name),
             HeadRead::Sound(head) => {
                 let (end, next) = sound_end(file.as_ref(), &head).map_err(fail(&name))?;
                 recovered.sequence = recovered.sequence.max(head.sequence);
@@ -92,7 +95,27 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<Recovered, OpenError> {
             });
         }
     }
+    set_aside_wiped(&mut recovered)?;
     Ok(recovered)
+}
+
+/// Records of a former life are older than all others: a file without a head whose records say
+/// that they are newer has lost it.
+fn set_aside_wiped(recovered: &mut Recovered) -> Result<(), OpenError> {
+    let next = recovered.segments.last().map_or(0, |segment| segment.next);
+    for spare in std::mem::take(&mut recovered.spares) {
+        let claimed = claimed_position(spare.file.as_ref());
+        let claimed = claimed.map_err(|source| {
+            let name = spare.name.clone();
+            OpenError::Read { name, source }
+        })?;
+        if claimed.is_some_and(|position| position >= next) {
+            recovered.damaged.push(spare.name);
+        } else {
+            recovered.spares.push(spare);
+        }
+    }
+    Ok(())
 }
 
 /// Offset and position behind the last sound record.

@@ -34,8 +34,11 @@ pub(super) struct Head {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HeadRead {
     Sound(Head),
-    /// Never written, or torn while it was: it holds nothing that was acknowledged.
+    /// Never written, or wiped when its records were forgotten: it holds nothing that was
+    /// acknowledged.
     Blank,
+    /// Something that is no head: there may be records behind it.
+    Damaged,
     /// Of another version of this program.
     Version(u32),
 }
@@ -55,19 +58,31 @@ impl Head {
 
     pub(super) fn read(file: &dyn DiskFile) -> io::Result<HeadRead> {
         let mut bytes = [0; 40];
-        if file.read_at(&mut bytes, 0)? < bytes.len() || bytes[..8] != *MAGIC {
+        if file.read_at(&mut bytes, 0)? < bytes.len() || bytes == [0; 40] {
             return Ok(HeadRead::Blank);
+        }
+        if bytes[..8] != *MAGIC {
+            return Ok(HeadRead::Damaged);
         }
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"));
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight"));
         if u32_at(12) != crc32fast::hash(&bytes[16..]) {
-            return Ok(HeadRead::Blank);
+            return Ok(HeadRead::Damaged);
         }
         if u32_at(8) != VERSION {
             return Ok(HeadRead::Version(u32_at(8)));
         }
         Ok(HeadRead::Sound(Self { sequence: u64_at(16), first: u64_at(24), salt: u64_at(32) }))
     }
+}
+
+/// The position that the first record of a file says it has, whether that is true or not; `None`
+/// where there is no record.
+pub(super) fn claimed_position(file: &dyn DiskFile) -> io::Result<Option<Position>> {
+    let mut bytes = [0; HEADER_BYTES];
+    let read = file.read_at(&mut bytes, RECORDS_START)?;
+    let header = bytes.get(..read).and_then(Header::read);
+    Ok(header.map(|header| header.position))
 }
 
 /// Reads a segment's records one after the other, from any record's offset on.

@@ -377,6 +377,47 @@ fn damage_in_the_middle_is_not_taken_for_an_end() {
 }
 
 #[test]
+fn a_damaged_head_is_told_and_its_file_left_alone() {
+    let fill = |disk: &Memory| {
+        let life = Life::start(disk);
+        let mut rng = TestRng::from_seed(proptest::test_runner::RngAlgorithm::ChaCha, &[7; 32]);
+        for _ in 0..20 {
+            let body: Bytes = (0..3_000).map(|_| rng.random::<u8>()).collect();
+            life.append(&[body]).pop().unwrap().unwrap();
+        }
+        life.end().unwrap();
+    };
+    let check = |newest: bool, damage: fn(&mut [u8]), told: bool, again: bool| {
+        let disk = Memory::new();
+        fill(&disk);
+        let name = {
+            let mut inner = disk.0.lock().unwrap();
+            let named = if newest { inner.files.last_entry() } else { inner.files.first_entry() };
+            let mut named = named.unwrap();
+            damage(&mut named.get_mut().written[..64]);
+            named.key().clone()
+        };
+        let damaged = |disk: &Memory| {
+            let (journal, _) = Journal::open(Arc::new(disk.clone()), SETTINGS).unwrap();
+            journal.damaged().to_vec()
+        };
+        let found = |told: bool| if told { vec![name.clone()] } else { vec![] };
+        assert_eq!(damaged(&disk), found(told));
+        let before = disk.0.lock().unwrap().files[&name].written.clone();
+        fill(&disk);
+        assert_eq!(damaged(&disk), found(again));
+        let after = disk.0.lock().unwrap().files[&name].written.clone();
+        assert_eq!(before == after, told, "a file with a damaged head is not used");
+    };
+    check(false, |head| head[20] ^= 1, true, true);
+    check(true, |head| head[3] ^= 1, true, true);
+    // Wiped: a newer file's records give it away, until others have their positions; an older's
+    // cannot be told from forgotten ones.
+    check(true, |head| head.fill(0), true, false);
+    check(false, |head| head.fill(0), false, false);
+}
+
+#[test]
 fn a_real_folder_keeps_what_it_was_given() {
     let folder = tempfile::tempdir().unwrap();
     let open = || {

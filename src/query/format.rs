@@ -20,9 +20,13 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use super::service::QueryError;
+use crate::sql::guard::batch_bytes;
 
 /// Rows that are written at a time, so that a part of an answer stays small.
 const SLICE_ROWS: usize = 1_024;
+
+/// About how many bytes of rows are written at a time at most.
+const SLICE_BYTES: u64 = 1 << 20;
 
 /// A part is handed on when it has at least so many bytes: an answer smaller than that is whole,
 /// and its errors are told by the status, before any of it has gone.
@@ -141,9 +145,10 @@ impl Encoder {
     /// The batch in pieces that make small parts.
     pub(super) fn slices(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
         let rows = batch.num_rows();
-        (0..rows)
-            .step_by(SLICE_ROWS)
-            .map(move |from| batch.slice(from, SLICE_ROWS.min(rows - from)))
+        // Of wide rows there are fewer in a piece.
+        let pieces = usize::try_from(batch_bytes(batch) / SLICE_BYTES).unwrap_or(usize::MAX);
+        let step = SLICE_ROWS.min(rows / pieces.saturating_add(1)).max(1);
+        (0..rows).step_by(step).map(move |from| batch.slice(from, step.min(rows - from)))
     }
 
     /// Writes rows.

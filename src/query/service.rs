@@ -12,17 +12,23 @@ use bytes::Bytes;
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::context::SQLOptions;
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt as _};
-use tokio::runtime::{Builder, Runtime};
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tracing::debug;
 
 use super::format::{Encoder, Format};
+use super::planning::{Unplanned, plan};
 use super::statement;
-use crate::sql::context::analyst_session;
+use crate::history::error::is_away;
+use crate::sql::context::analyst_session_with;
+use crate::sql::meter::Meter;
+use crate::sql::spill::Spill;
 use crate::sql::views;
 
 /// Parts of an answer that may wait for their reader.
@@ -30,6 +36,9 @@ const PARTS_WAITING: usize = 2;
 
 /// How long who finds no room should stay away.
 const BUSY_AFTER: Duration = Duration::from_secs(2);
+
+/// When to ask again for what a bucket that is away has.
+const AWAY_AFTER: Duration = Duration::from_secs(15);
 
 const THREADS_MIN: usize = 2;
 
@@ -75,6 +84,14 @@ pub enum QueryError {
         message: String,
         /// What there is.
         memory_bytes: usize,
+    },
+    /// The place of the files does not answer.
+    #[error("the history cannot be read now, ask again later or for newer events only: {message}")]
+    Away {
+        /// What it said, or did not.
+        message: String,
+        /// When to ask again.
+        after: Duration,
     },
     /// A fault of ours.
     #[error("the query failed in an unforeseen way")]
@@ -150,7 +167,19 @@ impl QueryService {
         tables: Vec<(&'static str, Arc<dyn TableProvider>)>,
         limits: Limits,
     ) -> Result<Self, DataFusionError> {
-        let context = analyst_session(limits.memory_bytes)?;
+        Self::with_spill(tables, limits, None)
+    }
+
+    /// As [`Self::new`]; what has no room in memory goes to `spill`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_spill(
+        tables: Vec<(&'static str, Arc<dyn TableProvider>)>,
+        limits: Limits,
+        spill: Option<Spill>,
+    ) -> Result<Self, DataFusionError> {
+        let context = analyst_session_with(limits.memory_bytes, spill)?;
         for (name, table) in tables {
             context.register_table(name, table)?;
         }
@@ -163,6 +192,7 @@ impl QueryService {
             .worker_threads(cores.max(THREADS_MIN).min(concurrent.max(THREADS_MIN)))
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
+            .on_thread_start(give_precedence)
             .enable_all()
             .build()?;
         let running = Arc::new(Semaphore::new(concurrent));
@@ -187,10 +217,10 @@ impl QueryService {
         let mut task = JoinSet::new();
         if let Some(runtime) = &self.runtime {
             let work = async move {
-                let _permits = permits;
+                let turn = Arc::new(permits);
                 // Whoever does not read must not keep others from their turn.
                 let timed_out = QueryError::TimedOut(run.limits.timeout);
-                timeout_at(deadline, run.run(&sql)).await.unwrap_or(Err(timed_out))
+                timeout_at(deadline, run.run(sql, &turn)).await.unwrap_or(Err(timed_out))
             };
             task.spawn_on(work, runtime.handle());
         }
@@ -201,7 +231,7 @@ impl QueryService {
     }
 
     /// Waits for a turn; the permits are held as long as the query runs.
-    async fn turn(&self) -> Result<[OwnedSemaphorePermit; 2], QueryError> {
+    async fn turn(&self) -> Result<Turn, QueryError> {
         let busy = || QueryError::Busy { after: BUSY_AFTER };
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
         let running = Arc::clone(&self.running).acquire_owned();
@@ -212,6 +242,9 @@ impl QueryService {
         }
     }
 }
+
+/// Places among those that may wait, and among those that run.
+type Turn = [OwnedSemaphorePermit; 2];
 
 /// An answer on its way. Dropping it stops the query.
 #[derive(Debug)]
@@ -271,8 +304,9 @@ struct Run {
 }
 
 impl Run {
-    async fn run(&self, sql: &str) -> Result<(), QueryError> {
-        let mut stream = self.rows(sql).await?;
+    async fn run(&self, sql: String, turn: &Arc<Turn>) -> Result<(), QueryError> {
+        let _counted = Counted(self.context.state().config().get_extension::<Meter>());
+        let mut stream = self.rows(sql, turn).await?;
         let mut encoder = Encoder::new(self.format, &stream.schema())?;
         let mut rows = 0;
         while let Some(batch) = stream.next().await {
@@ -292,20 +326,28 @@ impl Run {
         Ok(())
     }
 
-    async fn rows(&self, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
-        let state = self.context.state();
-        let dialect = state.config().options().sql_parser.dialect;
-        let statement = state.sql_to_statement(sql, &dialect)?;
-        statement::check(&statement)?;
-        let plan = state.statement_to_plan(statement).await?;
-        let read_only = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        read_only.verify_plan(&plan)?;
-        let frame = self.context.execute_logical_plan(plan).await;
-        let stream = frame.map_err(|error| self.error(error))?.execute_stream().await;
-        stream.map_err(|error| self.error(error))
+    /// Plans on a thread that can be left when the time is up, because planning does not give way.
+    /// The turn ends when the thread does.
+    async fn rows(
+        &self,
+        sql: String,
+        turn: &Arc<Turn>,
+    ) -> Result<SendableRecordBatchStream, QueryError> {
+        let (context, turn) = (self.context.clone(), Arc::clone(turn));
+        let planning = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let planned = Handle::current().block_on(plan(&context, &sql));
+            if let Some(meter) = context.state().config().get_extension::<Meter>() {
+                meter.give_back();
+            }
+            planned
+        });
+        let planned = planning.await.map_err(|_| QueryError::Broken)?;
+        let plan = planned.map_err(|error| match error {
+            Unplanned::Refused(error) => error,
+            Unplanned::Failed(error) => self.error(error),
+        })?;
+        execute_stream(plan, self.context.task_ctx()).map_err(|error| self.error(error))
     }
 
     async fn hand_on(&self, part: Vec<u8>) {
@@ -319,8 +361,35 @@ impl Run {
                 message: message.lines().next().unwrap_or_default().to_owned(),
                 memory_bytes: self.limits.memory_bytes,
             },
+            _ if is_away(&error) => {
+                QueryError::Away { message: error.strip_backtrace(), after: AWAY_AFTER }
+            }
             _ => error.into(),
         }
+    }
+}
+
+/// What functions made for a query counts no longer once it has ended.
+struct Counted(Option<Arc<Meter>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(meter) = &self.0 {
+            meter.give_back_all();
+        }
+    }
+}
+
+/// A thread of queries has its turn after all others, as with `nice -n 10`: analysts must not slow
+/// down who takes events in. Its word is that of the crate, 0 the last and 99 the first.
+fn give_precedence() {
+    const AFTER_OTHERS: u8 = 22;
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let lower = ThreadPriorityValue::try_from(AFTER_OTHERS).map(ThreadPriority::Crossplatform);
+    if let Some(Err(error)) = lower.ok().map(set_current_thread_priority) {
+        debug!(?error, "a thread of queries is as urgent as others");
     }
 }
 

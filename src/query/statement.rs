@@ -27,7 +27,11 @@ const SUMS_MAX: usize = 300;
 const CONSTANTS_MAX: usize = 20_000;
 
 /// Longest constant: it stands in every row of a batch.
-const CONSTANT_BYTES_MAX: usize = 64 << 10;
+const CONSTANT_BYTES_MAX: usize = 16 << 10;
+
+/// Most combinations of columns that a query groups by: each is an aggregate over all rows, and
+/// `CUBE` of 20 columns makes a million of them.
+const GROUPINGS_MAX: usize = 64;
 
 /// Most tables and views, each time that one is named.
 const RELATIONS_MAX: usize = 50;
@@ -46,6 +50,7 @@ pub(super) fn check(statement: &Statement) -> Result<(), QueryError> {
         _ => return Ok(()),
     };
     let (mut terms, mut sums, mut constants, mut longest, mut relations) = (0, 0, 0, 0, 0);
+    let mut groupings = 1_usize;
     let _ = visit_expressions(statement, |expression| {
         match expression {
             Expr::Value(value) => {
@@ -59,6 +64,12 @@ pub(super) fn check(statement: &Statement) -> Result<(), QueryError> {
                 terms += 1;
                 sums += usize::from(!is_comparison(expression));
             }
+            Expr::Cube(sets) => {
+                let sets = u32::try_from(sets.len()).unwrap_or(u32::MAX);
+                groupings = groupings.saturating_mul(2_usize.saturating_pow(sets));
+            }
+            Expr::Rollup(sets) => groupings = groupings.saturating_mul(sets.len() + 1),
+            Expr::GroupingSets(sets) => groupings = groupings.saturating_mul(sets.len().max(1)),
             _ => terms += 1,
         }
         ControlFlow::<()>::Continue(())
@@ -78,6 +89,10 @@ pub(super) fn check(statement: &Statement) -> Result<(), QueryError> {
     }
     if sums > SUMS_MAX {
         return refuse("operators between values", sums, SUMS_MAX, "use an aggregate or concat");
+    }
+    if groupings > GROUPINGS_MAX {
+        let instead = "name those that are needed in GROUPING SETS";
+        return refuse("combinations to group by", groupings, GROUPINGS_MAX, instead);
     }
     if constants > CONSTANTS_MAX {
         let instead = "ask for a range or a pattern, or ask several times";
@@ -139,6 +154,10 @@ mod tests {
         refused(&format!("SELECT {}", vec!["1"; 500].join(" + ")), "between values");
         refused(&format!("SELECT '{}'", "x".repeat(70_000)), "bytes in a constant");
         refused(&format!("SELECT 1 FROM {}", vec!["events"; 51].join(", ")), "51 tables");
+        checked("SELECT a, b, count(*) FROM t GROUP BY CUBE (a, b, c), ROLLUP (d, e)").unwrap();
+        let cube = "SELECT a FROM t GROUP BY CUBE (a, b, c, d, e), ROLLUP (f, g)";
+        refused(cube, "96 combinations to group by");
+        refused("SELECT a FROM t GROUP BY CUBE (a, b, c, d, e, f, g)", "GROUPING SETS");
     }
 
     #[test]

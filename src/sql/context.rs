@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::functions::{self, bounded};
-use super::guard::GuardExec;
+use super::guarded::Guards;
+use super::meter::Meter;
+use super::spill::Spill;
 
 /// The most memory that one detection may use while it runs.
 const DETECTION_MEMORY_BYTES: usize = 512 << 20;
+
+/// The most that one part of a sort keeps for that.
+const MERGE_BYTES: usize = 10 << 20;
 
 /// A session for planning and running detections: one partition, so that runs neither spawn
 /// tasks nor depend on the number of cores.
@@ -24,7 +26,8 @@ const DETECTION_MEMORY_BYTES: usize = 512 << 20;
 /// # Errors
 /// Only when a function cannot be registered.
 pub fn session() -> Result<SessionContext> {
-    session_with(SessionConfig::new().with_target_partitions(1), DETECTION_MEMORY_BYTES)
+    let config = SessionConfig::new().with_target_partitions(1);
+    session_with(config, runtime(DETECTION_MEMORY_BYTES, None)?)
 }
 
 /// A session for analysts' queries, which together may use up to `memory_bytes`.
@@ -32,69 +35,53 @@ pub fn session() -> Result<SessionContext> {
 /// # Errors
 /// Only when a function cannot be registered.
 pub fn analyst_session(memory_bytes: usize) -> Result<SessionContext> {
+    analyst_session_with(memory_bytes, None)
+}
+
+/// As [`analyst_session`]; what has no room in memory goes to the disk, where there is one for it.
+///
+/// # Errors
+/// When a function cannot be registered, or the disk not be used.
+pub fn analyst_session_with(memory_bytes: usize, spill: Option<Spill>) -> Result<SessionContext> {
+    // What a sort keeps for reading back what it has written, of each of its parts.
+    let merge_bytes = MERGE_BYTES.min(memory_bytes / 16);
     let config = SessionConfig::new()
+        .with_sort_spill_reservation_bytes(merge_bytes)
         .with_information_schema(true)
         // It moves functions of JSON below conditions: bodies would be parsed of every event.
         .set_bool("datafusion.optimizer.enable_leaf_expression_pushdown", false);
-    let context = session_with(config, memory_bytes)?;
+    // Sorts take what there is and spill the rest: functions need a part that is left to them.
+    let functions_bytes = memory_bytes / 4;
+    let runtime = runtime(memory_bytes - functions_bytes, spill)?;
+    let meter = Arc::new(Meter::new(Arc::new(GreedyMemoryPool::new(functions_bytes))));
+    let config = config.with_extension(Arc::clone(&meter));
+    let context = session_with(config, runtime)?;
     let state = SessionStateBuilder::new_from_existing(context.state());
-    let state = state.with_physical_optimizer_rule(Arc::new(Guards));
+    let state = state.with_physical_optimizer_rule(Arc::new(Guards::new(memory_bytes)));
     let context = SessionContext::new_with_state(state.build());
-    bounded::bound(&context);
+    bounded::bound(&context, &meter)?;
     Ok(context)
 }
 
-/// Puts guards into plans. Joins are made to give way: one of little input and endless output
-/// would hold its thread, so that no time limit could stop it. What windows hold is counted, and
-/// batches that a projection makes are bounded.
-#[derive(Debug)]
-struct Guards;
-
-impl PhysicalOptimizerRule for Guards {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _options: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let guarded = plan.transform_up(|node| {
-            let name = node.name();
-            if ["Join", "Projection", "Unnest"].iter().any(|part| name.contains(part)) {
-                return Ok(Transformed::yes(Arc::new(GuardExec::of_batches(node)) as _));
-            }
-            if name.contains("Window") {
-                let inputs: Vec<_> = node.children().into_iter().map(Arc::clone).collect();
-                let inputs = inputs.into_iter();
-                let inputs = inputs.map(|input| Arc::new(GuardExec::of_held_rows(input)) as _);
-                let inputs = inputs.collect();
-                return Ok(Transformed::yes(replace_children_if_necessary(node, inputs)?));
-            }
-            Ok(Transformed::no(node))
-        });
-        guarded.data()
-    }
-
-    fn name(&self) -> &'static str {
-        "guards"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+fn runtime(memory_bytes: usize, spill: Option<Spill>) -> Result<Arc<RuntimeEnv>> {
+    // Without a place on the disk what has no room in memory fails, and says so.
+    let disk = match spill {
+        Some(spill) => spill.builder()?,
+        None => DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+    };
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(memory_bytes, 1.0)
+        .with_disk_manager_builder(disk)
+        .build()?;
+    Ok(Arc::new(runtime))
 }
 
-fn session_with(config: SessionConfig, memory_bytes: usize) -> Result<SessionContext> {
+fn session_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<SessionContext> {
     // Spans put a line into errors. The generic dialect takes `, cluster` for `, CLUSTER BY`.
     let config = config
         .set_bool("datafusion.sql_parser.collect_spans", true)
         .set_str("datafusion.sql_parser.dialect", "PostgreSQL");
-    // Nothing spills to disk: what has no room in memory fails, and says so. With spilling, a
-    // DISTINCT over a cross join with 4 MiB was seen to hang instead of failing.
-    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
-    let runtime: RuntimeEnv = RuntimeEnvBuilder::new()
-        .with_memory_limit(memory_bytes, 1.0)
-        .with_disk_manager_builder(disk)
-        .build()?;
-    let context = SessionContext::new_with_config_rt(config, Arc::new(runtime));
+    let context = SessionContext::new_with_config_rt(config, runtime);
     functions::register(&context)?;
     Ok(context)
 }

@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 
 pub(super) mod bounded;
 mod column;
+mod concatenation;
 mod glob;
 mod identity;
 mod json;

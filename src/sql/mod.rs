@@ -5,8 +5,14 @@ pub mod context;
 
 pub mod functions;
 
-mod guard;
+pub mod guard;
+
+mod guarded;
+
+pub mod meter;
 
 pub mod snapshot;
+
+pub mod spill;
 
 pub mod views;

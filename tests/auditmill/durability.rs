@@ -33,15 +33,33 @@ struct Load {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kill_9_exactly_once() {
-    let rounds = std::env::var("AUDITMILL_ROUNDS").ok().and_then(|text| text.parse().ok());
     // Small segments: many are started, filled and recycled on the way.
     let server = TestServer::start("[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n");
-    survive(server, rounds.unwrap_or(ROUNDS), 0.0).await;
+    survive(server, rounds(), 0.0).await;
 }
 
-/// Kills it so often under load, each time after it wrote so many rows to history; what was
-/// acknowledged must be there once, and with it findings.
-pub(crate) async fn survive(mut server: TestServer, rounds: u32, rows: f64) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kill_9_while_files_are_written_and_joined() {
+    let server = TestServer::start(
+        "[history]\nflush_after = \"10ms\"\n[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n",
+    );
+    let server = survive(server, rounds(), 400.0).await;
+    let log = server.data().join("history/_delta_log");
+    let commits = std::fs::read_dir(log).unwrap().map(|commit| commit.unwrap().path());
+    let commits = commits.filter_map(|path| std::fs::read_to_string(path).ok());
+    let joined = commits.filter(|commit| commit.contains("\"remove\"")).count();
+    assert!(joined > 0, "no files were joined");
+}
+
+/// How often it is killed.
+pub(crate) fn rounds() -> u32 {
+    let rounds = std::env::var("AUDITMILL_ROUNDS").ok().and_then(|text| text.parse().ok());
+    rounds.unwrap_or(ROUNDS)
+}
+
+/// Kills it so often under load, each time after it wrote so many rows to history or a few times
+/// as many; what was acknowledged must be there once, and with it findings.
+pub(crate) async fn survive(mut server: TestServer, rounds: u32, rows: f64) -> TestServer {
     let load = Arc::new(Load {
         url: Mutex::new(server.url("")),
         stop: AtomicBool::new(false),
@@ -58,6 +76,7 @@ pub(crate) async fn survive(mut server: TestServer, rounds: u32, rows: f64) {
             assert!(Instant::now() < deadline, "nothing is acknowledged any more");
             tokio::task::yield_now().await;
         }
+        let rows = rows * f64::from(1 + round % 5);
         while rows > 0.0 && server.metric("auditmill_history_rows_total").await < rows {
             assert!(Instant::now() < deadline, "nothing is written any more");
             tokio::task::yield_now().await;
@@ -71,6 +90,7 @@ pub(crate) async fn survive(mut server: TestServer, rounds: u32, rows: f64) {
     }
     server.quiesce().await;
     check(&server, &load).await;
+    server
 }
 
 /// Sends one batch after the other, the same bytes again until they are acknowledged or given up.

@@ -1,12 +1,16 @@
 //! Old logs, put into the history once, whatever ends the import.
 
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::durability::rounds;
 use super::events::{exec, list, read, recorded_lines, secret};
-use super::program::{Ended, program, run, run_with_input};
+use super::program::{Ended, LIMIT, program, run, run_with_input};
 use super::server::TestServer;
 
 /// A data folder and the logs beside it.
@@ -133,6 +137,39 @@ async fn an_import_goes_on_where_it_was_killed() {
     let third = summary(&run(&arguments));
     assert_eq!((counts(&third), &third["bytes"]), ([0, 0, 0, 0, 1], &json!(0)));
 
+    let server = TestServer::start_over(&logs.data(), "[history]\nkeep = \"0s\"\n");
+    let question = "SELECT count(*) * 1000 + count(DISTINCT audit_id) FROM events";
+    assert_eq!(server.number(question).await, 400_400);
+}
+
+#[tokio::test]
+async fn an_import_survives_kill_9_at_any_moment() {
+    let logs = Logs::new();
+    let log = logs.write("large.log", large_log().as_bytes());
+    let config =
+        logs.write("auditmill.toml", b"[history]\nflush_bytes = \"1MiB\"\nkeep = \"0s\"\n");
+    let arguments = logs.arguments(&["--config", &config, &log]);
+    // So many files are in the history, whether its log knows them or not.
+    let files = || {
+        let parts = logs.data().join("history/cluster=old");
+        let days = std::fs::read_dir(parts).into_iter().flatten().flatten();
+        days.flat_map(|day| std::fs::read_dir(day.path()).into_iter().flatten()).count()
+    };
+    let mut killed = 0;
+    for round in 0..rounds() {
+        let enough = files() + round as usize % 3;
+        let mut child = program().args(&arguments).stderr(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + LIMIT;
+        while files() <= enough && child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "nothing is written");
+            std::thread::yield_now();
+        }
+        let _ = child.kill();
+        killed += usize::from(child.wait().unwrap().signal() == Some(9));
+    }
+    assert!(killed > 0, "it was always done before");
+    let rest = summary(&run(&arguments));
+    assert!(rest["stored"].as_i64().unwrap() < 400, "it began again: {rest}");
     let server = TestServer::start_over(&logs.data(), "[history]\nkeep = \"0s\"\n");
     let question = "SELECT count(*) * 1000 + count(DISTINCT audit_id) FROM events";
     assert_eq!(server.number(question).await, 400_400);

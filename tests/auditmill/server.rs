@@ -139,6 +139,20 @@ impl TestServer {
         value.unwrap_or_else(|| panic!("no `{line}` in {status}")) << 10
     }
 
+    /// The names of its threads, cut by the system to 15 letters, and how nice each is.
+    pub(crate) fn priorities(&self) -> Vec<(String, i64)> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let tasks = std::fs::read_dir(tasks).expect("list the threads of a process");
+        let stat = |task: std::io::Result<std::fs::DirEntry>| {
+            // A thread may end meanwhile.
+            let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            // The name is field 2, in parentheses; how nice it is field 19.
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+            Some((name.to_owned(), rest.split_ascii_whitespace().nth(16)?.parse().ok()?))
+        };
+        tasks.filter_map(stat).collect()
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()

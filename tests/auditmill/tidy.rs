@@ -55,7 +55,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 14] = [
+const HOMES: [(&[&str], &[&str]); 15] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
     (
@@ -74,6 +74,7 @@ const HOMES: [(&[&str], &[&str]); 14] = [
     (&["rdkafka"], &["alert/kafka.rs"]),
     (&["flate2", "zstd"], &["command/input.rs", "decode/", "http/body.rs", "journal/record.rs"]),
     (&["comfy_table"], &["command/"]),
+    (&["thread_priority"], &["query/service.rs"]),
     (&["tracing_subscriber"], &["main.rs"]),
 ];
 

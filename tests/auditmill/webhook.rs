@@ -158,6 +158,32 @@ async fn over_the_budget_the_answer_is_not_now() {
     assert_eq!(server.number("SELECT count(*) FROM events").await, 1);
 }
 
+/// Go's client, the API server's, writes and then looks: a connection that is closed while it still
+/// writes loses the answer.
+#[tokio::test]
+async fn who_is_refused_while_sending_sees_why_and_may_go_on() {
+    let mib = 1024 * 1024;
+    let server =
+        TestServer::start("[ingest]\nbudget = \"4MiB\"\n[http]\nbody_bytes_max = \"4MiB\"");
+    let headers = format!("Content-Length: {}\r\nExpect: 100-continue\r\n", 4 * mib);
+    let mut holder = send(server.address(), &headers, b"");
+    holder.read_exact(&mut [0; 25]).unwrap();
+    for (headers, status) in [
+        (format!("Content-Length: {}\r\n", 4 * mib), "HTTP/1.1 429 "),
+        (format!("Content-Length: {}\r\n", 4 * mib + 1), "HTTP/1.1 413 "),
+    ] {
+        let body = vec![b' '; if status.contains("429") { 4 * mib } else { 4 * mib + 1 }];
+        let mut sender = send(server.address(), &headers, &body);
+        let answer = answer(sender.try_clone().unwrap());
+        assert!(answer.starts_with(status), "{answer}");
+        assert_eq!(answer.contains("retry-after: 3\r\n"), status.contains("429"), "{answer}");
+        // The same connection is good for the next request.
+        sender.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let answer = self::answer(sender);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_sender_who_leaves_gives_its_room_back() {
     let server =
@@ -447,9 +473,14 @@ fn answer(mut stream: TcpStream) -> String {
         let text = String::from_utf8_lossy(&bytes);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| {
-                line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
+                line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok()
             });
-            if body.len() >= length.unwrap_or(0_usize) {
+            let whole = match length {
+                Some(length) => body.len() >= length,
+                // Chunks, or nothing.
+                None => !head.contains("transfer-encoding: chunked") || body.ends_with("0\r\n\r\n"),
+            };
+            if whole {
                 return text.into_owned();
             }
         }

@@ -401,6 +401,25 @@ fn the_number_and_the_age_of_findings_are_bounded_and_what_sinks_missed_is_count
 }
 
 #[test]
+fn what_is_forgotten_is_given_back_to_the_disk() {
+    let mut fixture = Fixture::new();
+    fixture.settings.findings_max = 1_000;
+    let store = fixture.open();
+    let findings: Vec<Finding> = (0..200).map(|id| finding(id, 0, 4)).collect();
+    commit(&store, 1, &findings);
+    let pages = || -> i64 {
+        let count = |state: &Connection| state.pragma_query_value(None, "page_count", |r| r.get(0));
+        store.readers.read("count pages", count).unwrap()
+    };
+    let full = pages();
+    store.retain(0).unwrap();
+    assert_eq!(pages(), full);
+    store.retain(3 * SETTINGS.keep + 20_000_000_000).unwrap();
+    assert!(changes(&store, 0).is_empty());
+    assert!(pages() < full / 2, "{} of {full} pages are left", pages());
+}
+
+#[test]
 fn a_sink_keeps_its_place_what_is_set_aside_and_what_it_refused() {
     let fixture = Fixture::new();
     let store = fixture.open();

@@ -9,19 +9,26 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::{cast, max, min};
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::common::exec_err;
 use datafusion::error::Result;
+use datafusion::execution::FunctionRegistry as _;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature,
 };
 use datafusion::prelude::SessionContext;
 
+use super::concatenation::{self, Concatenation};
+use crate::sql::meter::Meter;
+
 /// The most that one call may make of one batch of rows.
 const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 
 /// The most that a call of constants may make: its answer stands in every row of a batch.
-const CONSTANT_BYTES_MAX: u64 = 64 << 10;
+const CONSTANT_BYTES_MAX: u64 = 16 << 10;
+
+/// A constant is part of the plan, of which there are several while it is made better.
+const CONSTANT_COPIES: u64 = 16;
 
 /// A list's item, about.
 const ITEM_BYTES: u64 = 16;
@@ -57,15 +64,39 @@ const BOUNDED: [(&str, Estimate); 18] = [
     ("generate_series", |call| call.series()),
 ];
 
-/// Puts the bounds around those of the functions that `context` knows.
-pub(crate) fn bound(context: &SessionContext) {
+/// Puts the bounds around those of the functions that `context` knows, and around `||`.
+///
+/// # Errors
+/// When `context` refuses to have operators planned.
+pub(crate) fn bound(context: &SessionContext, meter: &Arc<Meter>) -> Result<()> {
     for (name, estimate) in BOUNDED {
         // One that the engine has no more needs no bound.
         let inner = context.state().scalar_functions().get(name).cloned();
         if let Some(inner) = inner {
-            context.register_udf(ScalarUDF::from(Bounded { inner, name, estimate }));
+            let meter = Arc::clone(meter);
+            context.register_udf(ScalarUDF::from(Bounded { inner, name, estimate, meter }));
         }
     }
+    let operator = Concatenation::new(Arc::clone(meter));
+    context.clone().register_expr_planner(Arc::new(operator))
+}
+
+/// Whether calls of a function of this name are bounded and counted.
+pub(in crate::sql) fn is_bounded(name: &str) -> bool {
+    name == concatenation::NAME || BOUNDED.iter().any(|(bounded, _)| *bounded == name)
+}
+
+/// Counts what a call is about to make; refuses what is too much for one.
+pub(super) fn admit(meter: &Meter, name: &str, bytes: u64, constant: bool) -> Result<()> {
+    let (bytes_max, copies) =
+        if constant { (CONSTANT_BYTES_MAX, CONSTANT_COPIES) } else { (OUTPUT_BYTES_MAX, 1) };
+    if bytes > bytes_max {
+        return exec_err!(
+            "`{name}` would make up to {bytes} bytes at once, more than the {bytes_max} that a \
+             function may: give it smaller arguments"
+        );
+    }
+    meter.take(bytes.saturating_mul(copies))
 }
 
 /// The arguments of a call.
@@ -147,6 +178,8 @@ impl Arguments<'_> {
 /// What the values hold, without what their buffers hold beside it.
 pub(in crate::sql) fn content_bytes(array: &ArrayRef) -> u64 {
     let bytes = match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().iter().flatten().map(str::len).sum(),
+        DataType::LargeUtf8 => array.as_string::<i64>().iter().flatten().map(str::len).sum(),
         DataType::Utf8View => array.as_string_view().iter().flatten().map(str::len).sum(),
         DataType::Dictionary(..) => {
             return longest_text(array).saturating_mul(array.len() as u64);
@@ -175,6 +208,7 @@ struct Bounded {
     inner: Arc<ScalarUDF>,
     name: &'static str,
     estimate: Estimate,
+    meter: Arc<Meter>,
 }
 
 // The name alone tells one function from another.
@@ -223,32 +257,23 @@ impl ScalarUDFImpl for Bounded {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let constant = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
-        let (rows, bytes_max) = if constant {
-            (1, CONSTANT_BYTES_MAX)
-        } else {
-            (args.number_rows as u64, OUTPUT_BYTES_MAX)
-        };
+        let rows = if constant { 1 } else { args.number_rows as u64 };
         let bytes = (self.estimate)(&Arguments { values: &args.args, rows })?;
-        if bytes > bytes_max {
-            return Err(exec_datafusion_err!(
-                "`{}` would make up to {bytes} bytes at once, more than the {bytes_max} that a \
-                 function may: give it smaller arguments",
-                self.name
-            ));
-        }
+        admit(&self.meter, self.name, bytes, constant)?;
         self.inner.invoke_with_args(args)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::bound;
     use arrow::array::RecordBatch;
-    use datafusion::prelude::SessionContext;
+
+    use super::*;
 
     async fn run(sql: &str) -> Result<usize, String> {
         let context = SessionContext::new();
-        bound(&context);
+        let meter = Arc::new(Meter::new(Arc::clone(&context.runtime_env().memory_pool)));
+        bound(&context, &meter).unwrap();
         let plan = context.sql(sql).await.map_err(|error| error.to_string())?;
         let batches = plan.collect().await.map_err(|error| error.to_string())?;
         Ok(batches.iter().map(RecordBatch::num_rows).sum())
@@ -257,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_small_is_made() {
         for sql in [
-            "SELECT repeat('ab', 1000)",
+            "SELECT repeat('ab', 1000), 'a' || v FROM (VALUES ('a'), (NULL)) AS t(v)",
             "SELECT lpad('x', 10, 'yz'), rpad(v, 3) FROM (VALUES ('a'), (NULL)) AS t(v)",
             "SELECT replace('banana', 'an', 'AN'), regexp_replace('a1', '[0-9]', 'N', 'g')",
             "SELECT concat('a', 'b', 1), concat_ws(',', 'a', NULL, 'b'), encode('a', 'hex')",
