@@ -6,9 +6,12 @@
 pub mod backup;
 pub mod config;
 mod cutter;
+pub mod detections;
+pub mod exceptions;
 pub mod history;
 pub mod input;
 pub mod kubeconfig;
+pub mod lint;
 mod meter;
 mod parts;
 pub mod restore;

@@ -12,13 +12,19 @@
 
 pub(crate) mod buffer;
 pub mod catalog;
+pub(crate) mod compared;
 pub(crate) mod compiled;
+pub(crate) mod condition;
 pub mod detection;
 pub mod engine;
 pub mod evidence;
+pub mod exception;
+pub mod explained;
 pub mod finding;
+pub mod lint;
 pub(crate) mod mistake;
 pub(crate) mod monotone;
+pub mod overrides;
 pub(crate) mod per_event;
 pub(crate) mod plan;
 pub(crate) mod requery;
