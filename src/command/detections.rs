@@ -8,13 +8,14 @@ use anyhow::{Result, bail};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 
+use super::exceptions::minute;
 use super::{BadDetections, Verdict};
 use crate::cli::{ExplainArgs, Format, ListArgs};
+use crate::clock::now_micros;
 use crate::detect::catalog::Catalog;
 use crate::detect::detection::{Detection, Needs};
 use crate::detect::explained::explained;
 use crate::detect::overrides::shown;
-use crate::event::time::rfc3339;
 
 /// Shows all detections, those turned off too.
 ///
@@ -113,18 +114,17 @@ pub fn explain(args: &ExplainArgs) -> Result<Verdict> {
 
 /// What the front matter says, and what was changed of it, by name; empty where it says nothing.
 fn facts(catalog: &Catalog, detection: &Detection) -> Vec<(&'static str, String)> {
-    let window = detection.window.map(|window| {
-        format!("{}, every {}", duration(window.length), duration(window.slide))
-    });
+    let window = detection
+        .window
+        .map(|window| format!("{}, every {}", duration(window.length), duration(window.slide)));
     let key = detection.key.join(", ");
-    let params: Vec<String> = detection
-        .params
-        .iter()
-        .map(|(name, value)| format!("{name} = {}", shown(value)))
-        .collect();
+    let params: Vec<String> =
+        detection.params.iter().map(|(name, value)| format!("{name} = {}", shown(value))).collect();
     let placeholders: Vec<&str> = detection.placeholders().collect();
+    let now = now_micros();
     let exceptions = catalog.exceptions_of(&detection.id).map(|exception| {
-        format!("{} until {}", exception.name, rfc3339(exception.expires))
+        let until = if exception.is_expired(now) { "expired" } else { "until" };
+        format!("{} ({until} {})", exception.name, minute(exception.expires))
     });
     vec![
         ("severity", detection.severity.to_string()),
@@ -146,11 +146,8 @@ fn facts(catalog: &Catalog, detection: &Detection) -> Vec<(&'static str, String)
 }
 
 fn needs(needs: &Needs) -> String {
-    let lists = [
-        ("resources", &needs.resources),
-        ("verbs", &needs.verbs),
-        ("stages", &needs.stages),
-    ];
+    let lists =
+        [("resources", &needs.resources), ("verbs", &needs.verbs), ("stages", &needs.stages)];
     let level = needs.level.iter().map(|level| format!("level {level}"));
     let lists = lists.into_iter().filter(|(_, words)| !words.is_empty());
     let lists = lists.map(|(name, words)| format!("{name} {}", words.join(", ")));

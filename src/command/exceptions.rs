@@ -110,6 +110,12 @@ fn json(row: &Row<'_>) -> Json {
     })
 }
 
+/// `2027-06-30 12:00` of microseconds since 1970, UTC.
+pub(super) fn minute(micros: i64) -> String {
+    let text = rfc3339(micros);
+    text.get(..16).unwrap_or(&text).replace('T', " ")
+}
+
 fn ids(detections: &Detections) -> Vec<&str> {
     match detections {
         Detections::All => vec!["*"],
@@ -118,8 +124,16 @@ fn ids(detections: &Detections) -> Vec<&str> {
 }
 
 fn table(rows: &[Row<'_>]) -> Table {
-    let header =
-        ["name", "state", "expires (UTC)", "owner", "detections", "clusters", "hidden", "condition"];
+    let header = [
+        "name",
+        "state",
+        "expires (UTC)",
+        "owner",
+        "detections",
+        "clusters",
+        "hidden",
+        "condition",
+    ];
     let mut table = Table::new();
     table
         .load_style(UTF8_FULL_CONDENSED)
@@ -130,8 +144,7 @@ fn table(rows: &[Row<'_>]) -> Table {
         let text = |text: Option<String>| text.unwrap_or_default();
         let clusters = exception.map(|e| e.clusters.iter().cloned().collect::<Vec<_>>().join(", "));
         let hidden = row.hidden.as_ref().map(|hidden| hidden.count.to_string());
-        let expires = exception.map(|e| rfc3339(e.expires));
-        let expires = expires.and_then(|time| time.get(..16).map(|time| time.replace('T', " ")));
+        let expires = exception.map(|e| minute(e.expires));
         table.add_row([
             row.name.to_owned(),
             row.state.to_owned(),

@@ -46,12 +46,13 @@ pub fn run(args: &LintArgs) -> Result<Verdict> {
     if dir.is_some() {
         complaints.extend(namesakes(&wanted));
     }
-    let mut seen = Vec::new();
-    complaints.retain(|complaint| {
-        let is_new = !seen.contains(complaint);
-        seen.push(complaint.clone());
-        is_new
-    });
+    // What does not load is told by each who tries.
+    let text = |complaint: &Complaint| {
+        let place = (Arc::clone(&complaint.path), std::cmp::Reverse(complaint.level));
+        (place, complaint.line, complaint.rule, complaint.message.clone())
+    };
+    complaints.sort_by_key(text);
+    complaints.dedup();
     print(&complaints, args.format)?;
     let count = |level| complaints.iter().filter(|complaint| complaint.level == level).count();
     let (errors, warnings) = (count(Level::Error), count(Level::Warning));

@@ -63,21 +63,17 @@ impl Catalog {
             Ok(own) => catalog.add_own(own),
             Err(found) => errors.extend(found),
         }
-        match read_file(&dir.join(overrides::FILE)) {
-            Ok(None) => {}
-            Ok(Some((path, text))) => match overrides::parse(&path, &text) {
-                Ok(overrides) => errors.extend(catalog.apply(&path, overrides)),
-                Err(error) => errors.push(error),
-            },
+        // Ids of detections that cannot be read would be told as unknown: one mistake, once.
+        let all_known = errors.is_empty();
+        match read_overrides(dir) {
+            Ok((path, overrides)) if all_known => errors.extend(catalog.apply(&path, overrides)),
+            Ok(_) => {}
             Err(error) => errors.push(error),
         }
-        match read_file(&dir.join(exception::FILE)) {
-            Ok(None) => {}
-            Ok(Some((path, text))) => match exception::parse(&path, &text) {
-                Ok(exceptions) => errors.extend(catalog.add_exceptions(exceptions)),
-                Err(found) => errors.extend(found),
-            },
-            Err(error) => errors.push(error),
+        match read_exceptions(dir) {
+            Ok(exceptions) if all_known => errors.extend(catalog.add_exceptions(exceptions)),
+            Ok(_) => {}
+            Err(found) => errors.extend(found),
         }
         if errors.is_empty() { Ok(catalog) } else { Err(errors) }
     }
@@ -198,15 +194,15 @@ impl Catalog {
                 Err(found) => errors.extend(found),
             }
         }
+        errors.sort_by_key(|error| error.line);
         errors
     }
 
     fn add_exceptions(&mut self, exceptions: Vec<Exception>) -> Vec<LoadError> {
         let mut errors = Vec::new();
         for exception in &exceptions {
-            let known = |id: &&str| {
-                self.detections.contains_key(*id) || self.disabled.contains_key(*id)
-            };
+            let known =
+                |id: &&str| self.detections.contains_key(*id) || self.disabled.contains_key(*id);
             let unknown = exception.detections.ids().filter(|id| !known(id));
             errors.extend(unknown.map(|id| self.unknown(&exception.path, exception.line, id)));
         }
@@ -251,6 +247,23 @@ fn shipped(dir: &Dir<'_>) -> Vec<(String, String)> {
     texts.extend(dir.dirs().flat_map(shipped));
     texts.sort();
     texts
+}
+
+/// The file's path, and what it changes; nothing when there is none.
+fn read_overrides(dir: &Path) -> Result<(String, BTreeMap<String, Override>), LoadError> {
+    let Some((path, text)) = read_file(&dir.join(overrides::FILE))? else {
+        return Ok(Default::default());
+    };
+    let overrides = overrides::parse(&path, &text)?;
+    Ok((path, overrides))
+}
+
+/// What the file exempts; nothing when there is none.
+fn read_exceptions(dir: &Path) -> Result<Vec<Exception>, Vec<LoadError>> {
+    match read_file(&dir.join(exception::FILE)).map_err(|error| vec![error])? {
+        Some((path, text)) => exception::parse(&path, &text),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// A file's path and text; `None` when there is none.

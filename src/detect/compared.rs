@@ -66,10 +66,7 @@ impl Uses {
     fn compare(&mut self, left: &Expr, op: Operator, right: &Expr) {
         let equality = matches!(
             op,
-            Operator::Eq
-                | Operator::NotEq
-                | Operator::IsDistinctFrom
-                | Operator::IsNotDistinctFrom
+            Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom
         );
         let ordered = matches!(op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
         match (self.is_it(left), self.is_it(right)) {

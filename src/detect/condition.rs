@@ -215,11 +215,19 @@ impl Condition {
         if uses.is_open || uses.values.len() > VALUES_MAX {
             return None;
         }
+        let is_text = |value: &ScalarValue| literal_text(value).is_some();
         let mut values: Vec<Known> = match field.data_type() {
+            // Numbers as text have another order.
+            DataType::Int32 | DataType::Int64
+                if uses.is_ordered && uses.values.iter().any(is_text) =>
+            {
+                return None;
+            }
             DataType::Boolean => vec![Known::Truth(true), Known::Truth(false)],
             DataType::Int32 | DataType::Int64 => {
                 let whole = uses.values.iter().map(whole_number).collect::<Option<Vec<_>>>()?;
-                let near = whole.iter().flat_map(|n| [n.saturating_sub(1), *n, n.saturating_add(1)]);
+                let near =
+                    whole.iter().flat_map(|n| [n.saturating_sub(1), *n, n.saturating_add(1)]);
                 near.map(Known::Integer).collect()
             }
             DataType::Timestamp(..) => return None,

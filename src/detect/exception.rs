@@ -158,9 +158,11 @@ pub fn parse(path: &str, text: &str) -> Result<Vec<Exception>, Vec<LoadError>> {
                 }
                 exceptions.push(exception);
             }
-            Err(wrong) => errors.extend(wrong.into_iter().map(|wrong| {
-                fail(Some(wrong.line.unwrap_or(line)), wrong.message, wrong.hint)
-            })),
+            Err(wrong) => errors.extend(
+                wrong
+                    .into_iter()
+                    .map(|wrong| fail(Some(wrong.line.unwrap_or(line)), wrong.message, wrong.hint)),
+            ),
         }
     }
     if errors.is_empty() { Ok(exceptions) } else { Err(errors) }
@@ -280,10 +282,17 @@ fn schema() -> DFSchemaRef {
 /// A condition as an expression over `events` whose types are settled.
 ///
 /// # Errors
-/// When it does not parse, names what is not there, or is no truth value.
-pub(crate) fn planned(condition: &str) -> Result<Expr, DataFusionError> {
+/// When it does not parse, or names what is not there.
+pub fn planned(condition: &str) -> Result<Expr, DataFusionError> {
+    settled(parsed(condition)?)
+}
+
+fn parsed(condition: &str) -> Result<Expr, DataFusionError> {
+    session()?.state().create_logical_expr(condition, &schema())
+}
+
+fn settled(expr: Expr) -> Result<Expr, DataFusionError> {
     let schema = schema();
-    let expr = session()?.state().create_logical_expr(condition, &schema)?;
     let context = SimplifyContext::builder().with_schema(Arc::clone(&schema)).build();
     ExprSimplifier::new(context).coerce(expr, &schema)
 }
@@ -294,10 +303,11 @@ fn check(condition: &str) -> Result<(), Told> {
         message: message.to_owned(),
         hint: Some(hint.to_owned()),
     };
-    let expr = planned(condition).map_err(|error| told(&error))?;
+    let expr = parsed(condition).map_err(|error| told(&error))?;
     if let Some((message, hint)) = beyond_a_row(&expr) {
         return Err(wrong(message, hint));
     }
+    let expr = settled(expr).map_err(|error| told(&error))?;
     if expr.get_type(schema().as_ref()).ok() != Some(DataType::Boolean) {
         let hint = "write a comparison, as in `user_name = 'backup'`";
         return Err(wrong("not true or false", hint));
@@ -345,11 +355,13 @@ fn beyond_a_row(expr: &Expr) -> Option<(&'static str, &'static str)> {
     // Nothing that is judged fails.
     let _ = expr.apply(|expr| {
         found = judge(expr);
-        let next = if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue };
+        let next =
+            if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue };
         Ok(next)
     });
     // Beneath, the engine gives names of its own.
-    let named = matches!(expr, Expr::Alias(_)).then_some(("AS has no meaning here", "leave it out"));
+    let named =
+        matches!(expr, Expr::Alias(_)).then_some(("AS has no meaning here", "leave it out"));
     found.or(named)
 }
 

@@ -30,8 +30,8 @@ pub struct LedgerEntry {
     pub kind: LedgerKind,
     /// Whose it was; empty where it was no one cluster's.
     pub cluster: String,
-    /// The detection, sink, source, exception or reason that it is about; empty when there is none. From a
-    /// bounded set.
+    /// The detection, sink, source, exception or reason that it is about; empty when there is none.
+    /// From a bounded set.
     pub item: String,
     /// When, microseconds since 1970, UTC; kept as its hour.
     pub at: i64,

@@ -64,7 +64,10 @@ fn wrong_ones_say_where_and_what_to_do() {
 
 #[test]
 fn conditions_are_planned() {
-    condition("user_nme = 'backup'", "column 'user_nme' not found\n  hint: did you mean `user_name`");
+    condition(
+        "user_nme = 'backup'",
+        "column 'user_nme' not found\n  hint: did you mean `user_name`",
+    );
     condition("user_name = ", "");
     condition("user_name", "not true or false");
     condition("count(*) > 3", "it counts events");

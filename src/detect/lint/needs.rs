@@ -49,7 +49,8 @@ fn level(reading: &Reading<'_>) -> Vec<Complaint> {
         let condition = Condition::always(&counted.input);
         let null = |expr: &Expr| is_null_at(&condition, expr, &missing);
         let filtered = counted.function.params.filter.as_ref().is_some_and(|filter| {
-            !condition.and(filter).can_hold(&missing) && condition.and(filter).can_hold(&KnownRow::new())
+            !condition.and(filter).can_hold(&missing)
+                && condition.and(filter).can_hold(&KnownRow::new())
         });
         if filtered || counted.function.params.args.iter().any(null) {
             let message =
@@ -78,7 +79,8 @@ fn shown(reading: &Reading<'_>, missing: &KnownRow, said: &str) -> Vec<Complaint
 
 fn is_null_at(condition: &Condition, expr: &Expr, missing: &KnownRow) -> bool {
     let reads = expr.column_refs().into_iter().any(|column| missing.contains_key(&column.name));
-    reads && matches!(condition.fold(expr, missing).unalias(), Expr::Literal(value, _) if value.is_null())
+    let folded = condition.fold(expr, missing).unalias();
+    reads && matches!(folded, Expr::Literal(value, _) if value.is_null())
 }
 
 /// Verbs, resources and stages that the query reads and `needs:` does not name.
@@ -114,7 +116,7 @@ fn what_is_read(reading: &Reading<'_>) -> Vec<Complaint> {
     }
     let line = reading.detection.line_of("needs");
     let complain = |(key, word): (&str, String)| {
-        let message = format!("needs: {key} do not name `{word}`, which the query reads");
+        let message = format!("needs: {key} do not name `{word}`, which is read");
         reading.warning(RULE, line, message, &format!("add `{word}` to `{key}`"))
     };
     missing.into_iter().map(complain).collect()
@@ -184,7 +186,7 @@ fn never_read(reading: &Reading<'_>) -> Vec<Complaint> {
     idle.extend(never.map(|name| ("resources", name.as_str())));
     let line = reading.detection.line_of("needs");
     let complain = |(key, word): (&str, &str)| {
-        let message = format!("needs: {key} name `{word}`, which the query never reads");
+        let message = format!("needs: {key} name `{word}`, which is never read");
         reading.warning(RULE, line, message, "remove it, or mend the query")
     };
     idle.into_iter().map(complain).collect()

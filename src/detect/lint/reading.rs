@@ -52,8 +52,7 @@ impl<'a> Reading<'a> {
         let written = bind(detection, written)?;
         let state = context.state();
         let options = state.config_options();
-        let settled =
-            state.analyzer().execute_and_check(written.clone(), options, |_, _| {})?;
+        let settled = state.analyzer().execute_and_check(written.clone(), options, |_, _| {})?;
         let push_down = Optimizer::with_rules(vec![Arc::new(PushDownFilter::new())]);
         let settled = push_down.optimize(settled, &state, |_, _| {})?;
         let scans = scans(&settled)?;
@@ -123,10 +122,7 @@ pub(super) fn for_each_node(plan: &LogicalPlan, mut see: impl FnMut(&LogicalPlan
 }
 
 /// Every expression of a plan, as its nodes have them.
-pub(super) fn for_each_expression(
-    plan: &LogicalPlan,
-    mut see: impl FnMut(&LogicalPlan, &Expr),
-) {
+pub(super) fn for_each_expression(plan: &LogicalPlan, mut see: impl FnMut(&LogicalPlan, &Expr)) {
     for_each_node(plan, |node| {
         let _ = node.apply_expressions(|expr| {
             see(node, expr);

@@ -2,7 +2,7 @@
 //!
 //! | stage | when | not known yet |
 //! |---|---|---|
-//! | `RequestReceived` | before impersonation and authorization | decision, impersonated user, code, bodies |
+//! | `RequestReceived` | before impersonation, authorization | decision, whom as, code, bodies |
 //! | `ResponseStarted` | long-running requests only, at their headers | |
 //! | `ResponseComplete` | the handler returned | |
 //!
@@ -212,9 +212,9 @@ fn named(twice: &[(String, Vec<&'static str>)]) -> Option<String> {
             None => groups.push((stages, vec![request])),
         }
     }
-    let told = groups.iter().map(|(stages, requests)| {
-        format!("{} at {}", requests.join(", "), stages.join(" and "))
-    });
+    let told = groups
+        .iter()
+        .map(|(stages, requests)| format!("{} at {}", requests.join(", "), stages.join(" and ")));
     let told: Vec<String> = told.collect();
     (!told.is_empty()).then(|| told.join("; "))
 }

@@ -27,13 +27,12 @@ fn stream(reading: &Reading<'_>, scan: &Condition) -> Option<Complaint> {
         scan.can_hold(&row.map(|(name, text)| (name.to_owned(), Known::text(text))).into())
     };
     let streams = STREAMS.into_iter().filter(|stream| named.contains(*stream));
-    let half = streams.into_iter().find_map(|stream| {
-        match (by(stream, "create"), by(stream, "get")) {
+    let half =
+        streams.into_iter().find_map(|stream| match (by(stream, "create"), by(stream, "get")) {
             (true, false) => Some((stream, "create", "get")),
             (false, true) => Some((stream, "get", "create")),
             _ => None,
-        }
-    });
+        });
     let (stream, has, misses) = half?;
     let message = format!("{stream} is looked for as `{has}` only");
     let hint = format!(

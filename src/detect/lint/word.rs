@@ -154,7 +154,8 @@ fn slip(comparison: &Comparison<'_>) -> Option<(&'static str, String, String)> {
     if text.is_empty() {
         let column = COLUMNS.iter().find(|column| column.name == name && !column.required)?;
         let is_text = matches!(column.form, Form::Text | Form::Repeating);
-        let message = format!("`{name}` is never an empty text: what an event does not say is NULL");
+        let message =
+            format!("`{name}` is never an empty text: what an event does not say is NULL");
         let finds_nothing = is_text && matches!(op, Operator::Eq);
         return finds_nothing.then(|| (RULE, message, format!("write `{name} IS NULL`")));
     }
