@@ -15,7 +15,7 @@ use crate::clock::now_micros;
 use crate::detect::catalog::Catalog;
 use crate::detect::detection::{Detection, Needs};
 use crate::detect::explained::explained;
-use crate::detect::overrides::shown;
+use crate::detect::overrides::{Override, shown};
 
 /// Shows all detections, those turned off too.
 ///
@@ -38,7 +38,7 @@ pub fn list(args: &ListArgs) -> Result<Verdict> {
 }
 
 fn json(catalog: &Catalog, detection: &Detection) -> serde_json::Value {
-    let changed = catalog.overrides_of(&detection.id).map(|o| o.changes()).unwrap_or_default();
+    let changed = changes(catalog, detection);
     serde_json::json!({
         "id": detection.id,
         "severity": detection.severity.as_str(),
@@ -74,10 +74,15 @@ fn table(catalog: &Catalog, all: &[&Arc<Detection>]) -> Table {
     table
 }
 
+/// What `overrides.yaml` changes of it.
+fn changes(catalog: &Catalog, detection: &Detection) -> Vec<&'static str> {
+    catalog.overrides_of(&detection.id).map(Override::changes).unwrap_or_default()
+}
+
 /// `shipped`, `own (severity, params changed)`, `shipped (off)`.
 fn origin(catalog: &Catalog, detection: &Detection) -> String {
     let origin = catalog.origin(&detection.id).as_str();
-    let changes = catalog.overrides_of(&detection.id).map(|o| o.changes()).unwrap_or_default();
+    let changes = changes(catalog, detection);
     let changes: Vec<&str> = changes.into_iter().filter(|change| *change != "enabled").collect();
     let mut notes = Vec::new();
     if catalog.get(&detection.id).is_none() {

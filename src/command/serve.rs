@@ -61,8 +61,10 @@ pub fn run(args: &ServeArgs) -> Result<Verdict> {
     verdict
 }
 
-/// Exceptions that hide nothing any more: somebody counted on them.
-fn tell_expired(catalog: &Catalog) {
+/// How many detections there are, and which exceptions hide nothing any more: somebody counted on
+/// them.
+fn tell(catalog: &Catalog) {
+    info!(detections = catalog.detections().count(), "detections loaded");
     let now = now_micros();
     for exception in catalog.exceptions().iter().filter(|exception| exception.is_expired(now)) {
         let (name, owner) = (&exception.name, &exception.owner);
@@ -94,8 +96,7 @@ impl Service {
         let tasks = Tasks::new();
         let catalog = Catalog::load(settings.detect.dir.as_deref()).map_err(BadDetections)?;
         let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
-        info!(detections = catalog.detections().count(), "detections loaded");
-        tell_expired(&catalog);
+        tell(&catalog);
         let server = Server::bind(&settings.http, &settings.auth)?;
         let lock = lock(data)?;
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));

@@ -46,10 +46,14 @@ impl Uses {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.compare(left, *op, right),
             Expr::InList(InList { expr, list, .. }) => {
                 if self.is_it(expr) {
-                    list.iter().for_each(|value| self.value(value));
+                    for value in list {
+                        self.value(value);
+                    }
                 } else {
                     self.other(expr);
-                    list.iter().for_each(|value| self.other(value));
+                    for value in list {
+                        self.other(value);
+                    }
                 }
             }
             Expr::Between(Between { expr, low, high, .. }) => {
@@ -156,16 +160,18 @@ pub(super) fn comparisons(expr: &Expr) -> Vec<Comparison<'_>> {
                 pair(right, *op, left, &mut found);
             }
             Expr::InList(InList { expr, list, .. }) => {
-                list.iter().for_each(|value| pair(expr, Operator::Eq, value, &mut found));
+                for value in list {
+                    pair(expr, Operator::Eq, value, &mut found);
+                }
             }
             Expr::Between(Between { expr, low, high, .. }) => {
                 pair(expr, Operator::GtEq, low, &mut found);
                 pair(expr, Operator::LtEq, high, &mut found);
             }
             Expr::Case(Case { expr: Some(base), when_then_expr, .. }) => {
-                when_then_expr.iter().for_each(|(when, _)| {
+                for (when, _) in when_then_expr {
                     pair(base, Operator::Eq, when, &mut found);
-                });
+                }
             }
             _ => {}
         }

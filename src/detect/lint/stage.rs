@@ -30,15 +30,27 @@ const NOT_RECEIVED: [&str; 9] = [
     "response_object",
 ];
 
-/// Requests that are told of when they start and when they end: subresource, resource, verb and
-/// codes, one that came about and one that did not.
-const LONG: [(&str, Option<&str>, Option<&str>, [i64; 2]); 6] = [
-    ("watch", None, None, [200, 403]),
-    ("get", Some("exec"), Some("pods"), [101, 403]),
-    ("get", Some("attach"), Some("pods"), [101, 403]),
-    ("get", Some("portforward"), Some("pods"), [101, 403]),
-    ("get", Some("proxy"), Some("services"), [200, 403]),
-    ("get", Some("log"), Some("pods"), [200, 403]),
+/// Requests that are told of when they start and when they end.
+struct Long {
+    verb: &'static str,
+    subresource: Option<&'static str>,
+    resource: Option<&'static str>,
+    /// Of one that came about, and of one that did not.
+    codes: [i64; 2],
+}
+
+const fn sub(resource: &'static str, subresource: &'static str, done: i64) -> Long {
+    let (subresource, resource) = (Some(subresource), Some(resource));
+    Long { verb: "get", subresource, resource, codes: [done, 403] }
+}
+
+const LONG: [Long; 6] = [
+    Long { verb: "watch", subresource: None, resource: None, codes: [200, 403] },
+    sub("pods", "exec", 101),
+    sub("pods", "attach", 101),
+    sub("pods", "portforward", 101),
+    sub("services", "proxy", 200),
+    sub("pods", "log", 200),
 ];
 
 pub(super) fn judge(reading: &Reading<'_>) -> Vec<Complaint> {
@@ -134,7 +146,7 @@ fn is_beyond_counting(reading: &Reading<'_>) -> bool {
 /// The requests of which this lets several events pass, with their stages.
 fn twice(condition: &Condition) -> Vec<(String, Vec<&'static str>)> {
     let mut found = Vec::new();
-    for (verb, subresource, resource, codes) in LONG {
+    for Long { verb, subresource, resource, codes } in LONG {
         let worst = codes.into_iter().map(|code| {
             let mut row = request(verb, subresource);
             if let Some(resource) = resource {
@@ -147,7 +159,7 @@ fn twice(condition: &Condition) -> Vec<(String, Vec<&'static str>)> {
             found.push((subresource.unwrap_or(verb).to_owned(), worst));
         }
     }
-    let long = |name: &String| LONG.iter().any(|kind| kind.1 == Some(name.as_str()));
+    let long = |name: &String| LONG.iter().any(|kind| kind.subresource == Some(name.as_str()));
     let mut subresources: Vec<Option<String>> = vec![None];
     subresources
         .extend(condition.named("subresource").into_iter().filter(|name| !long(name)).map(Some));
