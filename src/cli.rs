@@ -1,10 +1,15 @@
 //! Commands and flags; no behaviour.
 
+mod detections;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::detections::{
+    DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs, ListArgs,
+};
 use crate::config::{Settings, SettingsError};
 use crate::detect::detection::Severity;
 use crate::event::ClusterName;
@@ -44,9 +49,15 @@ pub enum Command {
     /// Make a data directory of a backup
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
-    /// Run the tests of detections
+    /// Run the tests of detections, and look for mistakes in them
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestArgs),
+    /// Show detections, and look for mistakes in them
+    #[command(subcommand)]
+    Detections(DetectionsCommand),
+    /// Show what is exempt, who says so, until when, and what that hid
+    #[command(subcommand)]
+    Exceptions(ExceptionsCommand),
     /// Print the settings in effect
     Config(ConfigArgs),
     /// Write the file that tells an API server where to send its audit events
@@ -225,6 +236,20 @@ pub struct SqlArgs {
     /// One question; without it, a conversation, or statements on standard input
     #[arg(value_name = "QUERY")]
     pub query: Option<String>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// How the answer is written; without it, as the name of `--output` says, else as a table
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<SqlFormat>,
+    /// File to write the answer to
+    #[arg(long, value_name = "FILE", requires = "query")]
+    pub output: Option<PathBuf>,
+}
+
+/// Whom to ask: a server, or a data directory that no server uses.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
     /// The server to ask; without it the variable `AUDITMILL_URL`, else port 8080 of this machine
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
@@ -237,12 +262,6 @@ pub struct SqlArgs {
     /// A data directory to read while no server runs on it, instead of asking a server
     #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "token_file", "ca"])]
     pub data: Option<PathBuf>,
-    /// How the answer is written; without it, as the name of `--output` says, else as a table
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub format: Option<SqlFormat>,
-    /// File to write the answer to
-    #[arg(long, value_name = "FILE", requires = "query")]
-    pub output: Option<PathBuf>,
 }
 
 /// How answers to SQL are written.
@@ -295,7 +314,7 @@ pub enum TokenCommand {
     New,
 }
 
-/// How findings are printed.
+/// How findings, detections and the like are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use auditmill::cli::{Cli, Command, HistoryCommand, TokenCommand};
+use auditmill::cli::{
+    Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand, TokenCommand,
+};
 use auditmill::command::{self, Verdict};
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
@@ -21,6 +23,10 @@ fn main() -> ExitCode {
         Command::Backup(args) => command::backup::run(args),
         Command::Restore(args) => command::restore::run(args),
         Command::Test(args) => command::test::run(args),
+        Command::Detections(DetectionsCommand::List(args)) => command::detections::list(args),
+        Command::Detections(DetectionsCommand::Explain(args)) => command::detections::explain(args),
+        Command::Detections(DetectionsCommand::Lint(args)) => command::lint::run(args),
+        Command::Exceptions(ExceptionsCommand::List(args)) => command::exceptions::list(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),
         Command::Token(TokenCommand::New) => command::token::new(),

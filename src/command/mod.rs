@@ -6,9 +6,12 @@
 pub mod backup;
 pub mod config;
 mod cutter;
+pub mod detections;
+pub mod exceptions;
 pub mod history;
 pub mod input;
 pub mod kubeconfig;
+pub mod lint;
 mod meter;
 mod parts;
 pub mod restore;
@@ -31,14 +34,20 @@ pub enum Verdict {
     No,
 }
 
-/// Detections that could not be loaded, all of them.
+/// Detections that could not be loaded, all of them, and what is wrong beside them.
 #[derive(Debug)]
 pub struct BadDetections(pub Vec<LoadError>);
 
 impl fmt::Display for BadDetections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(f, "{count} detection{} cannot be loaded", if count == 1 { "" } else { "s" })?;
+        let plural = if count == 1 { "" } else { "s" };
+        // Overrides and exceptions lie in files of another kind.
+        if self.0.iter().all(|error| !error.path.ends_with(".yaml")) {
+            write!(f, "{count} detection{plural} cannot be loaded")?;
+        } else {
+            write!(f, "{count} mistake{plural} in detections, overrides or exceptions")?;
+        }
         self.0.iter().try_for_each(|error| write!(f, "\n{error}"))
     }
 }

@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::Engine;
 use crate::event::seen::{Horizon, Seen};
+use crate::event::time::rfc3339;
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::Store;
 use crate::history::flush::{FlushSettings, History};
@@ -60,6 +61,17 @@ pub fn run(args: &ServeArgs) -> Result<Verdict> {
     verdict
 }
 
+/// How many detections there are, and which exceptions hide nothing any more: somebody counted on
+/// them.
+fn tell(catalog: &Catalog) {
+    info!(detections = catalog.detections().count(), "detections loaded");
+    let now = now_micros();
+    for exception in catalog.exceptions().iter().filter(|exception| exception.is_expired(now)) {
+        let (name, owner) = (&exception.name, &exception.owner);
+        warn!(name, owner, expired = rfc3339(exception.expires), "exception has expired");
+    }
+}
+
 /// Every part, built and joined, nothing running yet.
 struct Service {
     tasks: Tasks,
@@ -84,7 +96,7 @@ impl Service {
         let tasks = Tasks::new();
         let catalog = Catalog::load(settings.detect.dir.as_deref()).map_err(BadDetections)?;
         let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
-        info!(detections = catalog.detections().count(), "detections loaded");
+        tell(&catalog);
         let server = Server::bind(&settings.http, &settings.auth)?;
         let lock = lock(data)?;
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));

@@ -1,13 +1,18 @@
 //! The set of detections: those shipped in the binary, and a folder of the operator's own that
-//! adds to them or overrides them by id.
+//! adds to them or overrides them by id. In that folder may lie `overrides.yaml`, which changes
+//! detections without another copy of them, and `exceptions.yaml`, which says what is exempt.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use datafusion::common::utils::datafusion_strsim::levenshtein;
 use include_dir::{Dir, include_dir};
 
 use super::detection::{Detection, LoadError};
+use super::exception::{self, Exception};
+use super::overrides::{self, Override};
 
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/detections");
 
@@ -15,19 +20,62 @@ static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/detections")
 #[derive(Debug, Default, Clone)]
 pub struct Catalog {
     detections: BTreeMap<String, Arc<Detection>>,
+    disabled: BTreeMap<String, Arc<Detection>>,
+    origins: BTreeMap<String, Origin>,
+    overrides: BTreeMap<String, Override>,
+    exceptions: Vec<Arc<Exception>>,
+}
+
+/// Where a detection of a catalogue came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is shipped.
+    Shipped,
+    /// It is of the operator's folder.
+    Own,
+    /// It is of the operator's folder, instead of the shipped one of its id.
+    Overrides,
+}
+
+impl Origin {
+    /// The lower-case name, as in `detections list`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shipped => "shipped",
+            Self::Own => "own",
+            Self::Overrides => "overrides",
+        }
+    }
 }
 
 impl Catalog {
-    /// The shipped detections and, when given, those below `dir`.
+    /// The shipped detections and, when given, those below `dir`, changed as its `overrides.yaml`
+    /// says; with the exceptions of its `exceptions.yaml`.
     ///
     /// # Errors
     /// Every file that cannot be read, with its line and a hint.
     pub fn load(dir: Option<&Path>) -> Result<Self, Vec<LoadError>> {
         let mut catalog = Self::from_texts(shipped(&SHIPPED))?;
-        if let Some(dir) = dir {
-            catalog.detections.extend(Self::load_dir(dir)?.detections);
+        let Some(dir) = dir else { return Ok(catalog) };
+        let mut errors = Vec::new();
+        match Self::load_dir(dir) {
+            Ok(own) => catalog.add_own(own),
+            Err(found) => errors.extend(found),
         }
-        Ok(catalog)
+        // Ids of detections that cannot be read would be told as unknown: one mistake, once.
+        let all_known = errors.is_empty();
+        match read_overrides(dir) {
+            Ok((path, overrides)) if all_known => errors.extend(catalog.apply(&path, overrides)),
+            Ok(_) => {}
+            Err(error) => errors.push(error),
+        }
+        match read_exceptions(dir) {
+            Ok(exceptions) if all_known => errors.extend(catalog.add_exceptions(exceptions)),
+            Ok(_) => {}
+            Err(found) => errors.extend(found),
+        }
+        if errors.is_empty() { Ok(catalog) } else { Err(errors) }
     }
 
     /// Only the detections below `dir`.
@@ -42,7 +90,7 @@ impl Catalog {
     #[must_use]
     pub fn of(detection: Detection) -> Self {
         let id = detection.id.clone();
-        Self { detections: BTreeMap::from([(id, Arc::new(detection))]) }
+        Self { detections: BTreeMap::from([(id, Arc::new(detection))]), ..Self::default() }
     }
 
     /// A catalogue of these files: path (for messages) and text.
@@ -52,6 +100,20 @@ impl Catalog {
     pub fn from_texts(
         texts: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<LoadError>> {
+        let (catalog, errors) = Self::gather(texts);
+        if errors.is_empty() { Ok(catalog) } else { Err(errors) }
+    }
+
+    /// What can be read of the shipped detections, or of those below `dir`, and what cannot.
+    #[must_use]
+    pub fn readable(dir: Option<&Path>) -> (Self, Vec<LoadError>) {
+        match dir.map_or_else(|| Ok(shipped(&SHIPPED)), files) {
+            Ok(texts) => Self::gather(texts),
+            Err(errors) => (Self::default(), errors),
+        }
+    }
+
+    fn gather(texts: impl IntoIterator<Item = (String, String)>) -> (Self, Vec<LoadError>) {
         let mut catalog = Self::default();
         let mut errors = Vec::new();
         for (path, text) in texts {
@@ -64,18 +126,101 @@ impl Catalog {
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(catalog) } else { Err(errors) }
+        (catalog, errors)
     }
 
-    /// All detections, in the order of their ids.
+    /// The detections that run, in the order of their ids.
     pub fn detections(&self) -> impl Iterator<Item = &Arc<Detection>> {
         self.detections.values()
     }
 
-    /// The detection of this id.
+    /// The detections that `overrides.yaml` turns off, in the order of their ids.
+    pub fn disabled(&self) -> impl Iterator<Item = &Arc<Detection>> {
+        self.disabled.values()
+    }
+
+    /// The detection of this id, when it runs.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Arc<Detection>> {
         self.detections.get(id)
+    }
+
+    /// Where the detection of this id came from.
+    #[must_use]
+    pub fn origin(&self, id: &str) -> Origin {
+        self.origins.get(id).copied().unwrap_or(Origin::Shipped)
+    }
+
+    /// What `overrides.yaml` changes of the detection of this id.
+    #[must_use]
+    pub fn overrides_of(&self, id: &str) -> Option<&Override> {
+        self.overrides.get(id)
+    }
+
+    /// All exceptions, also those that have expired, in the order of their file.
+    #[must_use]
+    pub fn exceptions(&self) -> &[Arc<Exception>] {
+        &self.exceptions
+    }
+
+    /// The exceptions that name this detection or all, also those that have expired.
+    pub fn exceptions_of(&self, id: &str) -> impl Iterator<Item = &Arc<Exception>> {
+        self.exceptions.iter().filter(move |exception| exception.detections.names(id))
+    }
+
+    fn add_own(&mut self, own: Self) {
+        for (id, detection) in own.detections {
+            let replaced = self.detections.insert(id.clone(), detection).is_some();
+            let origin = if replaced { Origin::Overrides } else { Origin::Own };
+            self.origins.insert(id, origin);
+        }
+    }
+
+    fn apply(&mut self, path: &str, overrides: BTreeMap<String, Override>) -> Vec<LoadError> {
+        let mut errors = Vec::new();
+        for (id, change) in overrides {
+            let Some(detection) = self.detections.get(&id) else {
+                errors.push(self.unknown(path, change.line, &id));
+                continue;
+            };
+            match change.applied(path, detection) {
+                Ok(changed) => {
+                    self.detections.remove(&id);
+                    let is_on = change.enabled.unwrap_or(true);
+                    let to = if is_on { &mut self.detections } else { &mut self.disabled };
+                    to.insert(id.clone(), Arc::new(changed));
+                    self.overrides.insert(id, change);
+                }
+                Err(found) => errors.extend(found),
+            }
+        }
+        errors.sort_by_key(|error| error.line);
+        errors
+    }
+
+    fn add_exceptions(&mut self, exceptions: Vec<Exception>) -> Vec<LoadError> {
+        let mut errors = Vec::new();
+        for exception in &exceptions {
+            let known =
+                |id: &&str| self.detections.contains_key(*id) || self.disabled.contains_key(*id);
+            let unknown = exception.detections.ids().filter(|id| !known(id));
+            errors.extend(unknown.map(|id| self.unknown(&exception.path, exception.line, id)));
+        }
+        self.exceptions = exceptions.into_iter().map(Arc::new).collect();
+        errors
+    }
+
+    fn unknown(&self, path: &str, line: u64, id: &str) -> LoadError {
+        let ids = self.detections.keys().chain(self.disabled.keys());
+        let near = ids.min_by_key(|known| levenshtein(known, id));
+        LoadError {
+            path: path.into(),
+            line: Some(line),
+            message: format!("no detection `{id}`"),
+            hint: near.map(|near| {
+                format!("did you mean `{near}`? `auditmill detections list` shows all")
+            }),
+        }
     }
 
     fn insert(&mut self, detection: Detection) -> Result<(), LoadError> {
@@ -102,6 +247,37 @@ fn shipped(dir: &Dir<'_>) -> Vec<(String, String)> {
     texts.extend(dir.dirs().flat_map(shipped));
     texts.sort();
     texts
+}
+
+/// The file's path, and what it changes; nothing when there is none.
+fn read_overrides(dir: &Path) -> Result<(String, BTreeMap<String, Override>), LoadError> {
+    let Some((path, text)) = read_file(&dir.join(overrides::FILE))? else {
+        return Ok(Default::default());
+    };
+    let overrides = overrides::parse(&path, &text)?;
+    Ok((path, overrides))
+}
+
+/// What the file exempts; nothing when there is none.
+fn read_exceptions(dir: &Path) -> Result<Vec<Exception>, Vec<LoadError>> {
+    match read_file(&dir.join(exception::FILE)).map_err(|error| vec![error])? {
+        Some((path, text)) => exception::parse(&path, &text),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// A file's path and text; `None` when there is none.
+fn read_file(path: &Path) -> Result<Option<(String, String)>, LoadError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.display().to_string(), text))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LoadError {
+            path: path.display().to_string().into(),
+            line: None,
+            message: format!("read: {error}"),
+            hint: None,
+        }),
+    }
 }
 
 fn files(dir: &Path) -> Result<Vec<(String, String)>, Vec<LoadError>> {

@@ -257,7 +257,7 @@ struct WrittenSilence {
 
 const DEDUP_DEFAULT: &str = "1h";
 const LOOKBACK_MAX: i64 = 366 * 24 * 3_600_000_000;
-const DEDUP_MAX: i64 = 366 * 24 * 3_600_000_000;
+pub(super) const DEDUP_MAX: i64 = 366 * 24 * 3_600_000_000;
 const WINDOW_MAX: i64 = 31 * 24 * 3_600_000_000;
 const PANES_MAX: i64 = 1_000;
 
@@ -453,12 +453,12 @@ fn front_matter(text: &str) -> Option<(&str, u64)> {
 }
 
 /// The first line of the YAML reader's message: the rest is a drawing of the source.
-fn yaml_message(text: &str) -> String {
+pub(super) fn yaml_message(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("not YAML");
     line.trim().trim_start_matches("error: ").to_owned()
 }
 
-fn line_of_key(yaml: &str, key: &str) -> Option<u64> {
+pub(super) fn line_of_key(yaml: &str, key: &str) -> Option<u64> {
     let position = yaml.lines().position(|line| {
         line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':'))
     })?;
@@ -466,7 +466,7 @@ fn line_of_key(yaml: &str, key: &str) -> Option<u64> {
 }
 
 /// Microseconds of a duration such as `90s`, `10m`, `1h` or `7d`.
-fn micros(text: &str) -> Result<i64, String> {
+pub(super) fn micros(text: &str) -> Result<i64, String> {
     let duration: Duration = humantime::parse_duration(text)
         .map_err(|error| format!("`{text}` is not a duration such as 90s, 10m, 1h: {error}"))?;
     match i64::try_from(duration.as_micros()) {
@@ -475,7 +475,7 @@ fn micros(text: &str) -> Result<i64, String> {
     }
 }
 
-fn param(value: &serde_json::Value) -> Option<Param> {
+pub(super) fn param(value: &serde_json::Value) -> Option<Param> {
     match value {
         serde_json::Value::Bool(value) => Some(Param::Bool(*value)),
         serde_json::Value::Number(value) => match value.as_i64() {

@@ -7,8 +7,22 @@ use datafusion::common::{DataFusionError, SchemaError};
 
 use super::detection::{Detection, LoadError};
 
+/// DataFusion's error in words of ours.
+pub(crate) struct Told {
+    /// One-based line of the SQL, where known.
+    pub(crate) line: Option<u64>,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
 /// DataFusion's error as one of the file: with the line, and the nearest name that exists.
 pub(crate) fn located(detection: &Detection, error: &DataFusionError) -> LoadError {
+    let Told { line, message, hint } = told(error);
+    detection.error(line, message, hint)
+}
+
+/// What an error says, where, and the nearest name that exists.
+pub(crate) fn told(error: &DataFusionError) -> Told {
     let text = error.strip_backtrace();
     let text = text.lines().next().unwrap_or_default();
     let diagnostic = error.diagnostic();
@@ -28,7 +42,7 @@ pub(crate) fn located(detection: &Detection, error: &DataFusionError) -> LoadErr
         _ => None,
     };
     let hint = hint.or_else(|| helps.filter(|helps| !helps.is_empty()).map(|h| h.join("; ")));
-    detection.error(line, message, hint)
+    Told { line, message, hint }
 }
 
 fn nearest_column(error: &SchemaError) -> Option<String> {

@@ -30,8 +30,8 @@ pub struct LedgerEntry {
     pub kind: LedgerKind,
     /// Whose it was; empty where it was no one cluster's.
     pub cluster: String,
-    /// The detection, sink, source or reason that it is about; empty when there is none. From a
-    /// bounded set.
+    /// The detection, sink, source, exception or reason that it is about; empty when there is none.
+    /// From a bounded set.
     pub item: String,
     /// When, microseconds since 1970, UTC; kept as its hour.
     pub at: i64,
@@ -50,8 +50,10 @@ pub enum LedgerKind {
     Repeated,
     /// Events of one audit id and stage with other content.
     Conflict,
-    /// Findings that an exception hid.
+    /// Findings that an analyst suppressed.
     Suppressed,
+    /// What an exception hid; `item` is the exception's name.
+    Exempted,
     /// Findings that a sink refused for good.
     Undeliverable,
     /// Pieces of deliveries that could not be read.
@@ -66,12 +68,13 @@ pub enum LedgerKind {
 
 impl LedgerKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Late,
         Self::Duplicate,
         Self::Repeated,
         Self::Conflict,
         Self::Suppressed,
+        Self::Exempted,
         Self::Undeliverable,
         Self::Quarantined,
         Self::PassedOver,
@@ -88,6 +91,7 @@ impl LedgerKind {
             Self::Repeated => "repeated",
             Self::Conflict => "conflict",
             Self::Suppressed => "suppressed",
+            Self::Exempted => "exempted",
             Self::Undeliverable => "undeliverable",
             Self::Quarantined => "quarantined",
             Self::PassedOver => "passed_over",

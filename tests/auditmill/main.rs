@@ -23,6 +23,7 @@
 //! - `data_directory`: a data directory of an earlier version opens
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
+//! - `catalogue`: detections listed, explained, judged; overrides and exceptions
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
 //! - `scan`: the command line
 //! - `sql`: questions over HTTP and on the command line
@@ -36,6 +37,7 @@
 
 mod auth;
 mod backup;
+mod catalogue;
 mod cluster;
 mod data_directory;
 mod detections;

@@ -3,6 +3,7 @@
 //! Promise: for machines the bytes are the server's own; for people NULL, line ends and what would
 //! steer a terminal can be told from text. Never: a token goes unencrypted to another machine.
 
+mod ask;
 mod completion;
 mod print;
 mod run;
@@ -10,4 +11,5 @@ mod script;
 mod shell;
 mod source;
 
+pub(super) use ask::rows;
 pub use run::run;

@@ -25,7 +25,7 @@ use crate::query::format::Format;
 /// [`Verdict::No`].
 pub fn run(args: &SqlArgs) -> Result<Verdict> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let source = Source::open(args)?;
+    let source = Source::open(&args.server)?;
     let format = format(args)?;
     let verdict = match &args.query {
         Some(query) => runtime.block_on(once(&source, query, format, args.output.as_deref())),

@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use reqwest::{Certificate, Client, Response, StatusCode};
 use url::Url;
 
-use crate::cli::SqlArgs;
+use crate::cli::ServerArgs;
 use crate::command::{BadDetections, parts};
 use crate::detect::catalog::Catalog;
 use crate::findings::quarantine::Quarantine;
@@ -63,7 +63,7 @@ pub(super) enum Source {
 
 impl Source {
     /// What the arguments and `AUDITMILL_URL`, `AUDITMILL_TOKEN` name.
-    pub(super) fn open(args: &SqlArgs) -> Result<Self> {
+    pub(super) fn open(args: &ServerArgs) -> Result<Self> {
         if let Some(data) = &args.data {
             return open_data(data);
         }

@@ -1,9 +1,11 @@
 //! `auditmill test`: detections against their test events.
 //!
 //! Each case runs twice: in one piece from its first event to its last, and live, backwards, in
-//! small deliveries that each come twice. Both must find the same and what the file says.
+//! small deliveries that each come twice. Both must find the same and what the file says. The lint
+//! judges each detection first, and its errors fail.
 
 mod case;
+pub(super) mod files;
 mod run;
 
 pub use run::run;

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use include_dir::{Dir, include_dir};
+use anyhow::Result;
 use serde_json::Value as Json;
 
 use super::case::{Case, Expected, TestFile};
+use super::files::{beside, missing, shipped, stem};
 use crate::cli::TestArgs;
 use crate::command::{BadDetections, Verdict};
 use crate::decode::{Decoder, Delivery};
@@ -16,12 +15,11 @@ use crate::detect::catalog::Catalog;
 use crate::detect::detection::Detection;
 use crate::detect::engine::{Engine, EngineSettings, Outcome, Pace};
 use crate::detect::finding::Status;
+use crate::detect::lint::{Level, lint};
 use crate::event::Rows;
 use crate::event::seen::Seen;
 use crate::event::time::parse_rfc3339;
 use crate::findings::record::FindingRecord;
-
-static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/testdata/detections");
 
 /// Runs the tests of the shipped detections, or of those below a folder.
 ///
@@ -39,56 +37,13 @@ pub fn run(args: &TestArgs) -> Result<Verdict> {
     }
     let mut report = Report::default();
     for detection in catalog.detections().filter(|detection| wanted(&detection.id)) {
+        report.lint(detection);
         match tests.get(stem(&detection.path)) {
             Some(text) => report.file(detection, text),
             None => report.line(&detection.id, "has a test file", Err(missing(detection))),
         }
     }
     report.close()
-}
-
-fn missing(detection: &Detection) -> String {
-    format!("write `{}.yaml` with a case that fires and one that does not", stem(&detection.path))
-}
-
-/// What joins a detection and its test file.
-fn stem(path: &str) -> &str {
-    let path = path.strip_prefix("queries/detections/").unwrap_or(path);
-    path.strip_suffix(".sql").unwrap_or(path)
-}
-
-fn shipped() -> BTreeMap<String, String> {
-    fn gather(dir: &Dir<'_>, tests: &mut BTreeMap<String, String>) {
-        for file in dir.files() {
-            if let Some(text) = file.contents_utf8() {
-                let path = file.path().with_extension("");
-                tests.insert(path.display().to_string(), text.to_owned());
-            }
-        }
-        dir.dirs().for_each(|dir| gather(dir, tests));
-    }
-    let mut tests = BTreeMap::new();
-    gather(&SHIPPED, &mut tests);
-    tests
-}
-
-fn beside(dir: &Path) -> Result<BTreeMap<String, String>> {
-    let mut tests = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder);
-        for entry in entries.with_context(|| format!("read `{}`", folder.display()))? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
-                let text = std::fs::read_to_string(&path)
-                    .with_context(|| format!("read `{}`", path.display()))?;
-                tests.insert(path.with_extension("").display().to_string(), text);
-            }
-        }
-    }
-    Ok(tests)
 }
 
 #[derive(Default)]
@@ -98,6 +53,16 @@ struct Report {
 }
 
 impl Report {
+    /// Errors fail; warnings are told beside. What does not load is told by its cases.
+    fn lint(&mut self, detection: &Detection) {
+        for complaint in lint(detection).iter().filter(|complaint| complaint.rule != "load") {
+            match complaint.level {
+                Level::Error => self.line(&detection.id, "lint", Err(complaint.to_string())),
+                Level::Warning => eprintln!("{complaint}"),
+            }
+        }
+    }
+
     fn file(&mut self, detection: &Detection, text: &str) {
         let file = match TestFile::parse(text) {
             Ok(file) if file.id == detection.id => file,

@@ -1,0 +1,102 @@
+//! Commands and flags about detections and exceptions; no behaviour.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{ConfigArgs, Format, ServerArgs};
+
+const LIST_EXAMPLES: &str = "Examples:
+  auditmill detections list
+  auditmill detections list --dir my-detections/    yours too, and what yours override
+  auditmill detections list --format json | jq -r 'select(.severity == \"high\").id'";
+
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  auditmill detections explain K8A-205
+  auditmill detections explain --dir my-detections/ ACME-1";
+
+const LINT_EXAMPLES: &str = "Examples:
+  auditmill detections lint                          the shipped detections
+  auditmill detections lint --dir my-detections/     yours, overrides.yaml, exceptions.yaml
+  auditmill detections lint --dir my-detections/ --format json ACME-1
+Exit codes: 0 no errors (warnings are no errors); 1 errors; 2 the folder cannot be read.";
+
+const EXCEPTIONS_EXAMPLES: &str = "Examples:
+  auditmill exceptions list --dir my-detections/ --url http://127.0.0.1:8080
+  auditmill exceptions list --dir my-detections/ --data auditmill-data    while no server runs
+  auditmill exceptions list --config auditmill.toml --format json";
+
+/// `auditmill detections`
+#[derive(Debug, Subcommand)]
+pub enum DetectionsCommand {
+    /// Show all detections, a line each
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// Show one detection: what it says, needs, asks, and how it runs
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
+    /// Look for mistakes: conditions that never hold, requests that count twice, needs left out
+    #[command(after_help = LINT_EXAMPLES)]
+    Lint(LintArgs),
+}
+
+/// `auditmill detections list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Folder of detections that add to the shipped ones or override them by id
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// `table` for people, `json` for machines (one detection per line)
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `auditmill detections explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Id of the detection
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Folder of detections that add to the shipped ones or override them by id
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// `auditmill detections lint`
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// Only these detections
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Folder of detections to judge instead of the shipped ones; tests lie beside them
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// `table` for people, `json` for machines (one complaint per line)
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `auditmill exceptions`
+#[derive(Debug, Subcommand)]
+pub enum ExceptionsCommand {
+    /// Show all exceptions with owner, end and what they hid
+    #[command(after_help = EXCEPTIONS_EXAMPLES)]
+    List(ExceptionsArgs),
+}
+
+/// `auditmill exceptions list`
+#[derive(Debug, Args)]
+pub struct ExceptionsArgs {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Folder with exceptions.yaml; without it, `[detect] dir`
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Who knows what exceptions hid.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// `table` for people, `json` for machines (one exception per line)
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
