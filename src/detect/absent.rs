@@ -40,7 +40,7 @@ pub(crate) struct Absent {
 }
 
 /// One cluster's keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
     streaks: HashMap<Box<[u8]>, Vec<Streak>>,
     /// When each streak that is not over will be.
@@ -48,6 +48,18 @@ pub(crate) struct State {
     noted: Noted,
     latest: i64,
     capped: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            streaks: HashMap::new(),
+            due: BTreeSet::new(),
+            noted: Noted::default(),
+            latest: i64::MIN,
+            capped: false,
+        }
+    }
 }
 
 #[derive(Debug)]

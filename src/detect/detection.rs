@@ -129,7 +129,7 @@ pub struct Needs {
 }
 
 /// A detection as loaded from its file; the query is not planned yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Detection {
     /// Unique id, such as `K8A-205`.
     pub id: String,

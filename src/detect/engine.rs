@@ -1,7 +1,6 @@
 //! Drives the detections: rows of events in, findings that changed out.
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,12 +14,13 @@ use tokio::runtime::{Builder, Runtime};
 use super::catalog::Catalog;
 use super::detection::{Detection, Kind, LoadError};
 use super::execution::{Execution, State};
-use super::finding::Finding;
+use super::first_seen::FirstSeen;
 use super::index::select::Index;
-use super::intake::Outputs;
-use super::plan::{Planned, plan};
+use super::outcome::{Cost, Fault, Outcome};
 use super::requery::Ask;
-use super::rows::event_times;
+use super::rows::{event_times, key_bytes};
+use super::running::{Kept, Running, Taken, fault, nanos, unwound};
+use super::value::Value;
 use super::watermark::{Patience, Stragglers, Watermark};
 use crate::sql::context::session;
 
@@ -59,54 +59,6 @@ impl Default for EngineSettings {
     }
 }
 
-/// A detection could not evaluate a batch; its findings may miss these events.
-#[derive(Debug)]
-pub struct Fault {
-    /// Id of the detection.
-    pub detection: String,
-    /// What went wrong.
-    pub message: String,
-}
-
-/// What came of a call.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Findings that are new or changed, in a fixed order.
-    pub findings: Vec<Finding>,
-    /// Detections that failed on this input.
-    pub faults: Vec<Fault>,
-    /// Events that came after their windows had closed (and re-opened them), by cluster.
-    pub late: BTreeMap<String, u64>,
-    /// What is to be asked of history: the state does not reach that far back.
-    pub beyond: Vec<Beyond>,
-}
-
-/// Buckets of a detection that are forgotten, and that an event came for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Beyond {
-    /// The cluster.
-    pub cluster: String,
-    /// Id of the detection.
-    pub detection: String,
-    /// Start of the first bucket, microseconds of event time.
-    pub from: i64,
-    /// End of the last bucket.
-    pub to: i64,
-}
-
-/// What a detection has cost and keeps, over all clusters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// Rows that its conditions let through.
-    pub rows: u64,
-    /// Time spent on these rows and its windows; conditions are worked out for all at once.
-    pub nanos: u64,
-    /// Bytes of its state.
-    pub bytes: usize,
-    /// Keys of its state.
-    pub keys: usize,
-}
-
 /// All detections with their state. Not for use inside an async runtime: it has one of its own,
 /// on the caller's thread.
 #[derive(Debug)]
@@ -116,14 +68,33 @@ pub struct Engine {
     index: Index,
     detections: Vec<Running>,
     clusters: BTreeMap<String, Cluster>,
+    /// Nothing before this is known of clusters that are new.
+    told_from: i64,
 }
 
-#[derive(Debug)]
-struct Running {
-    outputs: Outputs,
-    execution: Execution,
-    rows: u64,
-    nanos: u64,
+/// What a detection of what is new must know of the past: which keys were seen when, of the rows
+/// for which all conditions are true.
+#[derive(Clone, Debug)]
+pub struct LongMemory {
+    /// Id of the detection.
+    pub detection: String,
+    /// Over columns of `events`, without a qualifier.
+    pub conditions: Vec<Expr>,
+    /// What makes the key, besides the cluster.
+    pub key: Vec<Expr>,
+    /// How far back, microseconds of event time.
+    pub lookback: i64,
+}
+
+/// When a key was seen.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its values.
+    pub key: Vec<Value>,
+    /// The first time, microseconds of event time.
+    pub first: i64,
+    /// The last time.
+    pub last: i64,
 }
 
 #[derive(Debug)]
@@ -132,13 +103,6 @@ struct Cluster {
     stragglers: Stragglers,
     /// One for each detection.
     states: Vec<Kept>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    state: State,
-    /// What ends before this is forgotten: an edge of the detection's buckets.
-    told_from: i64,
 }
 
 impl Engine {
@@ -153,35 +117,147 @@ impl Engine {
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime =
             runtime.map_err(|error| failed(format!("start the engine's runtime: {error}")))?;
-        let (mut detections, mut conditions, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        let (detections, index) = Self::plan(&runtime, catalog)?;
+        let (clusters, told_from) = (BTreeMap::new(), i64::MIN);
+        Ok(Self { runtime, settings, index, detections, clusters, told_from })
+    }
+
+    fn plan(
+        runtime: &Runtime,
+        catalog: &Catalog,
+    ) -> Result<(Vec<Running>, Index), Vec<LoadError>> {
+        let failed = |error: DataFusionError| {
+            let message = format!("index conditions: {}", error.strip_backtrace());
+            vec![LoadError { path: "auditmill".into(), line: None, message, hint: None }]
+        };
+        let context = session().map_err(failed)?;
+        let (mut detections, mut errors) = (Vec::new(), Vec::new());
         for detection in catalog.detections() {
-            match runtime.block_on(plan(detection)) {
-                Ok(Planned { intake, execution }) => {
-                    conditions.push(intake.conditions);
-                    let outputs = intake.outputs;
-                    detections.push(Running { outputs, execution, rows: 0, nanos: 0 });
-                }
+            match Running::new(runtime, &context, catalog, detection) {
+                Ok(running) => detections.push(running),
                 Err(error) => errors.push(error),
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        let conditions: Vec<&[Expr]> = conditions.iter().map(Vec::as_slice).collect();
-        let index = session().and_then(|context| Index::new(&context, &conditions));
-        let index = index
-            .map_err(|error| failed(format!("index conditions: {}", error.strip_backtrace())))?;
-        Ok(Self { runtime, settings, index, detections, clusters: BTreeMap::new() })
+        let conditions: Vec<&[Expr]> =
+            detections.iter().map(|running| running.conditions.as_slice()).collect();
+        let index = Index::new(&context, &conditions).map_err(failed)?;
+        Ok((detections, index))
+    }
+
+    /// Goes on with other detections. Those that stay as they are keep their state; of the others
+    /// the ids are given: [`Engine::rebuild`] them from the rows of the [`Engine::lookback`].
+    ///
+    /// # Errors
+    /// All detections that cannot be planned; then nothing changes.
+    pub fn reload(&mut self, catalog: &Catalog) -> Result<BTreeSet<String>, Vec<LoadError>> {
+        let (mut detections, index) = Self::plan(&self.runtime, catalog)?;
+        let before = std::mem::take(&mut self.detections);
+        let mut new = BTreeSet::new();
+        let mut from: Vec<Option<usize>> = Vec::with_capacity(detections.len());
+        for running in &mut detections {
+            let known = before.iter().position(|old| old.is_as(running));
+            match known.and_then(|at| before.get(at)) {
+                Some(old) => (running.rows, running.nanos) = (old.rows, old.nanos),
+                None => drop(new.insert(running.detection().id.clone())),
+            }
+            from.push(known);
+        }
+        // What is planned anew is the same plan: a state fits either.
+        for cluster in self.clusters.values_mut() {
+            let mut states: Vec<Option<Kept>> =
+                std::mem::take(&mut cluster.states).into_iter().map(Some).collect();
+            let kept = detections.iter().zip(&from).map(|(running, from)| {
+                let state = from.and_then(|at| states.get_mut(at)?.take());
+                state.unwrap_or_else(|| running.start(i64::MIN))
+            });
+            cluster.states = kept.collect();
+        }
+        (self.detections, self.index) = (detections, index);
+        Ok(new)
+    }
+
+    /// Takes in rows that other detections have had already, for these alone.
+    pub fn rebuild(&mut self, ids: &BTreeSet<String>, batch: &RecordBatch, now: i64) -> Outcome {
+        let numbered = self.detections.iter().enumerate();
+        let only = numbered.filter(|(_, running)| ids.contains(&running.detection().id));
+        let only: BTreeSet<usize> = only.map(|(number, _)| number).collect();
+        self.take_in(batch, now, Some(&only))
+    }
+
+    /// The rows of which state was made so far arrived from `since` on: what happened before can
+    /// only be asked of history.
+    pub fn remembered(&mut self, since: i64) {
+        self.told_from = since.saturating_add(self.settings.patience.skew);
+        for cluster in self.clusters.values_mut() {
+            for (running, kept) in self.detections.iter().zip(&mut cluster.states) {
+                kept.told_from = kept.told_from.max(running.edge_after(self.told_from));
+                running.execution.forget(&mut kept.state, kept.told_from);
+            }
+        }
+    }
+
+    /// The past of a cluster reaches back to this event time.
+    pub fn reaches(&mut self, cluster: &str, time: i64) {
+        for kept in &mut self.cluster(cluster).states {
+            if let State::FirstSeen(state) = &mut kept.state {
+                FirstSeen::reaches(state, time);
+            }
+        }
+    }
+
+    /// What detections of what is new must know of the past.
+    pub fn long_memories(&self) -> Vec<LongMemory> {
+        let memory = |running: &Running| match &running.execution {
+            Execution::FirstSeen(of) => Some(LongMemory {
+                detection: running.detection().id.clone(),
+                conditions: running.conditions.clone(),
+                key: running.expressions(&of.novelty().key),
+                lookback: of.novelty().lookback,
+            }),
+            _ => None,
+        };
+        self.detections.iter().filter_map(memory).collect()
+    }
+
+    /// A key of a long memory, as rows of one cluster whose columns are those of
+    /// [`LongMemory::key`], was seen from `first` to `last`.
+    pub fn recall(&mut self, memory: &LongMemory, cluster: &str, seen: &Seen) {
+        let at = self.detections.iter().position(|of| of.detection().id == memory.detection);
+        let state = at.and_then(|at| self.cluster(cluster).states.get_mut(at));
+        if let Some(Kept { state: State::FirstSeen(state), .. }) = state {
+            FirstSeen::remember(state, key_bytes(&seen.key).into(), seen.first, seen.last);
+        }
+    }
+
+    fn cluster(&mut self, name: &str) -> &mut Cluster {
+        let Self { settings, detections, clusters, told_from, .. } = self;
+        clusters.entry(name.to_owned()).or_insert_with(|| Cluster {
+            watermark: Watermark::new(settings.patience),
+            stragglers: Stragglers::new(settings.hold),
+            states: detections.iter().map(|running| running.start(*told_from)).collect(),
+        })
     }
 
     /// Takes in new rows of the events table, none of them seen before; `now` is the wall clock
     /// in microseconds.
     pub fn on_batch(&mut self, batch: &RecordBatch, now: i64) -> Outcome {
+        self.take_in(batch, now, None)
+    }
+
+    fn take_in(
+        &mut self,
+        batch: &RecordBatch,
+        now: i64,
+        only: Option<&BTreeSet<usize>>,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         match by_cluster(batch) {
             Ok(parts) => {
                 for (cluster, rows) in parts {
-                    let taken = self.on_cluster_batch(&cluster, &rows, now, &mut outcome);
+                    let taken = self.on_cluster_batch(&cluster, &rows, now, only, &mut outcome);
                     outcome.faults.extend(taken.err().map(|error| fault("*", &error)));
                 }
             }
@@ -203,9 +279,7 @@ impl Engine {
             }
             let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
             for (running, kept) in detections.iter().zip(&mut cluster.states) {
-                let dedup = running.execution.detection().dedup;
-                let edge = over.div_euclid(dedup).saturating_mul(dedup);
-                kept.told_from = kept.told_from.max(edge);
+                kept.told_from = kept.told_from.max(running.edge(over));
                 running.execution.forget(&mut kept.state, kept.told_from);
             }
         }
@@ -232,7 +306,7 @@ impl Engine {
     /// How far back in arrival the events lie of which the state at any moment is made,
     /// microseconds: of open buckets and windows, and of those that are held for late events.
     pub fn lookback(&self) -> i64 {
-        let detections = self.detections.iter().map(|running| running.execution.detection());
+        let detections = self.detections.iter().map(|running| running.detection());
         let span = |detection: &Arc<Detection>| {
             let length = match detection.kind {
                 Kind::Absent(length) | Kind::Silent(length) => length,
@@ -265,7 +339,7 @@ impl Engine {
                 cost.bytes += kept.state.bytes();
                 cost.keys += kept.state.keys();
             }
-            (running.execution.detection().id.as_str(), cost)
+            (running.detection().id.as_str(), cost)
         })
     }
 
@@ -274,15 +348,13 @@ impl Engine {
         name: &str,
         rows: &RecordBatch,
         now: i64,
+        only: Option<&BTreeSet<usize>>,
         outcome: &mut Outcome,
     ) -> Result<()> {
         let times = event_times(rows)?;
-        let Self { runtime, settings, index, detections, clusters } = self;
-        let cluster = clusters.entry(name.to_owned()).or_insert_with(|| Cluster {
-            watermark: Watermark::new(settings.patience),
-            stragglers: Stragglers::new(settings.hold),
-            states: detections.iter().map(Running::start).collect(),
-        });
+        self.cluster(name);
+        let Self { runtime, settings, index, detections, clusters, .. } = self;
+        let Some(cluster) = clusters.get_mut(name) else { return Ok(()) };
         let watermark = cluster.watermark.reached();
         let late = times.iter().filter(|time| **time < watermark).count() as u64;
         if late > 0 {
@@ -295,21 +367,22 @@ impl Engine {
         let first = outcome.findings.len();
         let selection = index.select(rows)?;
         for (number, message) in selection.faults {
-            let detection = detections.get(number).map(|of| of.execution.detection().id.clone());
+            let detection = detections.get(number).map(|of| of.detection().id.clone());
             outcome.faults.push(Fault { detection: detection.unwrap_or_default(), message });
         }
         let states = detections.iter_mut().zip(&mut cluster.states);
-        for ((running, kept), mut selected) in states.zip(selection.rows) {
-            if oldest < kept.told_from {
-                let beyond = running.beyond(kept.told_from, times, &mut selected);
-                outcome
-                    .beyond
-                    .extend(beyond.map(|beyond| Beyond { cluster: name.to_owned(), ..beyond }));
+        for (number, ((running, kept), selected)) in states.zip(selection.rows).enumerate() {
+            if let State::FirstSeen(state) = &mut kept.state {
+                FirstSeen::reaches(state, oldest);
             }
-            if selected.is_empty() {
+            if selected.is_empty() || only.is_some_and(|only| !only.contains(&number)) {
                 continue;
             }
-            match running.take_in(&mut kept.state, name, rows, selected, now) {
+            let mut taken = Taken { cluster: name, batch: rows, times, selected, now };
+            if oldest < kept.told_from {
+                outcome.beyond.extend(running.beyond(kept.told_from, &mut taken));
+            }
+            match running.take_in(kept, taken, &mut outcome.exempted) {
                 Ok(findings) => outcome.findings.extend(findings),
                 Err(error) => outcome.faults.push(running.fault(&error)),
             }
@@ -321,55 +394,6 @@ impl Engine {
             evaluate(runtime, detections, cluster, &now, outcome);
         }
         Ok(())
-    }
-}
-
-impl Running {
-    fn start(&self) -> Kept {
-        Kept { state: self.execution.state(), told_from: i64::MIN }
-    }
-
-    fn take_in(
-        &mut self,
-        state: &mut State,
-        cluster: &str,
-        batch: &RecordBatch,
-        selected: Vec<u32>,
-        now: i64,
-    ) -> Result<Vec<Finding>> {
-        let begun = Instant::now();
-        self.rows += selected.len() as u64;
-        let findings = unwound(|| {
-            let rows = self.outputs.of(batch, &UInt32Array::from(selected))?;
-            self.execution.take_in(state, cluster, &rows, now)
-        });
-        self.nanos += nanos(begun);
-        findings
-    }
-
-    /// Takes the rows out that only buckets have which are forgotten; says which these are.
-    fn beyond(&self, told_from: i64, times: &[i64], selected: &mut Vec<u32>) -> Option<Beyond> {
-        let time = |row: u32| times.get(row as usize).copied().unwrap_or(i64::MAX);
-        let old = selected.iter().map(|row| time(*row)).filter(|time| *time < told_from);
-        let (first, last) =
-            old.fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
-        if first > last {
-            return None;
-        }
-        let detection = self.execution.detection();
-        let length = detection.window.map_or(0, |window| window.length);
-        selected.retain(|row| time(*row).saturating_add(length) >= told_from);
-        let edge = |time: i64| time.div_euclid(detection.dedup).saturating_mul(detection.dedup);
-        Some(Beyond {
-            cluster: String::new(),
-            detection: detection.id.clone(),
-            from: edge(first),
-            to: edge(last.saturating_add(length)).saturating_add(detection.dedup).min(told_from),
-        })
-    }
-
-    fn fault(&self, error: &DataFusionError) -> Fault {
-        fault(&self.execution.detection().id, error)
     }
 }
 
@@ -415,21 +439,6 @@ struct Now<'a> {
     first: usize,
 }
 
-fn nanos(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Runs one detection. A panic in it is its fault alone: the process would only meet the same
-/// events again after a restart.
-fn unwound<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let outcome = catch_unwind(AssertUnwindSafe(work));
-    outcome.unwrap_or_else(|_| Err(DataFusionError::Execution("it panicked".to_owned())))
-}
-
-fn fault(detection: &str, error: &DataFusionError) -> Fault {
-    Fault { detection: detection.to_owned(), message: error.strip_backtrace() }
-}
-
 /// The rows of each cluster, in the order of their names. Most batches have one.
 fn by_cluster(batch: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
     let index = batch.schema().index_of("cluster")?;
@@ -448,19 +457,4 @@ fn by_cluster(batch: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
         Ok((name.to_owned(), take_record_batch(batch, &UInt32Array::from(rows))?))
     });
     parts.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_a_fault_and_the_next_run_goes_on() {
-        let panics = || {
-            assert_eq!("this", "that", "on purpose");
-            Ok(())
-        };
-        assert!(unwound(panics).unwrap_err().to_string().contains("it panicked"));
-        assert_eq!(unwound(|| Ok(7)).unwrap(), 7);
-    }
 }

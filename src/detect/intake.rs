@@ -179,13 +179,14 @@ impl Expressions {
 /// What is made of each row: named columns.
 #[derive(Debug)]
 pub(crate) struct Outputs {
+    logical: Vec<(String, Expr)>,
     expressions: Expressions,
     schema: SchemaRef,
 }
 
 impl Outputs {
     fn new(context: &SessionContext, outputs: Vec<(String, Expr)>) -> Result<Self> {
-        let (names, exprs): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
+        let (names, exprs): (Vec<_>, Vec<_>) = outputs.iter().cloned().unzip();
         let expressions = Expressions::new(context, &exprs)?;
         let types = expressions.expressions.iter();
         let types = types.map(|expr| expr.data_type(&expressions.schema));
@@ -194,7 +195,7 @@ impl Outputs {
             Ok(Field::new(name, data_type?, true))
         });
         let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?));
-        Ok(Self { expressions, schema })
+        Ok(Self { logical: outputs, expressions, schema })
     }
 
     /// The columns of the result.
@@ -202,9 +203,10 @@ impl Outputs {
         Arc::clone(&self.schema)
     }
 
-    /// The columns of the events table that they read.
-    pub(crate) fn reads(&self) -> impl Iterator<Item = &str> {
-        self.expressions.schema.fields().iter().map(|field| field.name().as_str())
+    /// The expression that makes a column.
+    pub(crate) fn expression(&self, name: &str) -> Option<&Expr> {
+        let (_, expr) = self.logical.iter().find(|(of, _)| of == name)?;
+        Some(expr)
     }
 
     /// Of these rows of a batch of the events table.

@@ -17,10 +17,18 @@ const EVENT_BYTES: usize = 1_024;
 pub(crate) type Place = (i64, Box<[u8]>);
 
 /// The events of one cluster's findings.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Noted {
     open: HashMap<Place, Open>,
     touched: BTreeSet<Place>,
+    /// Earlier buckets are forgotten.
+    first: i64,
+}
+
+impl Default for Noted {
+    fn default() -> Self {
+        Self { open: HashMap::new(), touched: BTreeSet::new(), first: i64::MIN }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +41,9 @@ struct Open {
 impl Noted {
     /// An event counts for a finding, with the row it would show.
     pub(crate) fn note(&mut self, place: Place, event: Mark, row: Row) {
+        if place.0 < self.first {
+            return;
+        }
         self.open.entry(place.clone()).or_default().events.insert(event, row);
         self.touched.insert(place);
     }
@@ -102,6 +113,7 @@ impl Noted {
 
     /// Forgets buckets before this one.
     pub(crate) fn forget(&mut self, first: i64) {
+        self.first = self.first.max(first);
         self.open.retain(|(bucket, _), _| *bucket >= first);
     }
 

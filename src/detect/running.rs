@@ -1,0 +1,236 @@
+//! A detection at work: what it takes of a batch, what is exempt from it, what it costs.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{RecordBatch, UInt32Array};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::Expr;
+use datafusion::prelude::SessionContext;
+use tokio::runtime::Runtime;
+
+use super::catalog::Catalog;
+use super::detection::{Detection, Kind, LoadError};
+use super::exception::{self, Exception};
+use super::execution::{Execution, State};
+use super::finding::Finding;
+use super::index::column::truths;
+use super::intake::{Expressions, Outputs};
+use super::mistake::located;
+use super::outcome::{Beyond, Exempted, Fault};
+use super::plan::{Planned, plan};
+
+/// A detection that was planned.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// All must be true of an event that matters.
+    pub(crate) conditions: Vec<Expr>,
+    outputs: Outputs,
+    exemptions: Vec<Exemption>,
+    pub(crate) execution: Execution,
+    pub(crate) rows: u64,
+    pub(crate) nanos: u64,
+}
+
+#[derive(Debug)]
+struct Exemption {
+    exception: Arc<Exception>,
+    condition: Expressions,
+}
+
+/// A detection's state of one cluster.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) state: State,
+    /// What ends before this is forgotten: an edge of the detection's buckets.
+    pub(crate) told_from: i64,
+}
+
+/// The rows of a batch that a detection can use.
+pub(crate) struct Taken<'a> {
+    pub(crate) cluster: &'a str,
+    pub(crate) batch: &'a RecordBatch,
+    /// Event time of each row of the batch.
+    pub(crate) times: &'a [i64],
+    pub(crate) selected: Vec<u32>,
+    /// Arrival, microseconds.
+    pub(crate) now: i64,
+}
+
+impl Running {
+    /// Plans a detection, with what is exempt from it.
+    ///
+    /// # Errors
+    /// With file, line and hint.
+    pub(crate) fn new(
+        runtime: &Runtime,
+        context: &SessionContext,
+        catalog: &Catalog,
+        detection: &Arc<Detection>,
+    ) -> Result<Self, LoadError> {
+        let Planned { intake, execution } = runtime.block_on(plan(detection))?;
+        let exemptions = catalog.exceptions_of(&detection.id).map(|exception| {
+            let condition = exception::planned(&exception.condition)?;
+            let condition = Expressions::new(context, &[condition])?;
+            Ok(Exemption { exception: Arc::clone(exception), condition })
+        });
+        let exemptions = exemptions.collect::<Result<Vec<_>>>();
+        let exemptions = exemptions.map_err(|error| located(detection, &error))?;
+        let outputs = intake.outputs;
+        let conditions = intake.conditions;
+        Ok(Self { conditions, outputs, exemptions, execution, rows: 0, nanos: 0 })
+    }
+
+    pub(crate) fn detection(&self) -> &Arc<Detection> {
+        self.execution.detection()
+    }
+
+    /// What makes these columns of its query, as far as it has them.
+    pub(crate) fn expressions(&self, columns: &[String]) -> Vec<Expr> {
+        columns.iter().filter_map(|name| self.outputs.expression(name)).cloned().collect()
+    }
+
+    /// True when it would find the same as `other`.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        let exceptions = |of: &Self| -> Vec<Arc<Exception>> {
+            of.exemptions.iter().map(|exemption| Arc::clone(&exemption.exception)).collect()
+        };
+        self.detection() == other.detection() && exceptions(self) == exceptions(other)
+    }
+
+    /// The state of a cluster that nothing has come of yet, and of which nothing before a time
+    /// can come.
+    pub(crate) fn start(&self, told_from: i64) -> Kept {
+        let mut state = self.execution.state();
+        let told_from = self.edge_after(told_from);
+        self.execution.forget(&mut state, told_from);
+        Kept { state, told_from }
+    }
+
+    /// The first edge of its buckets that is not before a time.
+    pub(crate) fn edge_after(&self, time: i64) -> i64 {
+        if time == i64::MIN {
+            return time;
+        }
+        self.edge(time.saturating_add(self.detection().dedup - 1))
+    }
+
+    /// The last edge of its buckets that is not after a time.
+    pub(crate) fn edge(&self, time: i64) -> i64 {
+        let dedup = self.detection().dedup;
+        time.div_euclid(dedup).saturating_mul(dedup)
+    }
+
+    /// Takes in its rows; gives the findings that changed at once.
+    pub(crate) fn take_in(
+        &mut self,
+        kept: &mut Kept,
+        mut taken: Taken<'_>,
+        exempted: &mut BTreeMap<Exempted, u64>,
+    ) -> Result<Vec<Finding>> {
+        let begun = Instant::now();
+        self.rows += taken.selected.len() as u64;
+        let findings = unwound(|| {
+            self.exempt(&mut taken, exempted)?;
+            if taken.selected.is_empty() {
+                return Ok(Vec::new());
+            }
+            let rows = self.outputs.of(taken.batch, &UInt32Array::from(taken.selected))?;
+            self.execution.take_in(&mut kept.state, taken.cluster, &rows, taken.now)
+        });
+        self.nanos += nanos(begun);
+        findings
+    }
+
+    /// Takes the rows out that an exception is about.
+    fn exempt(&self, taken: &mut Taken<'_>, exempted: &mut BTreeMap<Exempted, u64>) -> Result<()> {
+        for Exemption { exception, condition } in &self.exemptions {
+            if !exception.is_of(taken.cluster) || taken.selected.is_empty() {
+                continue;
+            }
+            let rows = UInt32Array::from(taken.selected.clone());
+            let values = condition.of(taken.batch, &rows)?;
+            let mut hides = values.first().map_or(Ok(Vec::new()), truths)?.into_iter();
+            let before = taken.selected.len();
+            taken.selected.retain(|row| {
+                let time = taken.times.get(*row as usize).copied().unwrap_or(i64::MAX);
+                let hidden = hides.next().unwrap_or_default();
+                !(hidden && !exception.is_expired(time))
+            });
+            let hidden = before - taken.selected.len();
+            if hidden > 0 {
+                let exempt = Exempted {
+                    exception: exception.name.clone(),
+                    cluster: taken.cluster.to_owned(),
+                    detection: self.detection().id.clone(),
+                };
+                *exempted.entry(exempt).or_default() += hidden as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the rows out that only buckets have which are forgotten; says which these are.
+    pub(crate) fn beyond(&self, told_from: i64, taken: &mut Taken<'_>) -> Option<Beyond> {
+        let detection = self.detection();
+        // These know of every key for long.
+        if matches!(detection.kind, Kind::FirstSeen(_) | Kind::Absent(_) | Kind::Silent(_)) {
+            return None;
+        }
+        let time = |row: u32| taken.times.get(row as usize).copied().unwrap_or(i64::MAX);
+        let old = taken.selected.iter().map(|row| time(*row)).filter(|time| *time < told_from);
+        let (first, last) = old
+            .fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
+        if first > last {
+            return None;
+        }
+        let length = detection.window.map_or(0, |window| window.length);
+        taken.selected.retain(|row| {
+            let end = time(*row).saturating_add(length);
+            if length == 0 { end >= told_from } else { end > told_from }
+        });
+        let to = self.edge(last.saturating_add(length)).saturating_add(detection.dedup);
+        Some(Beyond {
+            cluster: taken.cluster.to_owned(),
+            detection: detection.id.clone(),
+            from: self.edge(first),
+            to: to.min(told_from),
+        })
+    }
+
+    pub(crate) fn fault(&self, error: &DataFusionError) -> Fault {
+        fault(&self.detection().id, error)
+    }
+}
+
+pub(crate) fn nanos(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Runs one detection. A panic in it is its fault alone: the process would only meet the same
+/// events again after a restart.
+pub(crate) fn unwound<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    outcome.unwrap_or_else(|_| Err(DataFusionError::Execution("it panicked".to_owned())))
+}
+
+pub(crate) fn fault(detection: &str, error: &DataFusionError) -> Fault {
+    Fault { detection: detection.to_owned(), message: error.strip_backtrace() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_fault_and_the_next_run_goes_on() {
+        let panics = || {
+            assert_eq!("this", "that", "on purpose");
+            Ok(())
+        };
+        assert!(unwound(panics).unwrap_err().to_string().contains("it panicked"));
+        assert_eq!(unwound(|| Ok(7)).unwrap(), 7);
+    }
+}
