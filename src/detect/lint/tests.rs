@@ -186,6 +186,7 @@ fn requests_that_count_twice() {
     silent("counts-twice", &window("subresource = 'exec' AND stage = 'ResponseStarted'", count));
     // Who fails authentication is told of once.
     silent("counts-twice", &window("response_code = 401 AND user_name IS NULL", count));
+    silent("counts-twice", &window("user_name IS NULL", count));
     let filter = "count(*) FILTER (WHERE verb = 'watch' AND stage = 'ResponseStarted') > 3";
     silent("counts-twice", &window("response_code = 200", filter));
     silent("counts-twice", &event("verb = 'delete' AND stage = 'ResponseComplete'"));
