@@ -144,6 +144,12 @@ fn words_that_no_event_says() {
     silent("unknown-word", &event(fine[1]));
     silent("unknown-word", &event(fine[2]));
     fires("unknown-word", &event(fine[3]), "error: `user_agent` is never");
+    // A value of the query's own may have any words.
+    let own = "AS e JOIN (SELECT audit_id, left(verb, 1) AS stage FROM events) AS f \
+               ON e.audit_id = f.audit_id WHERE f.stage = 'w'";
+    let front = format!("window: 10m\nkey: [user_name]\n{NEEDS}");
+    let joined = Case { front, select: "e.user_name, e.name, e.verb", rest: own.to_owned() };
+    silent("unknown-word", &joined);
     let needs =
         event("true").needs("{level: Full, verbs: [read], stages: [End], resources: [pod]}");
     assert_eq!(needs.of("unknown-word").len(), 4, "{:?}", needs.complaints());
@@ -186,6 +192,7 @@ fn requests_that_count_twice() {
     silent("counts-twice", &window("subresource = 'exec' AND stage = 'ResponseStarted'", count));
     // Who fails authentication is told of once.
     silent("counts-twice", &window("response_code = 401 AND user_name IS NULL", count));
+    silent("counts-twice", &window("user_name IS NULL", count));
     let filter = "count(*) FILTER (WHERE verb = 'watch' AND stage = 'ResponseStarted') > 3";
     silent("counts-twice", &window("response_code = 200", filter));
     silent("counts-twice", &event("verb = 'delete' AND stage = 'ResponseComplete'"));
