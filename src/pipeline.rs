@@ -5,9 +5,11 @@
 //! takes in the newest rows of the history again, then the records of the journal that history
 //! does not have yet. Time is the records' arrival, not the clock.
 
-use std::collections::BTreeMap;
+mod past;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
@@ -17,7 +19,8 @@ use tracing::{debug, error, info, warn};
 
 use crate::clock::now_micros;
 use crate::decode::{Decoder, Delivery, Quarantined};
-use crate::detect::engine::{Engine, Outcome};
+use crate::detect::catalog::Catalog;
+use crate::detect::engine::{Beyond, Engine, EngineSettings, Outcome};
 use crate::event::Rows;
 use crate::event::seen::{Horizon, Seen};
 use crate::fault::point;
@@ -28,6 +31,7 @@ use crate::findings::store::Store;
 use crate::findings::tally::Tally;
 use crate::history::error::HistoryError;
 use crate::history::hot::Hot;
+use crate::history::recall::Recall;
 use crate::history::replay::Past;
 use crate::ingest::accept::Door;
 use crate::journal::{Entry, Journal, Position, Read};
@@ -48,8 +52,18 @@ pub struct Pipeline {
     pub journal: Arc<Journal>,
     /// Is told how far records are done.
     pub door: Arc<Door>,
-    /// The detections.
+    /// The detections, as they were loaded.
+    pub catalog: Catalog,
+    /// The detections at work.
     pub engine: Engine,
+    /// How the engine runs.
+    pub settings: EngineSettings,
+    /// Detections to go on with instead.
+    pub reloads: mpsc::Receiver<Catalog>,
+    /// What is asked of the past.
+    pub recall: Recall,
+    /// What is still to be asked of it: it could not be.
+    pub owed: BTreeSet<Beyond>,
     /// Which deliveries have been seen.
     pub deliveries: Horizon,
     /// Which events have been seen.
@@ -100,18 +114,37 @@ impl Pipeline {
         let mut next = self.journal.first().max(written);
         let (mut ticked_at, mut retained_at) = (0, 0);
         'records: while self.wait_for_room() {
+            let now = now_micros();
+            // While an earlier run's records are replayed, time is theirs; then what they leave is
+            // looked at before anything new comes.
+            if next >= replayed && now >= ticked_at + TICK_MICROS {
+                ticked_at = now;
+                if !self.tick(now, next) {
+                    break;
+                }
+            }
+            if next >= replayed && now >= retained_at + RETAIN_MICROS {
+                retained_at = now;
+                self.retain(now);
+            }
             match self.journal.read(next, READ_BYTES, TICK)? {
                 Read::Entries(entries) => {
                     // Steps of an earlier run and of this one do not overlap.
-                    let old = entries.partition_point(|entry| entry.position < counted);
-                    let (old, new) = entries.split_at(old);
-                    for (entries, counted) in [(old, true), (new, false)] {
+                    let at = |position| entries.partition_point(move |of| of.position < position);
+                    let (at_counted, at_replayed) = (at(counted), at(replayed));
+                    let (old, rest) = entries.split_at(at_counted);
+                    let middle = at_replayed.saturating_sub(at_counted);
+                    let (left, new) = rest.split_at(middle);
+                    for (entries, counted) in [(old, true), (left, false), (new, false)] {
                         if let Some(last) = entries.last() {
                             let tally = self.process(&mut decoder, entries);
                             next = last.position + 1;
                             if !tally.is_some_and(|tally| self.commit(tally, next, counted)) {
                                 break 'records;
                             }
+                        }
+                        if ticked_at == 0 && next >= replayed {
+                            break;
                         }
                     }
                 }
@@ -120,47 +153,22 @@ impl Pipeline {
             }
             self.hot.complete(next);
             self.door.processed(next);
-            let now = now_micros();
-            // While an earlier run's records are replayed, time is theirs.
-            if next >= replayed && now >= ticked_at + TICK_MICROS {
-                ticked_at = now;
-                let mut tally = Tally::default();
-                let outcome = self.engine.on_time(now);
-                self.note(outcome, now, &mut tally);
-                if !self.commit(tally, next, false) {
-                    break;
-                }
-            }
-            if next >= replayed && now >= retained_at + RETAIN_MICROS {
-                retained_at = now;
-                self.retain(now);
-            }
         }
         self.close();
         Ok(())
     }
 
-    /// Takes in what open windows, open findings and the horizons of repeats are made of; gives
-    /// the position below which all has been counted.
-    fn remember(&mut self, past: &Past, written: Position) -> Result<Position, PipelineError> {
-        let counted = self.store.position()?;
-        if let Some(last) = past.last_arrival() {
-            let since = last.saturating_sub(self.engine.lookback());
-            let (engine, seen) = (&mut self.engine, &mut self.seen);
-            let rows = past.replay(since, |rows, arrival| {
-                // None of them is a repeat: the history has each once.
-                if let Err(error) = seen.keep_new(rows, arrival) {
-                    error!(%error, "repeats of old events may not be told");
-                }
-                engine.on_batch(rows, arrival);
-            })?;
-            info!(rows, "detections remember");
+    /// Lets time pass; false when the process is to stop before what came of it is stored.
+    fn tick(&mut self, now: i64, next: Position) -> bool {
+        let mut tally = Tally::default();
+        self.reload(now, &mut tally);
+        let outcome = self.engine.on_time(now);
+        self.note(outcome, now, &mut tally);
+        self.ask_again(now, &mut tally);
+        for (detection, cost) in self.engine.costs() {
+            self.metrics.detection(detection, &cost);
         }
-        let since = now_micros().saturating_sub(self.deliveries.span());
-        for (hash, arrival) in self.store.deliveries_since(since, written)? {
-            self.deliveries.insert(hash, arrival);
-        }
-        Ok(counted)
+        self.commit(tally, next, false)
     }
 
     /// False when the process is to stop and rows have nowhere to go.
@@ -229,6 +237,7 @@ impl Pipeline {
         let outcome = self.engine.on_batch(&batch, arrival);
         debug!(events = batch.num_rows(), "batch processed");
         self.note(outcome, arrival, tally);
+        self.ask_again(arrival, tally);
     }
 
     fn set_aside(
@@ -273,7 +282,7 @@ impl Pipeline {
     }
 
     /// Notes what came of a call at a time.
-    fn note(&self, outcome: Outcome, at: i64, tally: &mut Tally) {
+    fn note(&mut self, outcome: Outcome, at: i64, tally: &mut Tally) {
         for fault in &outcome.faults {
             error!(detection = fault.detection, error = fault.message, "detection failed");
             self.metrics.fault(&fault.detection);
@@ -286,6 +295,11 @@ impl Pipeline {
         for (cluster, watermark) in self.engine.watermarks() {
             self.metrics.watermark(cluster, watermark);
         }
+        for (exempt, events) in &outcome.exempted {
+            self.metrics.exempted(&exempt.exception, *events);
+            tally.count(LedgerKind::Exempted, &exempt.cluster, &exempt.exception, at, *events);
+        }
+        self.owed.extend(outcome.beyond);
         tally.findings.extend(outcome.findings);
     }
 

@@ -1,6 +1,7 @@
 //! `auditmill serve`: builds every step, joins them, waits for a signal or a failed task, stops
 //! in order.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -30,6 +31,7 @@ use crate::findings::store::Store;
 use crate::history::flush::{FlushSettings, History};
 use crate::history::hot::Hot;
 use crate::history::opening::Opening;
+use crate::history::recall::Recall;
 use crate::history::replay::Past;
 use crate::http::auth::Gate;
 use crate::http::health::Ready;
@@ -117,6 +119,7 @@ impl Service {
         metrics.journal_damaged(journal.damaged().len());
         let ready = Ready::default();
         let events: Arc<dyn TableProvider> = Arc::new(history.table());
+        let recall = Recall::new(Arc::clone(&events));
         let tables = tables(events, &store, &quarantine, &catalog).context("set up SQL")?;
         let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
         let shared = Shared {
@@ -133,7 +136,12 @@ impl Service {
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
             door,
+            catalog,
             engine,
+            settings: engine_settings(settings),
+            reloads: mpsc::channel().1,
+            recall,
+            owed: BTreeSet::new(),
             deliveries: Horizon::new(ingest.duplicates_events_max, ingest.deliveries_span.micros()),
             seen: Seen::new(ingest.duplicates_events_max, ingest.duplicates_span.micros()),
             hot,

@@ -93,6 +93,15 @@ impl Catalog {
         Self { detections: BTreeMap::from([(id, Arc::new(detection))]), ..Self::default() }
     }
 
+    /// The detection of this id alone, with what is exempt from it.
+    #[must_use]
+    pub fn only(&self, id: &str) -> Self {
+        let detections = self.detections.get_key_value(id);
+        let detections = detections.map(|(id, of)| (id.clone(), Arc::clone(of)));
+        let exceptions = self.exceptions_of(id).cloned().collect();
+        Self { detections: detections.into_iter().collect(), exceptions, ..Self::default() }
+    }
+
     /// A catalogue of these files: path (for messages) and text.
     ///
     /// # Errors

@@ -16,13 +16,14 @@ use super::detection::{Detection, Kind, LoadError};
 use super::execution::{Execution, State};
 use super::first_seen::FirstSeen;
 use super::index::select::Index;
-use super::outcome::{Cost, Fault, Outcome};
 use super::requery::Ask;
 use super::rows::{event_times, key_bytes};
 use super::running::{Kept, Running, Taken, fault, nanos, unwound};
 use super::value::Value;
 use super::watermark::{Patience, Stragglers, Watermark};
 use crate::sql::context::session;
+
+pub use super::outcome::{Beyond, Cost, Exempted, Fault, Outcome};
 
 /// When windows are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@
 //! it says.
 
 pub(crate) mod absent;
+pub mod again;
 pub(crate) mod buffer;
 pub mod catalog;
 pub(crate) mod chain;

@@ -44,6 +44,8 @@ pub struct LedgerEntry {
 pub enum LedgerKind {
     /// Events that came after their watermark.
     Late,
+    /// Times that history was asked about buckets of a detection that were forgotten.
+    Beyond,
     /// Events that had come before.
     Duplicate,
     /// Whole deliveries that had come before.
@@ -68,8 +70,9 @@ pub enum LedgerKind {
 
 impl LedgerKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Late,
+        Self::Beyond,
         Self::Duplicate,
         Self::Repeated,
         Self::Conflict,
@@ -87,6 +90,7 @@ impl LedgerKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Late => "late",
+            Self::Beyond => "beyond",
             Self::Duplicate => "duplicate",
             Self::Repeated => "repeated",
             Self::Conflict => "conflict",

@@ -12,6 +12,7 @@ pub mod hot;
 pub mod import;
 pub mod location;
 pub mod opening;
+pub mod recall;
 pub mod redact;
 pub mod replay;
 pub mod upkeep;

@@ -33,6 +33,12 @@ impl Past {
         self.arrived().map(|file| file.ingest_time.1).max()
     }
 
+    /// True when no row arrived before this.
+    #[must_use]
+    pub fn begins_after(&self, since: i64) -> bool {
+        self.files.iter().all(|file| !file.is_import() && file.ingest_time.0 >= since)
+    }
+
     /// Gives the rows that arrived at or after `since`, in batches with the arrival of their last
     /// row; gives their number. Files are taken in the order of their first arrivals, each sorted
     /// by arrival: rows of different files can change places only where one flush wrote several,

@@ -1,0 +1,138 @@
+//! What the loop asks of the past while it runs: rows in memory and in files, as they are now.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
+use datafusion::catalog::TableProvider;
+use datafusion::common::ScalarValue;
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::functions_aggregate::expr_fn::{max, min};
+use datafusion::logical_expr::{Expr, cast, col, lit};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt as _;
+use tokio::runtime::Builder;
+
+use super::error::HistoryError;
+
+/// The table of events, to be asked outside of any async runtime.
+#[derive(Debug, Clone)]
+pub struct Recall {
+    events: Arc<dyn TableProvider>,
+}
+
+impl Recall {
+    /// Of the table that is queried.
+    #[must_use]
+    pub fn new(events: Arc<dyn TableProvider>) -> Self {
+        Self { events }
+    }
+
+    /// Gives a cluster's rows from an event time up to another, microseconds, in no order; gives
+    /// their number.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn between(
+        &self,
+        cluster: &str,
+        (from, to): (i64, i64),
+        take: impl FnMut(&RecordBatch),
+    ) -> Result<u64, HistoryError> {
+        let of = col("cluster").eq(lit(cluster));
+        let within = col("event_time").gt_eq(time(from)).and(col("event_time").lt(time(to)));
+        self.ask(|events| events.filter(of.and(within)), take)
+    }
+
+    /// Gives the rows that arrived at or after a time, microseconds, in the order of their
+    /// arrival; gives their number.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn arrived(
+        &self,
+        since: i64,
+        take: impl FnMut(&RecordBatch),
+    ) -> Result<u64, HistoryError> {
+        let order = ["ingest_time", "event_time", "event_id"].map(|name| col(name).sort(true, false));
+        let since = col("ingest_time").gt_eq(time(since));
+        self.ask(|events| events.filter(since)?.sort(order.to_vec()), take)
+    }
+
+    /// Gives which keys were seen when: columns `cluster`, those of the key, `first` and `last` in
+    /// microseconds of event time; of the rows from `from` on for which all conditions are true,
+    /// and that arrived or happened before `until`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn keys(
+        &self,
+        conditions: &[Expr],
+        key: &[Expr],
+        (from, until): (i64, i64),
+        take: impl FnMut(&RecordBatch),
+    ) -> Result<u64, HistoryError> {
+        let old = col("ingest_time").lt(time(until)).or(col("event_time").lt(time(until)));
+        let old = old.and(col("event_time").gt_eq(time(from)));
+        let condition = conditions.iter().cloned().fold(old, Expr::and);
+        let mut groups = vec![col("cluster")];
+        let numbered = key.iter().cloned().enumerate();
+        groups.extend(numbered.map(|(number, expr)| expr.alias(format!("key_{number}"))));
+        self.ask(
+            |events| {
+                let aggregates = vec![
+                    min(col("event_time")).alias("first"),
+                    max(col("event_time")).alias("last"),
+                ];
+                let keys = (0..key.len()).map(|number| col(format!("key_{number}")));
+                let shown = [col("cluster")].into_iter().chain(keys).chain(
+                    ["first", "last"].map(|name| cast(col(name), DataType::Int64).alias(name)),
+                );
+                events.filter(condition)?.aggregate(groups, aggregates)?.select(shown)
+            },
+            take,
+        )
+    }
+
+    /// Gives the earliest event of each cluster: columns `cluster` and `first`, microseconds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn earliest(&self, take: impl FnMut(&RecordBatch)) -> Result<u64, HistoryError> {
+        self.ask(
+            |events| {
+                let first = vec![min(col("event_time")).alias("first")];
+                let first = events.aggregate(vec![col("cluster")], first)?;
+                first.select(vec![col("cluster"), cast(col("first"), DataType::Int64).alias("first")])
+            },
+            take,
+        )
+    }
+
+    fn ask(
+        &self,
+        question: impl FnOnce(DataFrame) -> Result<DataFrame, DataFusionError>,
+        mut take: impl FnMut(&RecordBatch),
+    ) -> Result<u64, HistoryError> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(DataFusionError::from)?;
+        let mut stream = runtime.block_on(async {
+            let config = SessionConfig::new().with_target_partitions(1);
+            let context = SessionContext::new_with_config(config);
+            question(context.read_table(Arc::clone(&self.events))?)?.execute_stream().await
+        })?;
+        let mut rows = 0;
+        // `take` may have a runtime of its own: it is called outside of ours.
+        while let Some(batch) = runtime.block_on(stream.next()) {
+            let batch = batch?;
+            rows += batch.num_rows() as u64;
+            take(&batch);
+        }
+        Ok(rows)
+    }
+}
+
+fn time(micros: i64) -> Expr {
+    lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
+}
