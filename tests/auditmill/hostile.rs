@@ -514,9 +514,9 @@ async fn threads_of_queries_give_way_to_all_others() {
 /// More rows than memory are sorted and grouped on the disk, as much as that may have.
 #[tokio::test]
 async fn what_has_no_room_in_memory_goes_to_the_disk_within_bounds() {
-    const ROWS: usize = 400_000;
+    const ROWS: usize = 600_000;
     let settings = |spill: &str| {
-        format!("[query]\nmemory = \"24MiB\"\nspill = \"{spill}\"\n[journal]\nreserve = \"1MiB\"\n")
+        format!("[query]\nmemory = \"64MiB\"\nspill = \"{spill}\"\n[journal]\nreserve = \"1MiB\"\n")
     };
     let sorted = format!(
         "SELECT lpad(CAST(value AS VARCHAR), 90, 'x') AS t FROM generate_series(1, {ROWS}) \
