@@ -116,7 +116,6 @@ impl Service {
             .with_context(|| format!("open quarantine `{}`", quarantine.display()))?;
         let quarantine = Arc::new(quarantine);
         let metrics = Arc::new(Metrics::new());
-        metrics.journal_damaged(journal.damaged().len());
         let ready = Ready::default();
         let events: Arc<dyn TableProvider> = Arc::new(history.table());
         let recall = Recall::new(Arc::clone(&events));
@@ -176,6 +175,7 @@ impl Service {
 
     async fn run(self) -> Result<Verdict> {
         let tasks = self.tasks;
+        self.shared.metrics.journal_damaged(self.journal.damaged().len());
         let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
         for outlet in self.outlets {

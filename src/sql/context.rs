@@ -1,10 +1,11 @@
 //! The DataFusion session that every query of ours is planned in.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -16,6 +17,9 @@ use super::spill::Spill;
 
 /// The most memory that one detection may use while it runs.
 const DETECTION_MEMORY_BYTES: usize = 512 << 20;
+
+/// How many are named that hold the most when there is no more.
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).expect("five");
 
 /// The most that one part of a sort keeps for that.
 const MERGE_BYTES: usize = 10 << 20;
@@ -64,16 +68,21 @@ pub fn analyst_session_with(memory_bytes: usize, spill: Option<Spill>) -> Result
 }
 
 fn runtime(memory_bytes: usize, spill: Option<Spill>) -> Result<Arc<RuntimeEnv>> {
-    // Without a place on the disk what has no room in memory fails, and says so.
-    let disk = match spill {
-        Some(spill) => spill.builder()?,
-        None => DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+    let builder = RuntimeEnvBuilder::new();
+    let builder = match spill {
+        // Each that can spill has an equal part: the first would take all, and the next, which
+        // has nothing yet that it could write, fail.
+        Some(spill) => {
+            let pool = FairSpillPool::new(memory_bytes);
+            let pool = TrackConsumersPool::new(pool, CONSUMERS_NAMED);
+            builder.with_memory_pool(Arc::new(pool)).with_disk_manager_builder(spill.builder()?)
+        }
+        // What has no room in memory fails, and says so.
+        None => builder.with_memory_limit(memory_bytes, 1.0).with_disk_manager_builder(
+            DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+        ),
     };
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(memory_bytes, 1.0)
-        .with_disk_manager_builder(disk)
-        .build()?;
-    Ok(Arc::new(runtime))
+    Ok(Arc::new(builder.build()?))
 }
 
 fn session_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<SessionContext> {

@@ -127,7 +127,7 @@ impl ScalarUDFImpl for Concatenated {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let constant = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
-        let links = args.args.into_iter().map(Link::of).collect::<Result<Vec<_>>>()?;
+        let links = args.args.iter().map(Link::of).collect::<Result<Vec<_>>>()?;
         let bytes = links.iter().map(|link| link.bytes(rows)).fold(0_u64, u64::saturating_add);
         admit(&self.meter, NAME, bytes, constant)?;
         let mut texts = StringViewBuilder::with_capacity(rows);
@@ -156,7 +156,7 @@ enum Link {
 }
 
 impl Link {
-    fn of(value: ColumnarValue) -> Result<Self> {
+    fn of(value: &ColumnarValue) -> Result<Self> {
         Ok(match value.cast_to(&DataType::Utf8View, None)? {
             ColumnarValue::Scalar(value) => {
                 Self::Same(value.try_as_str().flatten().map(str::to_owned))
