@@ -26,7 +26,7 @@
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
 //! - `scan`: the command line
 //! - `sql`: questions over HTTP and on the command line
-//! - `oracle`: the engine of windows against a slow and simple model of it
+//! - `oracle`: the engine of detections against a slow and simple model of it
 //! - `tidy`: the house rules that a machine can check
 //! - `cluster`: behind a real API server
 

@@ -1,0 +1,43 @@
+//! Engine and model, compared.
+
+use std::collections::BTreeSet;
+
+use super::model::Model;
+use super::plain::Events;
+use super::run::{catalog, live, prompt, replayed};
+use super::subject::Subject;
+use super::told::Said;
+use super::way::Way;
+
+/// Compares engine and model over each way of delivery; gives what both say.
+pub(super) fn check(model: &mut Model, subjects: &[Subject], events: &Events, way: &Way) -> Said {
+    let expected = model.all(subjects, events);
+    let catalog = catalog(subjects);
+    assert_same(&expected, &replayed(&catalog, events, way), "replayed");
+    let (stood, found) = live(&catalog, events, way);
+    let early: BTreeSet<&str> =
+        subjects.iter().filter(|subject| subject.fires_at_once).map(|s| s.id.as_str()).collect();
+    let of_early = |said: &Said| -> Said {
+        let kept = said.iter().filter(|(_, told)| early.contains(told.detection.as_str()));
+        kept.map(|(id, told)| (id.clone(), told.clone())).collect()
+    };
+    assert_same(&of_early(&expected), &of_early(&stood), "live, before time has passed");
+    assert_same(&expected, &found, "live");
+    let found = prompt(&catalog, events, way);
+    assert_same(&expected, &found, "at their times");
+    expected
+}
+
+/// What the engine says otherwise, first of all; `None` when it is the same.
+pub(super) fn difference(expected: &Said, found: &Said) -> Option<String> {
+    let ids: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    let other = ids.into_iter().find(|id| expected.get(*id) != found.get(*id))?;
+    let (model, engine) = (expected.get(other), found.get(other));
+    Some(format!("{other}\nmodel: {model:#?}\nengine: {engine:#?}"))
+}
+
+fn assert_same(expected: &Said, found: &Said, way: &str) {
+    if let Some(difference) = difference(expected, found) {
+        panic!("engine and model differ, {way}: {difference}");
+    }
+}

@@ -1,0 +1,81 @@
+//! What a finding says, whoever says it.
+
+use std::collections::BTreeMap;
+
+use auditmill::detect::evidence::EventRef;
+use auditmill::detect::finding::Finding;
+use auditmill::detect::value::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::plain::Row;
+
+/// What findings say, by id.
+pub(super) type Said = BTreeMap<String, Told>;
+
+/// All fields of a finding but its id and status.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Told {
+    pub(super) detection: String,
+    pub(super) cluster: String,
+    pub(super) key: Row,
+    pub(super) row: Row,
+    pub(super) summary: String,
+    pub(super) count: u64,
+    pub(super) shown: Vec<EventRef>,
+    pub(super) first: Option<EventRef>,
+    pub(super) last: Option<EventRef>,
+    pub(super) incomplete: bool,
+}
+
+impl Told {
+    pub(super) fn of(finding: &Finding) -> Self {
+        Self {
+            detection: finding.detection.id.clone(),
+            cluster: finding.cluster.clone(),
+            key: finding.key.clone(),
+            row: finding.row.clone(),
+            summary: finding.summary.clone(),
+            count: finding.evidence.count(),
+            shown: finding.evidence.shown(),
+            first: finding.evidence.first().cloned(),
+            last: finding.evidence.last().cloned(),
+            incomplete: finding.incomplete,
+        }
+    }
+}
+
+/// The id of a finding: written here again, because it must never change.
+pub(super) fn identity(detection: &str, cluster: &str, key: &[Value], bucket: i64) -> String {
+    fn text(bytes: &mut Vec<u8>, text: &str) {
+        bytes.push(4);
+        bytes.extend((text.len() as u64).to_be_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    let mut bytes = Vec::new();
+    text(&mut bytes, detection);
+    text(&mut bytes, cluster);
+    for value in key {
+        match value {
+            Value::Null => bytes.push(0),
+            Value::Bool(value) => bytes.extend([1, u8::from(*value)]),
+            Value::Int(value) => {
+                bytes.push(2);
+                bytes.extend(value.to_be_bytes());
+            }
+            Value::Text(value) => text(&mut bytes, value),
+            Value::Float(value) => panic!("no subject has such a key: {value:?}"),
+        }
+    }
+    bytes.push(2);
+    bytes.extend(bucket.to_be_bytes());
+    let digest: Vec<u8> = Sha256::digest(&bytes).iter().take(16).copied().collect();
+    let digest: [u8; 16] = digest.try_into().unwrap();
+    format!("{:032x}", u128::from_be_bytes(digest))
+}
+
+/// The sentence: each `{{column}}` is the row's value.
+pub(super) fn sentence(describe: &str, row: &Row) -> String {
+    row.iter().fold(describe.to_owned(), |sentence, (name, value)| {
+        sentence.replace(&format!("{{{{{name}}}}}"), &value.to_string())
+    })
+}
