@@ -38,6 +38,7 @@ fuzz: tools ## each fuzz target for FUZZ_SECONDS
 
 soak: tools cluster-bin ## what takes longer than a test may: an hour of fuzzing, kill -9, full disks, ...
 	FUZZ_SECONDS=900 ./tests/fuzz/run.sh
+	PROPTEST_CASES=1000 AUDITMILL_STORIES=25 cargo test --locked --test auditmill oracle
 	AUDITMILL_ROUNDS=200 cargo test --locked --test auditmill -- --nocapture what_was_acknowledged_survives
 	AUDITMILL_FILLINGS=50 cargo test --locked --test auditmill -- --nocapture a_full_disk_loses_nothing
 	AUDITMILL_SENDERS=64 cargo test --locked --test auditmill -- --nocapture memory_stays_within
@@ -45,7 +46,7 @@ soak: tools cluster-bin ## what takes longer than a test may: an hour of fuzzing
 
 bench: readers ## figures, one per line
 	AUDITMILL_READERS="$(AUDITMILL_CACHE)/readers" cargo bench --locked \
-	  --bench end_to_end --bench acknowledge --bench decode --bench history
+	  --bench end_to_end --bench acknowledge --bench decode --bench detect --bench history
 
 detections: ## run the detections' own tests
 	cargo run --locked --quiet -- test
