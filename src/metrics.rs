@@ -54,6 +54,11 @@ struct ByDetectionAndSeverity {
     severity: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByException {
+    exception: String,
+}
+
 /// All metrics of the service.
 #[derive(Debug)]
 pub struct Metrics {
@@ -76,6 +81,11 @@ pub struct Metrics {
     watermark: Family<ByCluster, Gauge<f64, AtomicU64>>,
     findings: Family<ByDetectionAndSeverity, Counter>,
     faults: Family<ByDetection, Counter>,
+    detection_rows: Family<ByDetection, Gauge<i64, AtomicI64>>,
+    detection_seconds: Family<ByDetection, Gauge<f64, AtomicU64>>,
+    detection_state: Family<ByDetection, Gauge<i64, AtomicI64>>,
+    detection_keys: Family<ByDetection, Gauge<i64, AtomicI64>>,
+    exempted: Family<ByException, Counter>,
     sink_deliveries: Family<BySinkAndOutcome, Counter>,
     sink_lag: Family<BySink, Gauge<i64, AtomicI64>>,
     journal_damaged: Gauge<i64, AtomicI64>,
@@ -116,6 +126,11 @@ impl Metrics {
             watermark: Family::default(),
             findings: Family::default(),
             faults: Family::default(),
+            detection_rows: Family::default(),
+            detection_seconds: Family::default(),
+            detection_state: Family::default(),
+            detection_keys: Family::default(),
+            exempted: Family::default(),
             sink_deliveries: Family::default(),
             sink_lag: Family::default(),
             journal_damaged: Gauge::default(),
@@ -127,6 +142,7 @@ impl Metrics {
         };
         metrics.register_files();
         metrics.register_journal();
+        metrics.register_detections();
         metrics.register_sinks();
         metrics.register();
         metrics
@@ -147,6 +163,22 @@ impl Metrics {
     fn register_journal(&mut self) {
         let help = "Files of the journal whose head is damaged, as of the start";
         self.registry.register("journal_damaged_files", help, self.journal_damaged.clone());
+    }
+
+    fn register_detections(&mut self) {
+        let registry = &mut self.registry;
+        let help = "Events that a detection's conditions let through";
+        registry.register("detection_rows", help, self.detection_rows.clone());
+        let help = "Time spent on the events that its conditions let through, and on its windows";
+        let seconds = self.detection_seconds.clone();
+        registry.register_with_unit("detection_busy", help, Unit::Seconds, seconds);
+        let help = "What a detection keeps";
+        let state = self.detection_state.clone();
+        registry.register_with_unit("detection_state", help, Unit::Bytes, state);
+        let help = "Keys, or open findings, that a detection keeps";
+        registry.register("detection_keys", help, self.detection_keys.clone());
+        let help = "Events that an exception hid from a detection";
+        registry.register("detect_exempted_events", help, self.exempted.clone());
     }
 
     fn register_sinks(&mut self) {
@@ -192,6 +224,22 @@ impl Metrics {
         registry.register("history_bytes", help, self.history_bytes.clone());
         let help = "Failures to write or look after files, each tried again";
         registry.register("history_failures", help, self.history_failures.clone());
+    }
+
+    /// What a detection has cost and keeps now.
+    pub fn detection(&self, detection: &str, (rows, nanos): (u64, u64), (bytes, keys): (usize, usize)) {
+        let label = ByDetection { detection: detection.to_owned() };
+        self.detection_rows.get_or_create(&label).set(i64::try_from(rows).unwrap_or(i64::MAX));
+        let seconds = std::time::Duration::from_nanos(nanos).as_secs_f64();
+        self.detection_seconds.get_or_create(&label).set(seconds);
+        self.detection_state.get_or_create(&label).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.detection_keys.get_or_create(&label).set(i64::try_from(keys).unwrap_or(i64::MAX));
+    }
+
+    /// An exception hid events from a detection.
+    pub fn exempted(&self, exception: &str, events: u64) {
+        let label = ByException { exception: exception.to_owned() };
+        self.exempted.get_or_create(&label).inc_by(events);
     }
 
     /// A delivery was taken.

@@ -166,7 +166,8 @@ impl Pipeline {
         self.note(outcome, now, &mut tally);
         self.ask_again(now, &mut tally);
         for (detection, cost) in self.engine.costs() {
-            self.metrics.detection(detection, &cost);
+            let (work, kept) = ((cost.rows, cost.nanos), (cost.bytes, cost.keys));
+            self.metrics.detection(detection, work, kept);
         }
         self.commit(tally, next, false)
     }

@@ -143,7 +143,8 @@ const REMARKS: [&str; 16] = [
     "NOT is_system_user(user_name)",
     "NOT is_system_user(user_name) AND user_name NOT LIKE 'system:serviceaccount:kube-system:%'",
     "(user_name LIKE 'system:serviceaccount:kube-system:%' \
-     AND user_agent LIKE 'kube-controller-manager/%') IS NOT TRUE AND NOT is_system_user(user_name)",
+     AND user_agent LIKE 'kube-controller-manager/%') IS NOT TRUE \
+     AND NOT is_system_user(user_name)",
     "user_name LIKE 'system:serviceaccount:%' AND pod_name IS NULL",
     "has_group(user_groups, 'system:masters')",
     "has_group(user_groups, 'system:unauthenticated')",
@@ -178,7 +179,7 @@ const BODIES: [&str; 8] = [
 ];
 const WINDOWS: [(&str, &str); 4] = [("10m", "1m"), ("5m", "30s"), ("10m", "2m"), ("30m", "3m")];
 const GROUPS: [&str; 4] =
-    ["user_name", "user_name, source_ip", "user_name, namespace", "user_name, user_agent"];
+    ["user_name", "user_name, source_ip", "user_name, namespace", "user_name, verb"];
 const WHATS: [&str; 5] = [
     "count(*)",
     "count(DISTINCT name)",
@@ -196,7 +197,8 @@ pub(crate) fn mix(number: usize) -> Vec<Mixed> {
     let mut rng = Rng::with_seed(SEED);
     (0..number)
         .map(|number| {
-            let filter = filter(&mut rng);
+            let is_burst = number % 8 == 7;
+            let filter = if is_burst { burst(&mut rng) } else { filter(&mut rng) };
             let (window, slide) = one(&mut rng, &WINDOWS);
             let counts = Counts {
                 window,
@@ -209,6 +211,12 @@ pub(crate) fn mix(number: usize) -> Vec<Mixed> {
             Mixed { id: format!("MIX-{number}"), filter, counts }
         })
         .collect()
+}
+
+/// Half of what is windowed looks at how often something is answered, whatever it is about.
+fn burst(rng: &mut Rng) -> String {
+    let parts = [one(rng, &ANSWERS[2..4]), one(rng, &REMARKS[..4]), one(rng, &VERBS)];
+    parts.join("\n  AND ")
 }
 
 /// Conditions in the order in which people write them: what, how, came to what, by whom.

@@ -78,8 +78,8 @@ fn on_edges(mut events: Vec<Event>) -> Vec<Event> {
     events
 }
 
-/// In so many of a hundred stories at least each kind of fault must be caught. An event that changes
-/// sides may be missed in no window that fires, and be one too many in none.
+/// In so many of a hundred stories at least each kind of fault must be caught. An event that
+/// changes sides may be missed in no window that fires, and be one too many in none.
 const CAUGHT: [(Fault, usize); 4] =
     [(Fault::Pane, 95), (Fault::Edge, 75), (Fault::Key, 100), (Fault::Repeat, 95)];
 
@@ -203,7 +203,7 @@ fn replay(subject: &Subject, rows: &RecordBatch) -> Said {
     let catalog = catalog(std::slice::from_ref(subject));
     let mut run = Run::new(&catalog, Pace::Replay, 24 * HOUR);
     run.deliver_untold(rows.clone(), 0);
-    run.finish(0);
+    run.finish();
     run.stands(|_| true)
 }
 

@@ -167,7 +167,7 @@ pub(super) fn subjects() -> Vec<Subject> {
 }
 
 pub(super) fn story() -> impl Strategy<Value = (Vec<Event>, Way)> {
-    prop::collection::vec(plain_event(), 8..28).prop_flat_map(|events| {
+    prop::collection::vec(plain_event(), 12..32).prop_flat_map(|events| {
         let way = way(events.len());
         (Just(events), way)
     })

@@ -39,7 +39,8 @@ const ODD: [&str; 24] = [
     "(url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')",
     "exec_command(request_uri) LIKE 'sh%'",
     "stage = CASE WHEN resource = 'pods' THEN 'ResponseStarted' ELSE 'ResponseComplete' END",
-    "CASE verb WHEN 'get' THEN response_code < 300 WHEN 'delete' THEN TRUE ELSE namespace = 'dev' END",
+    "CASE verb WHEN 'get' THEN response_code < 300 WHEN 'delete' THEN TRUE \
+     ELSE namespace = 'dev' END",
     "split_part(user_agent, '/', 1) = 'kubectl'",
     "private_ip(source_ip)",
     "cidr_match(source_ip, '10.0.0.0/8')",
@@ -82,8 +83,11 @@ const GROWING: [&str; 7] = [
     "count(DISTINCT name)",
     "count(DISTINCT verb)",
     "count(DISTINCT namespace || '/' || name)",
-    "count(DISTINCT CASE WHEN resource IS NULL THEN request_uri ELSE concat_ws('/', resource, name) END)",
+    "count(DISTINCT CASE WHEN resource IS NULL THEN request_uri \
+     ELSE concat_ws('/', resource, name) END)",
 ];
+
+const LATEST: &str = "max(event_time)";
 
 /// Aggregates of any kind.
 const AGGREGATES: [&str; 20] = [
@@ -214,7 +218,7 @@ fn crossing() -> BoxedStrategy<String> {
         1 => Just("max(response_code) >= 403".to_owned()),
         1 => Just("min(response_code) < 201".to_owned()),
         1 => (condition(), condition()).prop_map(|(first, then)| {
-            format!("min(event_time) FILTER (WHERE {first}) < max(event_time) FILTER (WHERE {then})")
+            format!("min(event_time) FILTER (WHERE {first}) < {LATEST} FILTER (WHERE {then})")
         }),
     ];
     let tree = leaf.prop_recursive(1, 3, 2, |inner| {

@@ -90,7 +90,7 @@ impl<'a> Run<'a> {
     }
 
     /// The input has ended.
-    pub(super) fn finish(&mut self, now: i64) {
+    pub(super) fn finish(&mut self) {
         let outcome = self.engine.finish();
         self.listen(outcome);
     }
@@ -125,7 +125,7 @@ pub(super) fn replayed(catalog: &Catalog, events: &Events, way: &Way) -> Said {
         let early = run.stands(|finding| windowed.contains(finding.detection.id.as_str()));
         assert!(early.is_empty(), "windows of a replay speak at its end");
     }
-    run.finish(0);
+    run.finish();
     run.stands(|_| true)
 }
 

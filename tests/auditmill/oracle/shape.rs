@@ -136,7 +136,8 @@ fn per_event() -> impl Strategy<Value = Shape> {
         "event_time",
         "coalesce(exec_command(request_uri), '') AS command",
         "response_code / 100 AS class",
-        "CASE WHEN impersonated_user IS NULL THEN '' ELSE ' as ' || impersonated_user END AS acting",
+        "CASE WHEN impersonated_user IS NULL THEN '' \
+         ELSE ' as ' || impersonated_user END AS acting",
     ];
     let shown = proptest::sample::subsequence(shown.to_vec(), 1..4);
     let minutes = select(vec![1, 7, 20, 60]);
