@@ -227,7 +227,12 @@ impl Metrics {
     }
 
     /// What a detection has cost and keeps now.
-    pub fn detection(&self, detection: &str, (rows, nanos): (u64, u64), (bytes, keys): (usize, usize)) {
+    pub fn detection(
+        &self,
+        detection: &str,
+        (rows, nanos): (u64, u64),
+        (bytes, keys): (usize, usize),
+    ) {
         let label = ByDetection { detection: detection.to_owned() };
         self.detection_rows.get_or_create(&label).set(i64::try_from(rows).unwrap_or(i64::MAX));
         let seconds = std::time::Duration::from_nanos(nanos).as_secs_f64();

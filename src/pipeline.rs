@@ -15,7 +15,7 @@ use std::time::Duration;
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::clock::now_micros;
 use crate::decode::{Decoder, Delivery, Quarantined};

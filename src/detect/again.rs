@@ -37,7 +37,14 @@ impl Again {
         let (dedup, length) = (detection.dedup, detection.window.map_or(0, |of| of.length));
         let settings = EngineSettings { pace: Pace::Replay, ..settings };
         let engine = Engine::new(&catalog.only(&beyond.detection), settings)?;
-        Ok(Some(Self { engine, beyond, dedup, length, said: BTreeMap::new(), faults: BTreeSet::new() }))
+        Ok(Some(Self {
+            engine,
+            beyond,
+            dedup,
+            length,
+            said: BTreeMap::new(),
+            faults: BTreeSet::new(),
+        }))
     }
 
     /// From and up to which event time all of the cluster's rows are needed, microseconds.
@@ -68,8 +75,12 @@ impl Again {
         if let Some(fault) = self.faults.pop_first() {
             return Err(fault);
         }
-        let buckets = self.beyond.from.div_euclid(self.dedup)..self.beyond.to.div_euclid(self.dedup);
+        let buckets =
+            self.beyond.from.div_euclid(self.dedup)..self.beyond.to.div_euclid(self.dedup);
         let said = self.said.into_values();
-        Ok(said.filter(|finding| buckets.contains(&finding.bucket)).collect())
+        let asked = |finding: &Finding| {
+            finding.cluster == self.beyond.cluster && buckets.contains(&finding.bucket)
+        };
+        Ok(said.filter(asked).collect())
     }
 }

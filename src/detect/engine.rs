@@ -123,10 +123,7 @@ impl Engine {
         Ok(Self { runtime, settings, index, detections, clusters, told_from })
     }
 
-    fn plan(
-        runtime: &Runtime,
-        catalog: &Catalog,
-    ) -> Result<(Vec<Running>, Index), Vec<LoadError>> {
+    fn plan(runtime: &Runtime, catalog: &Catalog) -> Result<(Vec<Running>, Index), Vec<LoadError>> {
         let failed = |error: DataFusionError| {
             let message = format!("index conditions: {}", error.strip_backtrace());
             vec![LoadError { path: "auditmill".into(), line: None, message, hint: None }]

@@ -181,8 +181,8 @@ impl Running {
         }
         let time = |row: u32| taken.times.get(row as usize).copied().unwrap_or(i64::MAX);
         let old = taken.selected.iter().map(|row| time(*row)).filter(|time| *time < told_from);
-        let (first, last) = old
-            .fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
+        let (first, last) =
+            old.fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
         if first > last {
             return None;
         }

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{FieldRef, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column, DataFusionError, Result};
+use datafusion::common::{Column, DataFusionError, Result, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection, lit};
 use datafusion::prelude::SessionContext;
@@ -110,12 +110,23 @@ async fn requery(
     optimized: &LogicalPlan,
     slot: &Arc<Slot>,
 ) -> Result<Planned> {
-    let intake = intake(detection, optimized, slot)?;
-    let intake = Intake::of(context, &intake)?.ok_or_else(not_flat)?;
-
-    // The same text again, over a table of just the columns that the buffer holds.
-    let buffer = Slot::new(intake.outputs.schema());
-    let (context, logical) = plan_over(detection, &buffer).await?;
+    // The same text again, over a table of just the columns that the buffer holds. It may name
+    // others too, on which nothing depends: then they are there, as NULL.
+    let mut planned = None;
+    for others in [Others::Left, Others::Null] {
+        let intake = intake(detection, optimized, slot, others)?;
+        let intake = Intake::of(context, &intake)?.ok_or_else(not_flat)?;
+        let buffer = Slot::new(intake.outputs.schema());
+        match plan_over(detection, &buffer).await {
+            Ok((context, logical)) => {
+                planned = Some((intake, buffer, context, logical));
+                break;
+            }
+            Err(error) if others == Others::Null => return Err(error),
+            Err(_) => {}
+        }
+    }
+    let (intake, buffer, context, logical) = planned.ok_or_else(not_flat)?;
     let logical = bind(detection, logical)?;
     let parts = match grouped(&logical) {
         Some(grouped) => grouped_parts(&grouped)?,
@@ -126,7 +137,12 @@ async fn requery(
 }
 
 /// The rows and columns of `events` that the query can use: its scans' filters, joined by OR.
-fn intake(detection: &Detection, optimized: &LogicalPlan, slot: &Arc<Slot>) -> Result<LogicalPlan> {
+fn intake(
+    detection: &Detection,
+    optimized: &LogicalPlan,
+    slot: &Arc<Slot>,
+    others: Others,
+) -> Result<LogicalPlan> {
     let mut needed: BTreeSet<String> =
         EVENT_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
     let schema = events_schema();
@@ -157,10 +173,27 @@ fn intake(detection: &Detection, optimized: &LogicalPlan, slot: &Arc<Slot>) -> R
     {
         builder = builder.filter(filter)?;
     }
-    let columns = schema.fields().iter().filter(|field| needed.contains(field.name()));
-    builder
-        .project(columns.map(|field| Expr::Column(Column::new(Some("events"), field.name()))))?
-        .build()
+    let column = |field: &FieldRef| {
+        if needed.contains(field.name()) {
+            return Ok(Some(Expr::Column(Column::new(Some("events"), field.name()))));
+        }
+        match others {
+            Others::Left => Ok(None),
+            Others::Null => {
+                let null = ScalarValue::try_from(field.data_type())?;
+                Ok(Some(Expr::Literal(null, None).alias(field.name())))
+            }
+        }
+    };
+    let columns = schema.fields().iter().filter_map(|field| column(field).transpose());
+    builder.project(columns.collect::<Result<Vec<_>>>()?)?.build()
+}
+
+/// What becomes of columns that a query does not depend on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Left,
+    Null,
 }
 
 /// A query of the plain shape: SELECT ... FROM (anything) GROUP BY ... [HAVING ...].

@@ -50,12 +50,9 @@ impl Recall {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn arrived(
-        &self,
-        since: i64,
-        take: impl FnMut(&RecordBatch),
-    ) -> Result<u64, HistoryError> {
-        let order = ["ingest_time", "event_time", "event_id"].map(|name| col(name).sort(true, false));
+    pub fn arrived(&self, since: i64, take: impl FnMut(&RecordBatch)) -> Result<u64, HistoryError> {
+        let order =
+            ["ingest_time", "event_time", "event_id"].map(|name| col(name).sort(true, false));
         let since = col("ingest_time").gt_eq(time(since));
         self.ask(|events| events.filter(since)?.sort(order.to_vec()), take)
     }
@@ -104,7 +101,10 @@ impl Recall {
             |events| {
                 let first = vec![min(col("event_time")).alias("first")];
                 let first = events.aggregate(vec![col("cluster")], first)?;
-                first.select(vec![col("cluster"), cast(col("first"), DataType::Int64).alias("first")])
+                first.select(vec![
+                    col("cluster"),
+                    cast(col("first"), DataType::Int64).alias("first"),
+                ])
             },
             take,
         )

@@ -64,7 +64,9 @@ impl Pipeline {
         let engine = &mut self.engine;
         self.recall.earliest(|rows| {
             for row in 0..rows.num_rows() {
-                if let (Value::Text(cluster), Some(first)) = (cell(rows, "cluster", row), micros(rows, "first", row)) {
+                if let (Value::Text(cluster), Some(first)) =
+                    (cell(rows, "cluster", row), micros(rows, "first", row))
+                {
                     engine.reaches(&cluster, first);
                 }
             }
@@ -104,7 +106,8 @@ impl Pipeline {
         let since = now.saturating_sub(self.engine.lookback());
         let mut outcomes = Vec::new();
         let engine = &mut self.engine;
-        let rebuilt = self.recall.arrived(since, |rows| outcomes.push(engine.rebuild(&new, rows, now)));
+        let rebuilt =
+            self.recall.arrived(since, |rows| outcomes.push(engine.rebuild(&new, rows, now)));
         let rebuilt = rebuilt.and_then(|rows| {
             self.recall_keys(since, |memory| new.contains(&memory.detection)).map(|()| rows)
         });

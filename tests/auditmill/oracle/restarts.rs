@@ -60,7 +60,6 @@ fn check(events: &[Event], steps: &[Step], hold: i64) {
 /// The newest arrival is another cluster's: what this one's open windows are made of lies further
 /// back.
 #[test]
-#[ignore = "not yet: the look-back is counted from the newest arrival of all clusters"]
 fn a_cluster_that_is_idle_is_read_again_as_far_as_its_windows_go() {
     let at = |minute: i64, seconds: i64| start() + minute * MINUTE + seconds * SECOND;
     let events = [
@@ -85,7 +84,6 @@ fn a_cluster_that_is_idle_is_read_again_as_far_as_its_windows_go() {
 /// A window closed because nothing came, and was told of; then a restart, then an event that is
 /// late and disproves it before time is looked at again.
 #[test]
-#[ignore = "not yet: a start does not know what windows had said that closed by the clock"]
 fn what_was_told_before_a_restart_can_be_withdrawn_after_it() {
     let at = |seconds: i64| start() + seconds * SECOND;
     let events = [

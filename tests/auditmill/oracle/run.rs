@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use auditmill::detect::again::Again;
 use auditmill::detect::catalog::Catalog;
 use auditmill::detect::engine::{Engine, EngineSettings, Outcome, Pace};
 use auditmill::detect::finding::{Finding, Status};
@@ -34,6 +35,8 @@ pub(super) struct Run<'a> {
     said: BTreeMap<String, Finding>,
     /// All that was new, in the order of arrival.
     history: Vec<(i64, RecordBatch)>,
+    /// When time was last looked at.
+    now: i64,
 }
 
 impl<'a> Run<'a> {
@@ -46,6 +49,7 @@ impl<'a> Run<'a> {
             seen: Seen::new(10_000, i64::MAX),
             said: BTreeMap::new(),
             history: Vec::new(),
+            now: 0,
         }
     }
 
@@ -58,12 +62,14 @@ impl<'a> Run<'a> {
     pub(super) fn deliver_untold(&mut self, rows: RecordBatch, now: i64) {
         let outcome = self.engine.on_batch(&rows, now);
         self.history.push((now, rows));
+        self.now = self.now.max(now);
         self.listen(outcome);
     }
 
     /// Time passes without events.
     pub(super) fn pass(&mut self, now: i64) {
         let outcome = self.engine.on_time(now);
+        self.now = self.now.max(now);
         self.listen(outcome);
     }
 
@@ -80,12 +86,25 @@ impl<'a> Run<'a> {
             let outcome = self.engine.on_batch(&rows.unwrap(), now);
             assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
         }
+        if first > 0 {
+            self.engine.remembered(since);
+        }
+        // Before anything new comes time is looked at.
+        self.pass(self.now);
     }
 
     fn listen(&mut self, outcome: Outcome) {
         assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
         for finding in outcome.findings {
             self.said.insert(finding.id.clone(), finding);
+        }
+        for beyond in outcome.beyond {
+            let again = Again::new(self.catalog, self.settings, beyond).unwrap();
+            let mut again = again.expect("the detection is there");
+            self.history.iter().for_each(|(_, rows)| again.take_in(rows));
+            for finding in again.findings().unwrap() {
+                self.said.insert(finding.id.clone(), finding);
+            }
         }
     }
 
