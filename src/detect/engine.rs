@@ -2,24 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::Int32Type;
+use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use tokio::runtime::{Builder, Runtime};
 
 use super::catalog::Catalog;
+use super::cluster::{Cluster, Now};
 use super::detection::{Detection, Kind, LoadError};
 use super::execution::{Execution, State};
 use super::first_seen::FirstSeen;
 use super::index::select::Index;
+use super::memory::{LongMemory, Seen};
 use super::requery::Ask;
-use super::rows::{event_times, key_bytes};
-use super::running::{Kept, Running, Taken, fault, nanos, unwound};
-use super::value::Value;
+use super::rows::{by_cluster, event_times, key_bytes};
+use super::running::{Kept, Running, Taken, fault};
 use super::watermark::{Patience, Stragglers, Watermark};
 use crate::sql::context::session;
 
@@ -71,39 +69,6 @@ pub struct Engine {
     clusters: BTreeMap<String, Cluster>,
     /// Nothing before this is known of clusters that are new.
     told_from: i64,
-}
-
-/// What a detection of what is new must know of the past: which keys were seen when, of the rows
-/// for which all conditions are true.
-#[derive(Clone, Debug)]
-pub struct LongMemory {
-    /// Id of the detection.
-    pub detection: String,
-    /// Over columns of `events`, without a qualifier.
-    pub conditions: Vec<Expr>,
-    /// What makes the key, besides the cluster.
-    pub key: Vec<Expr>,
-    /// How far back, microseconds of event time.
-    pub lookback: i64,
-}
-
-/// When a key was seen.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// Its values.
-    pub key: Vec<Value>,
-    /// The first time, microseconds of event time.
-    pub first: i64,
-    /// The last time.
-    pub last: i64,
-}
-
-#[derive(Debug)]
-struct Cluster {
-    watermark: Watermark,
-    stragglers: Stragglers,
-    /// One for each detection.
-    states: Vec<Kept>,
 }
 
 impl Engine {
@@ -273,7 +238,7 @@ impl Engine {
             if settings.pace == Pace::Live {
                 let (ask, first) = (Ask::Ripe { watermark }, outcome.findings.len());
                 let now = Now { cluster: name, ask, time: now, first };
-                evaluate(runtime, detections, cluster, &now, &mut outcome);
+                cluster.evaluate(runtime, detections, &now, &mut outcome);
             }
             let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
             for (running, kept) in detections.iter().zip(&mut cluster.states) {
@@ -291,7 +256,7 @@ impl Engine {
         for (name, cluster) in clusters {
             let first = outcome.findings.len();
             let now = Now { cluster: name, ask: Ask::All, time: i64::MIN, first };
-            evaluate(runtime, detections, cluster, &now, &mut outcome);
+            cluster.evaluate(runtime, detections, &now, &mut outcome);
         }
         outcome
     }
@@ -389,70 +354,8 @@ impl Engine {
         if settings.pace == Pace::Live {
             let ask = Ask::Ripe { watermark };
             let now = Now { cluster: name, ask, time: now, first };
-            evaluate(runtime, detections, cluster, &now, outcome);
+            cluster.evaluate(runtime, detections, &now, outcome);
         }
         Ok(())
     }
-}
-
-/// Asks what is to be asked, last those that read findings: `first` is where the cluster's
-/// begin in the outcome.
-fn evaluate(
-    runtime: &Runtime,
-    detections: &mut [Running],
-    cluster: &mut Cluster,
-    now: &Now<'_>,
-    outcome: &mut Outcome,
-) {
-    for chains in [false, true] {
-        let read = outcome.findings.get(now.first..).unwrap_or_default().to_vec();
-        for (running, kept) in detections.iter_mut().zip(&mut cluster.states) {
-            if matches!(running.execution, Execution::Chain(_)) != chains {
-                continue;
-            }
-            let begun = Instant::now();
-            let (execution, state) = (&running.execution, &mut kept.state);
-            let answer = unwound(|| {
-                if chains {
-                    execution.take_findings(state, &read)?;
-                }
-                execution.evaluate(runtime, state, now.cluster, now.ask, now.time)
-            });
-            match answer {
-                Ok(findings) => outcome.findings.extend(findings),
-                Err(error) => outcome.faults.push(running.fault(&error)),
-            }
-            running.nanos += nanos(begun);
-        }
-    }
-}
-
-/// What is to be asked, and when.
-struct Now<'a> {
-    cluster: &'a str,
-    ask: Ask,
-    /// Arrival, microseconds.
-    time: i64,
-    /// Where the cluster's findings begin in the outcome.
-    first: usize,
-}
-
-/// The rows of each cluster, in the order of their names. Most batches have one.
-fn by_cluster(batch: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
-    let index = batch.schema().index_of("cluster")?;
-    let column = batch.column(index).as_dictionary::<Int32Type>();
-    let names = column.values().as_string::<i32>();
-    let mut rows: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for (row, key) in (0_u32..).zip(column.keys()) {
-        if let Some(name) = key.and_then(|key| usize::try_from(key).ok()) {
-            rows.entry(names.value(name)).or_default().push(row);
-        }
-    }
-    if let (1, Some((name, _))) = (rows.len(), rows.first_key_value()) {
-        return Ok(vec![((*name).to_owned(), batch.clone())]);
-    }
-    let parts = rows.into_iter().map(|(name, rows)| {
-        Ok((name.to_owned(), take_record_batch(batch, &UInt32Array::from(rows))?))
-    });
-    parts.collect()
 }

@@ -201,7 +201,8 @@ impl Requery {
     /// Forgets windows that end before `told_from`, a bucket's edge.
     pub(crate) fn forget(&self, state: &mut State, told_from: i64) {
         state.told_from = state.told_from.max(told_from);
-        let (told_from, first) = (state.told_from, state.told_from - self.window.length);
+        let told_from = state.told_from;
+        let first = told_from.saturating_sub(self.window.length);
         state.held.forget(first);
         state.dirty = state.dirty.split_off(&told_from);
         state.fired = state.fired.split_off(&told_from);

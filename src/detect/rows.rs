@@ -1,10 +1,12 @@
 //! A plan's result, read back: the query's own columns in front, ours behind them.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int64Array, RecordBatch, StringArray,
-    StringViewArray,
+    StringViewArray, UInt32Array,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::error::{DataFusionError, Result};
 
@@ -83,6 +85,26 @@ impl Columns {
     pub(crate) fn named(&self, row: usize) -> Vec<(String, Value)> {
         self.names.iter().cloned().zip(self.values(row)).collect()
     }
+}
+
+/// The rows of each cluster, in the order of their names. Most batches have one.
+pub(crate) fn by_cluster(batch: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
+    let index = batch.schema().index_of("cluster")?;
+    let column = batch.column(index).as_dictionary::<Int32Type>();
+    let names = column.values().as_string::<i32>();
+    let mut rows: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for (row, key) in (0_u32..).zip(column.keys()) {
+        if let Some(name) = key.and_then(|key| usize::try_from(key).ok()) {
+            rows.entry(names.value(name)).or_default().push(row);
+        }
+    }
+    if let (1, Some((name, _))) = (rows.len(), rows.first_key_value()) {
+        return Ok(vec![((*name).to_owned(), batch.clone())]);
+    }
+    let parts = rows.into_iter().map(|(name, rows)| {
+        Ok((name.to_owned(), take_record_batch(batch, &UInt32Array::from(rows))?))
+    });
+    parts.collect()
 }
 
 /// One column of a key, read without making values of its cells.

@@ -31,7 +31,7 @@ pub mod decode;
 #[path = "../../../src/journal/mod.rs"]
 pub mod journal;
 
-#[path = "../../../src/detect/detection.rs"]
+#[path = "../../../src/detect/detection/mod.rs"]
 pub mod detection;
 
 /// The journal's files, in memory.

@@ -1,66 +1,17 @@
-//! One detection: a `.sql` file whose leading comment carries its metadata as YAML.
+//! The file of a detection.
 //!
-//! The file stays valid SQL anywhere. Everything is checked here that can be checked without
+//! It stays valid SQL anywhere. Everything is checked here that can be checked without
 //! planning the query: unknown keys, wrong values, windows that do not divide.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-/// How bad a finding is, mildest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// A fact worth keeping, never worth a page.
-    Informational,
-    /// Worth a look in quiet hours.
-    Low,
-    /// Worth a look today.
-    Medium,
-    /// Worth waking somebody.
-    High,
-    /// The cluster is being taken over.
-    Critical,
-}
-
-impl Severity {
-    /// All severities, mildest first.
-    pub const ALL: [Self; 5] =
-        [Self::Informational, Self::Low, Self::Medium, Self::High, Self::Critical];
-
-    /// The lower-case name, as in front matter, JSON and flags.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Informational => "informational",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Severity {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|severity| severity.as_str() == text).ok_or_else(|| {
-            let known = Self::ALL.map(Self::as_str).join(", ");
-            format!("`{text}` is not a severity, use one of: {known}")
-        })
-    }
-}
+use super::kind::{Kind, WrittenAbsence, WrittenNovelty, WrittenSilence, kind};
+use super::severity::Severity;
 
 /// Aligned sliding windows of event time: `[k * slide - length, k * slide)` for every integer k.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,32 +20,6 @@ pub struct Window {
     pub length: i64,
     /// Distance of two windows in microseconds.
     pub slide: i64,
-}
-
-/// `first_seen`: rows whose key no row of the lookback before them had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Novelty {
-    /// Output columns that make the key, without the cluster, which is always part of it.
-    pub key: Vec<String>,
-    /// How far back, microseconds of event time.
-    pub lookback: i64,
-    /// How much of the past must be known before anything is said, microseconds.
-    pub learn: i64,
-}
-
-/// What a detection asks beyond its query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Nothing: what the query gives is found.
-    Plain,
-    /// Only what is new.
-    FirstSeen(Novelty),
-    /// Keys that were seen and then not for so many microseconds, by the watermark.
-    Absent(i64),
-    /// Clusters of which no row has arrived for so many microseconds.
-    Silent(i64),
-    /// The query reads `findings`, not `events`.
-    OverFindings,
 }
 
 /// A value bound to a `$name` placeholder of the query.
@@ -196,7 +121,7 @@ impl fmt::Display for LoadError {
 /// The YAML of the leading comment, as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FrontMatter {
+pub(super) struct FrontMatter {
     id: String,
     title: String,
     severity: Severity,
@@ -205,21 +130,21 @@ struct FrontMatter {
     #[serde(default)]
     controls: Vec<String>,
     #[serde(default)]
-    window: Option<String>,
+    pub(super) window: Option<String>,
     #[serde(default)]
     slide: Option<String>,
     #[serde(default)]
     dedup: Option<String>,
     #[serde(default)]
-    first_seen: Option<WrittenNovelty>,
+    pub(super) first_seen: Option<WrittenNovelty>,
     #[serde(default)]
-    absent: Option<WrittenAbsence>,
+    pub(super) absent: Option<WrittenAbsence>,
     #[serde(default)]
-    silent: Option<WrittenSilence>,
+    pub(super) silent: Option<WrittenSilence>,
     #[serde(default)]
-    over: Option<String>,
+    pub(super) over: Option<String>,
     #[serde(default)]
-    key: Vec<String>,
+    pub(super) key: Vec<String>,
     #[serde(default)]
     params: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
@@ -231,33 +156,8 @@ struct FrontMatter {
     respond: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenNovelty {
-    key: Vec<String>,
-    lookback: String,
-    #[serde(default)]
-    learn: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenAbsence {
-    key: Vec<String>,
-    #[serde(rename = "for")]
-    length: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenSilence {
-    #[serde(rename = "for")]
-    length: String,
-}
-
 const DEDUP_DEFAULT: &str = "1h";
-const LOOKBACK_MAX: i64 = 366 * 24 * 3_600_000_000;
-pub(super) const DEDUP_MAX: i64 = 366 * 24 * 3_600_000_000;
+pub(in super::super) const DEDUP_MAX: i64 = 366 * 24 * 3_600_000_000;
 const WINDOW_MAX: i64 = 31 * 24 * 3_600_000_000;
 const PANES_MAX: i64 = 1_000;
 
@@ -355,67 +255,6 @@ impl Detection {
     }
 }
 
-/// What a detection asks beyond its query, and its key.
-fn kind(
-    front: &FrontMatter,
-    bad: &dyn Fn(&str, String) -> LoadError,
-) -> Result<(Kind, Vec<String>), LoadError> {
-    let of = |name: &'static str, is_given: bool| is_given.then_some(name);
-    let given = [
-        of("first_seen", front.first_seen.is_some()),
-        of("absent", front.absent.is_some()),
-        of("silent", front.silent.is_some()),
-        of("over", front.over.is_some()),
-    ];
-    let mut given = given.into_iter().flatten();
-    let Some(name) = given.next() else { return Ok((Kind::Plain, front.key.clone())) };
-    if let Some(other) = given.next() {
-        return Err(bad(other, format!("has no meaning beside `{name}`")));
-    }
-    if front.window.is_some() != (name == "over") {
-        let message = if name == "over" { "needs a `window`" } else { "has none with `window`" };
-        return Err(bad(name, message.to_owned()));
-    }
-    let length = |text: &str| match micros(text) {
-        Ok(length) if length <= LOOKBACK_MAX => Ok(length),
-        Ok(_) => Err(bad(name, "at most 366d".to_owned())),
-        Err(message) => Err(bad(name, message)),
-    };
-    // The cluster is part of every key without being named.
-    let own = |key: &[String]| -> Vec<String> {
-        key.iter().filter(|column| *column != "cluster").cloned().collect()
-    };
-    let or_own = |key: &[String]| if front.key.is_empty() { own(key) } else { front.key.clone() };
-    if let Some(written) = &front.first_seen {
-        let lookback = length(&written.lookback)?;
-        let learn = written.learn.as_deref().map_or(Ok(lookback), length)?;
-        if own(&written.key).is_empty() {
-            return Err(bad(name, "`key` must name a column besides the cluster".to_owned()));
-        }
-        let novelty = Novelty { key: own(&written.key), lookback, learn };
-        return Ok((Kind::FirstSeen(novelty), or_own(&written.key)));
-    }
-    if let Some(written) = &front.absent {
-        if !front.key.is_empty() {
-            return Err(bad("key", "has no meaning beside `absent`, which has its own".to_owned()));
-        }
-        if own(&written.key).is_empty() {
-            return Err(bad(name, "`key` must name a column besides the cluster".to_owned()));
-        }
-        return Ok((Kind::Absent(length(&written.length)?), own(&written.key)));
-    }
-    if let Some(written) = &front.silent {
-        if !front.key.is_empty() {
-            return Err(bad("key", "has no meaning beside `silent`: it is the cluster".to_owned()));
-        }
-        return Ok((Kind::Silent(length(&written.length)?), Vec::new()));
-    }
-    match front.over.as_deref() {
-        Some("findings") => Ok((Kind::OverFindings, front.key.clone())),
-        _ => Err(bad(name, "must be `findings`".to_owned())),
-    }
-}
-
 fn window(
     front: &FrontMatter,
     bad: &dyn Fn(&str, String) -> LoadError,
@@ -453,12 +292,12 @@ fn front_matter(text: &str) -> Option<(&str, u64)> {
 }
 
 /// The first line of the YAML reader's message: the rest is a drawing of the source.
-pub(super) fn yaml_message(text: &str) -> String {
+pub(in super::super) fn yaml_message(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("not YAML");
     line.trim().trim_start_matches("error: ").to_owned()
 }
 
-pub(super) fn line_of_key(yaml: &str, key: &str) -> Option<u64> {
+pub(in super::super) fn line_of_key(yaml: &str, key: &str) -> Option<u64> {
     let position = yaml.lines().position(|line| {
         line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':'))
     })?;
@@ -466,7 +305,7 @@ pub(super) fn line_of_key(yaml: &str, key: &str) -> Option<u64> {
 }
 
 /// Microseconds of a duration such as `90s`, `10m`, `1h` or `7d`.
-pub(super) fn micros(text: &str) -> Result<i64, String> {
+pub(in super::super) fn micros(text: &str) -> Result<i64, String> {
     let duration: Duration = humantime::parse_duration(text)
         .map_err(|error| format!("`{text}` is not a duration such as 90s, 10m, 1h: {error}"))?;
     match i64::try_from(duration.as_micros()) {
@@ -475,7 +314,7 @@ pub(super) fn micros(text: &str) -> Result<i64, String> {
     }
 }
 
-pub(super) fn param(value: &serde_json::Value) -> Option<Param> {
+pub(in super::super) fn param(value: &serde_json::Value) -> Option<Param> {
     match value {
         serde_json::Value::Bool(value) => Some(Param::Bool(*value)),
         serde_json::Value::Number(value) => match value.as_i64() {

@@ -1,0 +1,13 @@
+//! One detection: a `.sql` file whose leading comment carries its metadata as YAML.
+//!
+//! [`Detection`] is the file, [`Kind`] what it asks beyond its query.
+
+mod file;
+mod kind;
+mod severity;
+
+pub use file::{Detection, LoadError, Needs, Param, Window};
+pub use kind::{Kind, Novelty};
+pub use severity::Severity;
+
+pub(super) use file::{DEDUP_MAX, line_of_key, micros, param, yaml_message};
