@@ -2,10 +2,12 @@
 //!
 //! `name  events/s  MB/s  ratio to the bare simd-json tape parse of the same bytes`
 //!
-//! The events are a recording of a real API server (mostly controllers), replayed with moving
-//! times and new audit ids, so that nothing is a repeat, in deliveries of 400 events as the API
-//! server sends them. `server` posts them to the real binary over loopback: the client's work is
-//! in the figure, and both share the machine's cores.
+//! The events are expanded from a recording of a real API server, mostly controllers
+//! (`traffic/expand.rs`), in deliveries of 400 as the API server sends them. `server` posts half a
+//! million (`AUDITMILL_BENCH_EVENTS`) to the real binary over loopback: the client's work is in
+//! the figure, and both share the machine's cores. Files are written each [`FLUSH`], so that the
+//! figure has its share of them; the clock stops when everything is evaluated and can be asked.
+//! The others take the first 100,000.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -26,94 +28,80 @@ use auditmill::detect::catalog::Catalog;
 use auditmill::detect::engine::{Engine, EngineSettings, Pace};
 use auditmill::event::Rows;
 use auditmill::event::seen::Seen;
-use auditmill::event::time::{parse_rfc3339, rfc3339};
+use bytes::Bytes;
+use traffic::{BACKGROUND, Traffic};
 
-const RECORDING: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/events/apiserver/background.jsonl");
+#[path = "traffic/expand.rs"]
+mod traffic;
+
 const EVENTS_PER_DELIVERY: usize = 400;
 const EVENTS: usize = 100_000;
+const SERVER_EVENTS: usize = 500_000;
+/// Faster than any cluster, so that no event is late.
+const GAP_MICROS: u32 = 300;
+/// `[history] flush_bytes`.
+const FLUSH: &str = "64MiB";
 /// Rows that the engine gets at once when deliveries queue up.
 const ROWS_PER_EVALUATION: usize = 4_000;
 const SENDERS: usize = 4;
-const STAGE: &str = "\"stageTimestamp\":\"";
-const RECEIVED: &str = "\"requestReceivedTimestamp\":\"";
 
 fn main() {
     rustls::crypto::ring::default_provider().install_default().expect("the only provider");
-    let deliveries = deliveries();
-    let bytes: usize = deliveries.iter().map(Vec::len).sum();
-    println!(
-        "{EVENTS} events, {} deliveries, {} bytes each event",
-        deliveries.len(),
-        bytes / EVENTS
-    );
-    let bar = best_of(3, || tape(&deliveries));
-    print("tape", bytes, bar, bar);
-    print("decode", bytes, best_of(3, || decode(&deliveries)), bar);
-    print("decode+detect", bytes, best_of(3, || detect(&deliveries)), bar);
-    let (elapsed, acknowledge) = server(&deliveries);
-    print("server", bytes, elapsed, bar);
+    let events = std::env::var("AUDITMILL_BENCH_EVENTS").ok().and_then(|text| text.parse().ok());
+    let all = deliveries(events.unwrap_or(SERVER_EVENTS).max(EVENTS));
+    let deliveries = &all[..EVENTS / EVENTS_PER_DELIVERY];
+    let bytes: usize = deliveries.iter().map(Bytes::len).sum();
+    println!("{} bytes an event", bytes / EVENTS);
+    let bar = best_of(3, || tape(deliveries));
+    let print = |name: &str, times: f64, elapsed: Duration| {
+        let seconds = elapsed.as_secs_f64() / times;
+        println!(
+            "{name:<14} {:>9.0} events/s {:>7.0} MB/s  ratio {:.3}",
+            EVENTS as f64 / seconds,
+            bytes as f64 / 1e6 / seconds,
+            bar.as_secs_f64() / seconds
+        );
+    };
+    print("tape", 1.0, bar);
+    print("decode", 1.0, best_of(3, || decode(deliveries)));
+    print("decode+detect", 1.0, best_of(3, || detect(deliveries)));
+    let times = all.len() as f64 / deliveries.len() as f64;
+    let (elapsed, acknowledge, history) = server(&all);
+    print("server", times, elapsed);
+    println!("history        {history}");
     let at = |share: f64| acknowledge[((acknowledge.len() - 1) as f64 * share) as usize];
     println!("acknowledge  p50 {:?}  p99 {:?}  max {:?}", at(0.5), at(0.99), at(1.0));
-}
-
-fn print(name: &str, bytes: usize, elapsed: Duration, bar: Duration) {
-    let seconds = elapsed.as_secs_f64();
-    println!(
-        "{name:<14} {:>9.0} events/s {:>7.0} MB/s  ratio {:.3}",
-        EVENTS as f64 / seconds,
-        bytes as f64 / 1e6 / seconds,
-        bar.as_secs_f64() / seconds
-    );
 }
 
 fn best_of(runs: usize, mut run: impl FnMut() -> Duration) -> Duration {
     (0..runs).map(|_| run()).min().expect("at least one run")
 }
 
-/// The recording, repeated: copy k is k recordings later and has audit ids of its own.
-fn deliveries() -> Vec<Vec<u8>> {
-    let text = std::fs::read_to_string(RECORDING).expect("the recording is in the repository");
-    let lines: Vec<&str> = text.lines().collect();
-    let time = |line: &str, key: &str| {
-        let start = line.find(key)? + key.len();
-        Some((start, parse_rfc3339(line.get(start..start + 27)?)?))
-    };
-    let times = || lines.iter().filter_map(|line| time(line, STAGE)).map(|(_, time)| time);
-    let (first, last) = (times().min().expect("times"), times().max().expect("times"));
-    let copies = EVENTS.div_ceil(lines.len());
-    let span = last - first + 1_000_000;
-    let base = now_micros() - span * copies as i64 - first;
-    let events = (0..copies).flat_map(|copy| lines.iter().map(move |line| (copy, *line)));
-    let events = events.take(EVENTS).map(|(copy, line)| {
-        let mut event = line.to_owned();
-        for key in [STAGE, RECEIVED] {
-            if let Some((start, time)) = time(&event, key) {
-                let moved = rfc3339(time + base + span * copy as i64);
-                event.replace_range(start..start + 27, &moved);
+/// So many events until now.
+fn deliveries(events: usize) -> Vec<Bytes> {
+    let start = now_micros() - events as i64 * i64::from(GAP_MICROS);
+    let mut traffic = Traffic::new(&[BACKGROUND], start, GAP_MICROS);
+    let delivery = |_| {
+        let mut body =
+            "{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"metadata\":{},\
+                        \"items\":["
+                .to_owned();
+        for number in 0..EVENTS_PER_DELIVERY {
+            if number > 0 {
+                body.push(',');
             }
+            traffic.push(&mut body);
         }
-        let id = "\"auditID\":\"";
-        let start = event.find(id).expect("an audit id") + id.len();
-        event.replace_range(start..start + 6, &format!("{copy:06x}"));
-        event
-    });
-    let events: Vec<String> = events.collect();
-    let event_list = |items: &[String]| {
-        format!(
-            "{{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"metadata\":{{}},\
-             \"items\":[{}]}}",
-            items.join(",")
-        )
-        .into_bytes()
+        body.push_str("]}");
+        Bytes::from(body)
     };
-    events.chunks(EVENTS_PER_DELIVERY).map(event_list).collect()
+    (0..events / EVENTS_PER_DELIVERY).map(delivery).collect()
 }
 
 /// The bar: simd-json's tape with its buffers kept, on a copy as it writes into its input.
-fn tape(deliveries: &[Vec<u8>]) -> Duration {
+fn tape(deliveries: &[Bytes]) -> Duration {
     let mut buffers = simd_json::Buffers::default();
-    let mut bodies = deliveries.to_vec();
+    let mut bodies: Vec<Vec<u8>> = deliveries.iter().map(|body| body.to_vec()).collect();
     let started = Instant::now();
     let mut nodes = 0;
     let mut tape = simd_json::Tape::null();
@@ -128,7 +116,7 @@ fn tape(deliveries: &[Vec<u8>]) -> Duration {
     elapsed
 }
 
-fn decode(deliveries: &[Vec<u8>]) -> Duration {
+fn decode(deliveries: &[Bytes]) -> Duration {
     let mut decoder = Decoder::new();
     let mut total = 0;
     let started = Instant::now();
@@ -140,7 +128,7 @@ fn decode(deliveries: &[Vec<u8>]) -> Duration {
     elapsed
 }
 
-fn detect(deliveries: &[Vec<u8>]) -> Duration {
+fn detect(deliveries: &[Bytes]) -> Duration {
     let catalog = Catalog::load(None).expect("the shipped detections load");
     let settings = EngineSettings { pace: Pace::Live, ..EngineSettings::default() };
     let mut engine = Engine::new(&catalog, settings).expect("the shipped detections plan");
@@ -149,7 +137,7 @@ fn detect(deliveries: &[Vec<u8>]) -> Duration {
     let mut evaluated = 0;
     let started = Instant::now();
     for bodies in deliveries.chunks(ROWS_PER_EVALUATION / EVENTS_PER_DELIVERY) {
-        let bodies: Vec<&Vec<u8>> = bodies.iter().collect();
+        let bodies: Vec<&Bytes> = bodies.iter().collect();
         let now = now_micros();
         let batch = seen.keep_new(&rows(&mut decoder, &bodies), now).expect("an events batch");
         evaluated += batch.num_rows();
@@ -162,7 +150,7 @@ fn detect(deliveries: &[Vec<u8>]) -> Duration {
     elapsed
 }
 
-fn rows(decoder: &mut Decoder, bodies: &[&Vec<u8>]) -> arrow::array::RecordBatch {
+fn rows(decoder: &mut Decoder, bodies: &[&Bytes]) -> arrow::array::RecordBatch {
     let mut rows = Rows::new();
     let mut quarantined = Vec::new();
     for body in bodies {
@@ -174,17 +162,17 @@ fn rows(decoder: &mut Decoder, bodies: &[&Vec<u8>]) -> arrow::array::RecordBatch
 }
 
 /// The real binary: posts everything, waits until it is processed. Also gives the sorted times
-/// from a post to its answer.
-fn server(deliveries: &[Vec<u8>]) -> (Duration, Vec<Duration>) {
-    let Server { url, process: _process } = start();
+/// from a post to its answer, and what was written meanwhile.
+fn server(deliveries: &[Bytes]) -> (Duration, Vec<Duration>, String) {
+    let Server { url, process } = start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let started = Instant::now();
-    let answers = runtime.block_on(async {
+    let (answers, metrics) = runtime.block_on(async {
         let client = reqwest::Client::new();
         let mut senders = Vec::new();
         for sender in 0..SENDERS {
-            let own: Vec<Vec<u8>> =
+            let own: Vec<Bytes> =
                 deliveries.iter().skip(sender).step_by(SENDERS).cloned().collect();
             let (client, url) = (client.clone(), format!("{url}/v1/audit/bench"));
             senders.push(async move {
@@ -201,8 +189,9 @@ fn server(deliveries: &[Vec<u8>]) -> (Duration, Vec<Duration>) {
         let answers = futures::future::join_all(senders).await.concat();
         loop {
             let metrics = client.get(format!("{url}/metrics")).send().await.expect("metrics");
-            if metrics.text().await.expect("metrics").contains("pending_records 0\n") {
-                return answers;
+            let metrics = metrics.text().await.expect("metrics");
+            if metrics.contains("pending_records 0\n") {
+                return (answers, metrics);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -210,7 +199,22 @@ fn server(deliveries: &[Vec<u8>]) -> (Duration, Vec<Duration>) {
     let elapsed = started.elapsed();
     let mut answers = answers;
     answers.sort();
-    (elapsed, answers)
+    let log = std::fs::read_dir(process.data.path().join("data/history/_delta_log"));
+    let commits = log.expect("a history").flatten();
+    let is_commit = |entry: &std::fs::DirEntry| {
+        entry.path().extension().is_some_and(|extension| extension == "json")
+    };
+    let figure = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.rsplit(' ').next()).unwrap_or("no").to_owned()
+    };
+    let history = format!(
+        "{} commits of the table, {} rows and {} bytes in files",
+        commits.filter(is_commit).count(),
+        figure("auditmill_history_rows_total"),
+        figure("auditmill_history_bytes_total"),
+    );
+    (elapsed, answers, history)
 }
 
 struct Server {
@@ -224,11 +228,12 @@ fn start() -> Server {
     let child = Command::new(env!("CARGO_BIN_EXE_auditmill"))
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data.path().join("data"))
+        .env("AUDITMILL_HISTORY_FLUSH_BYTES", FLUSH)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    let mut process = Process { child, _data: data };
+    let mut process = Process { child, data };
     let log = BufReader::new(process.child.stderr.take().expect("a pipe"));
     for line in log.lines() {
         let line = line.expect("a line");
@@ -243,7 +248,7 @@ fn start() -> Server {
 /// Ends with its owner.
 struct Process {
     child: Child,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Drop for Process {

@@ -1,14 +1,19 @@
 //! How fast is history written, how small is it, how fast are questions? One line per figure.
 //!
-//! Rows are a recording of a real API server, replayed with moving times and new audit ids
-//! (`AUDITMILL_BENCH_EVENTS` of them, half a million by default). `write` is the real way from rows
-//! in memory to committed files, one thread; its bar is a bare Parquet writer with default
-//! properties on text columns, in the same run. Questions are an analyst's, best of three; with
-//! `AUDITMILL_READERS` (`make readers`) DuckDB answers the same over the same files.
+//! Rows are expanded from recordings of real API servers (`traffic/expand.rs`), five million of
+//! them or `AUDITMILL_BENCH_EVENTS`. `write` is the real way from rows in memory to committed,
+//! synced files, one thread; its bar is a bare Parquet writer with default properties on text
+//! columns, into memory: as they are, which is not compressed, and with the same compression. They
+//! take turns with the same rows, so that whatever else the machine does slows all. `cpu` is the
+//! ratio in time of the processor, all threads of the process.
+//! Questions are an analyst's, best of three; with `AUDITMILL_READERS` (`make readers`) DuckDB
+//! answers the same over the same files. The first two are for needles.
 
 #![expect(
+    clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
     clippy::print_stdout,
     reason = "figures for people"
 )]
@@ -22,10 +27,8 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
-use auditmill::clock::now_micros;
 use auditmill::decode::{Decoder, Delivery};
 use auditmill::event::Rows;
-use auditmill::event::time::{parse_rfc3339, rfc3339};
 use auditmill::history::flush::{Around, FlushSettings, History};
 use auditmill::history::hot::Hot;
 use auditmill::history::location::Location;
@@ -33,13 +36,24 @@ use auditmill::history::redact::Redactor;
 use auditmill::history::upkeep::UpkeepSettings;
 use auditmill::sql::context::analyst_session;
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use traffic::{BACKGROUND, Traffic};
 
-const RECORDING: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/events/apiserver/background.jsonl");
-const EVENTS: usize = 500_000;
-/// Rows of one flush.
+#[path = "traffic/expand.rs"]
+mod traffic;
+
+/// The work and the attacks of a day in a cluster, with bodies.
+const DRIVEN: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/events/realcluster/audit.jsonl");
+/// 2026-03-02T00:00:00Z.
+const START_MICROS: i64 = 1_772_409_600_000_000;
+/// About 300 events a second: five million are four and a half hours.
+const GAP_MICROS: u32 = 3_300;
+const EVENTS: usize = 5_000_000;
+/// Rows of one flush, and of one batch of it.
 const FLUSH: usize = 100_000;
-const TIMES: [&str; 2] = ["\"stageTimestamp\":\"", "\"requestReceivedTimestamp\":\""];
+const BATCH: usize = 4_000;
 
 /// Name and text; `{id}` and `{since}` are of the data.
 const QUESTIONS: [(&str, &str); 8] = [
@@ -93,139 +107,155 @@ print(best * 1e3)
 fn main() {
     let events = std::env::var("AUDITMILL_BENCH_EVENTS").ok().and_then(|text| text.parse().ok());
     let events: usize = events.unwrap_or(EVENTS);
-    let folder = tempfile::tempdir().expect("a folder");
-    let batches = rows(events);
-    let json: usize = batches.iter().map(|(_, bytes)| bytes).sum();
-    println!("{events} events, {} bytes of JSON each", json / events);
-    let bar = bar(&batches);
-    println!("bar            {:>9.0} events/s", rate(events, bar));
-    let (took, bytes) = write(&batches, folder.path());
-    println!(
-        "write          {:>9.0} events/s  {:.1} bytes/event  ratio {:.2}",
-        rate(events, took),
-        bytes as f64 / events as f64,
-        bar.as_secs_f64() / took.as_secs_f64()
-    );
-    drop(batches);
+    let folder = tempfile::tempdir_in(".").expect("a folder on this disk");
+    let mut traffic = Traffic::new(&[BACKGROUND, DRIVEN], START_MICROS, GAP_MICROS);
+    let mut decoder = Decoder::new();
+    let (mut bar, mut packed, mut ours) = (Spent::default(), Spent::default(), Spent::default());
+    let (mut json, mut bytes, mut packed_bytes) = (0, 0, 0);
+    for (position, first) in (1..).zip((0..events).step_by(FLUSH)) {
+        let count = FLUSH.min(events - first);
+        let batches = rows(&mut traffic, &mut decoder, count, &mut json);
+        bar.add(self::bar(&batches, Compression::UNCOMPRESSED).0);
+        let (spent, written) = self::bar(&batches, Compression::ZSTD(ZstdLevel::default()));
+        packed.add(spent);
+        packed_bytes += written;
+        let (spent, written) = write(batches, position, folder.path());
+        ours.add(spent);
+        bytes += written;
+    }
+    let each = |bytes: u64| bytes as f64 / events as f64;
+    println!("events         {events:>9}, {:.0} bytes of JSON each", each(json));
+    println!("bar            {:>9.0} events/s, not compressed", events as f64 / bar.wall);
+    let bar_bytes = each(packed_bytes);
+    println!("bar, zstd-1    {:>9.0} events/s, {bar_bytes:.1} bytes", events as f64 / packed.wall);
+    println!("write          {:>9.0} events/s", events as f64 / ours.wall);
+    for (name, bar) in [("bar", &bar), ("bar, zstd-1", &packed)] {
+        let (wall, cpu) = (bar.wall / ours.wall, bar.cpu / ours.cpu);
+        println!("ratio to {name:<11} {wall:>4.2}  cpu {cpu:.2}");
+    }
+    println!("bytes          {:>9.1} an event", each(bytes));
     ask(folder.path());
 }
 
-fn rate(events: usize, took: Duration) -> f64 {
-    events as f64 / took.as_secs_f64()
+/// Seconds by the clock, and of the processor.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    wall: f64,
+    cpu: f64,
 }
 
-/// Batches of rows with the bytes that they were decoded from.
-fn rows(events: usize) -> Vec<(RecordBatch, usize)> {
-    let text = std::fs::read_to_string(RECORDING).expect("the recording is in the repository");
-    let lines: Vec<&str> = text.lines().collect();
-    let span = 60_000_000;
-    let base = now_micros() - span * events.div_ceil(lines.len()) as i64;
-    let mut decoder = Decoder::new();
-    let mut batches = Vec::new();
-    for first in (0..events).step_by(10_000) {
-        let mut body = String::new();
-        for number in first..(first + 10_000).min(events) {
-            let (copy, line) = (number / lines.len(), number % lines.len());
-            body.push_str(&moved(lines[line], base + span * copy as i64, copy));
+impl Spent {
+    fn on(work: impl FnOnce()) -> Self {
+        let (started, cpu) = (Instant::now(), cpu_seconds());
+        work();
+        Self { wall: started.elapsed().as_secs_f64(), cpu: cpu_seconds() - cpu }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+    }
+}
+
+/// Time of the processor that this process had, also in threads that ended.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which may hold anything, utime and stime are the twelfth and thirteenth.
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    ticks / 100.0
+}
+
+/// The next rows of the traffic; their bytes of JSON are added.
+fn rows(
+    traffic: &mut Traffic,
+    decoder: &mut Decoder,
+    count: usize,
+    json: &mut u64,
+) -> Vec<RecordBatch> {
+    let batches = (0..count).step_by(BATCH).map(|first| {
+        let (mut body, mut now) = (String::new(), START_MICROS);
+        for _ in first..(first + BATCH).min(count) {
+            now = traffic.push(&mut body);
             body.push('\n');
         }
-        let mut rows = Rows::new();
-        let delivery = Delivery {
-            cluster: "bench",
-            source: "webhook",
-            received_at: now_micros(),
-            body: body.as_bytes(),
-        };
-        decoder.decode(&delivery, &mut rows, &mut Vec::new());
-        batches.push((rows.finish(), body.len()));
-    }
-    batches
-}
-
-/// The event at another time, with an audit id of its own.
-fn moved(line: &str, base: i64, copy: usize) -> String {
-    let mut event = line.to_owned();
-    for key in TIMES {
-        let start = event.find(key).map(|start| start + key.len());
-        if let Some(start) = start
-            && let Some(time) = event.get(start..start + 27).and_then(parse_rfc3339)
-        {
-            let time = base + time.rem_euclid(60_000_000);
-            event.replace_range(start..start + 27, &rfc3339(time));
-        }
-    }
-    let id = "\"auditID\":\"";
-    let start = event.find(id).expect("an audit id") + id.len();
-    event.replace_range(start..start + 6, &format!("{copy:06x}"));
-    event
+        *json += body.len() as u64;
+        let (mut rows, mut quarantined) = (Rows::new(), Vec::new());
+        let received_at = now + 1_000_000;
+        let delivery =
+            Delivery { cluster: "bench", source: "webhook", received_at, body: body.as_bytes() };
+        decoder.decode(&delivery, &mut rows, &mut quarantined);
+        assert!(quarantined.is_empty(), "the traffic can be read");
+        rows.finish()
+    });
+    batches.collect()
 }
 
 /// A bare writer with default properties on plain text columns.
-fn bar(batches: &[(RecordBatch, usize)]) -> Duration {
-    let plain = |batch: &RecordBatch| {
-        let columns = batch.columns().iter().map(|column| match column.data_type() {
-            DataType::Dictionary(..) | DataType::Utf8View => {
-                cast(column, &DataType::Utf8).expect("text is text")
-            }
-            _ => Arc::clone(column),
-        });
-        let columns: Vec<_> = columns.collect();
-        let schema = batch.schema();
-        let fields = schema.fields().iter().zip(&columns);
-        let fields = fields.map(|(field, column)| {
-            Field::new(field.name(), column.data_type().clone(), field.is_nullable())
-        });
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        RecordBatch::try_new(schema, columns).expect("the same rows")
-    };
-    let plain: Vec<RecordBatch> = batches.iter().map(|(batch, _)| plain(batch)).collect();
-    let started = Instant::now();
-    for flush in plain.chunks(FLUSH / 10_000) {
-        let mut file = Vec::new();
-        let mut writer = ArrowWriter::try_new(&mut file, flush[0].schema(), None).expect("a file");
-        for batch in flush {
+fn bar(batches: &[RecordBatch], compression: Compression) -> (Spent, u64) {
+    let plain: Vec<RecordBatch> = batches.iter().map(plain).collect();
+    let properties = WriterProperties::builder().set_compression(compression).build();
+    let mut file = Vec::new();
+    let spent = Spent::on(|| {
+        let schema = plain[0].schema();
+        let writer = ArrowWriter::try_new(&mut file, schema, Some(properties));
+        let mut writer = writer.expect("a file");
+        for batch in &plain {
             writer.write(batch).expect("rows of one schema");
         }
         writer.close().expect("a whole file");
-    }
-    started.elapsed()
+    });
+    (spent, file.len() as u64)
 }
 
-/// The real way: rows in memory, files, commits. Gives the bytes of the files too.
-fn write(batches: &[(RecordBatch, usize)], folder: &Path) -> (Duration, u64) {
-    let written = Arc::new(AtomicU64::new(0));
-    let mut took = Duration::ZERO;
-    for (position, flush) in (1..).zip(batches.chunks(FLUSH / 10_000)) {
-        let hot = Arc::new(Hot::new(usize::MAX));
-        let location = Location::folder(folder).expect("a folder");
-        let history = History::open(location, "bench", Arc::clone(&hot)).expect("a history");
-        for (batch, _) in flush {
-            hot.push(batch.clone());
+/// The rows with text columns alone.
+fn plain(batch: &RecordBatch) -> RecordBatch {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Dictionary(..) | DataType::Utf8View => {
+            cast(column, &DataType::Utf8).expect("text is text")
         }
-        hot.complete(position);
-        hot.close();
-        let settings = FlushSettings {
-            bytes: usize::MAX,
-            age: Duration::ZERO,
-            late: i64::MAX,
-            redactor: Redactor::default(),
-            upkeep: UpkeepSettings::default(),
-        };
-        let total = Arc::clone(&written);
-        let around = Around {
-            before: Box::new(|_| Ok(())),
-            after: Box::new(|_| Ok(())),
-            urgent: Box::new(|| false),
-            wrote: Box::new(move |_, bytes| {
-                total.fetch_add(bytes, Ordering::SeqCst);
-            }),
-            failed: Box::new(|| {}),
-        };
-        let started = Instant::now();
-        history.run(&settings, around).expect("history is written");
-        took += started.elapsed();
+        _ => Arc::clone(column),
+    });
+    let columns: Vec<_> = columns.collect();
+    let schema = batch.schema();
+    let fields = schema.fields().iter().zip(&columns);
+    let fields = fields.map(|(field, column)| {
+        Field::new(field.name(), column.data_type().clone(), field.is_nullable())
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    RecordBatch::try_new(schema, columns).expect("the same rows")
+}
+
+/// The real way: rows in memory, a file, a commit. Gives the bytes of the file too.
+fn write(batches: Vec<RecordBatch>, position: u64, folder: &Path) -> (Spent, u64) {
+    let written = Arc::new(AtomicU64::new(0));
+    let hot = Arc::new(Hot::new(usize::MAX));
+    let location = Location::folder(folder).expect("a folder");
+    let history = History::open(location, "bench", Arc::clone(&hot)).expect("a history");
+    for batch in batches {
+        hot.push(batch);
     }
-    (took, written.load(Ordering::SeqCst))
+    hot.complete(position);
+    hot.close();
+    let settings = FlushSettings {
+        bytes: usize::MAX,
+        age: Duration::ZERO,
+        late: i64::MAX,
+        redactor: Redactor::default(),
+        upkeep: UpkeepSettings::default(),
+    };
+    let total = Arc::clone(&written);
+    let around = Around {
+        before: Box::new(|_| Ok(())),
+        after: Box::new(|_| Ok(())),
+        urgent: Box::new(|| false),
+        wrote: Box::new(move |_, bytes| {
+            total.fetch_add(bytes, Ordering::SeqCst);
+        }),
+        failed: Box::new(|| {}),
+    };
+    let spent = Spent::on(|| history.run(&settings, around).expect("history is written"));
+    (spent, written.load(Ordering::SeqCst))
 }
 
 /// Asks each question, here and of DuckDB when it is there.

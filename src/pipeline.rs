@@ -43,6 +43,8 @@ const READ_BYTES: usize = 8 << 20;
 /// How often time is looked at while nothing comes.
 const TICK: Duration = Duration::from_secs(1);
 const TICK_MICROS: i64 = 1_000_000;
+/// How often history is asked about events that came later than anything is held.
+const ASK_MICROS: i64 = 5_000_000;
 /// How often it is looked for what may be forgotten.
 const RETAIN_MICROS: i64 = 60_000_000;
 
@@ -64,6 +66,8 @@ pub struct Pipeline {
     pub recall: Recall,
     /// What is still to be asked of it: it could not be.
     pub owed: BTreeSet<Beyond>,
+    /// When it was last asked, microseconds.
+    pub asked_at: i64,
     /// Which deliveries have been seen.
     pub deliveries: Horizon,
     /// Which events have been seen.
@@ -154,6 +158,9 @@ impl Pipeline {
             self.hot.complete(next);
             self.door.processed(next);
         }
+        let (now, mut tally) = (now_micros(), Tally::default());
+        self.ask_again(now, &mut tally);
+        self.commit(tally, next, false);
         self.close();
         Ok(())
     }
@@ -164,7 +171,10 @@ impl Pipeline {
         self.reload(now, &mut tally);
         let outcome = self.engine.on_time(now);
         self.note(outcome, now, &mut tally);
-        self.ask_again(now, &mut tally);
+        if now >= self.asked_at + ASK_MICROS {
+            self.asked_at = now;
+            self.ask_again(now, &mut tally);
+        }
         for (detection, cost) in self.engine.costs() {
             let (work, kept) = ((cost.rows, cost.nanos), (cost.bytes, cost.keys));
             self.metrics.detection(detection, work, kept);
@@ -238,7 +248,6 @@ impl Pipeline {
         let outcome = self.engine.on_batch(&batch, arrival);
         debug!(events = batch.num_rows(), "batch processed");
         self.note(outcome, arrival, tally);
-        self.ask_again(arrival, tally);
     }
 
     fn set_aside(

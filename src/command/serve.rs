@@ -141,6 +141,7 @@ impl Service {
             reloads: mpsc::channel().1,
             recall,
             owed: BTreeSet::new(),
+            asked_at: 0,
             deliveries: Horizon::new(ingest.duplicates_events_max, ingest.deliveries_span.micros()),
             seen: Seen::new(ingest.duplicates_events_max, ingest.duplicates_span.micros()),
             hot,

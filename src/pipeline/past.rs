@@ -1,6 +1,8 @@
 //! What the loop takes of the past: at start, for detections that change, and for events that come
 //! later than anything is held.
 
+use std::collections::BTreeSet;
+
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
 use tracing::{error, info, warn};
@@ -124,10 +126,10 @@ impl Pipeline {
         }
     }
 
-    /// Asks history about buckets that are forgotten and that an event came for. What cannot be
-    /// asked now is asked again.
+    /// Asks history about buckets that are forgotten and that events came for, now and then: many
+    /// events that are late are late for the same buckets. What cannot be asked now is asked again.
     pub(super) fn ask_again(&mut self, at: i64, tally: &mut Tally) {
-        for beyond in std::mem::take(&mut self.owed) {
+        for beyond in joined(std::mem::take(&mut self.owed)) {
             tally.count(LedgerKind::Beyond, &beyond.cluster, &beyond.detection, at, 1);
             match self.again(&beyond) {
                 Ok(findings) => tally.findings.extend(findings),
@@ -147,6 +149,23 @@ impl Pipeline {
         self.recall.between(&beyond.cluster, again.span(), |rows| again.take_in(rows))?;
         again.findings().map_err(anyhow::Error::msg)
     }
+}
+
+/// Stretches of the same cluster and detection that meet, as one.
+fn joined(owed: BTreeSet<Beyond>) -> Vec<Beyond> {
+    let mut joined: Vec<Beyond> = Vec::with_capacity(owed.len());
+    for beyond in owed {
+        match joined.last_mut() {
+            Some(last)
+                if (&last.cluster, &last.detection) == (&beyond.cluster, &beyond.detection)
+                    && beyond.from <= last.to =>
+            {
+                last.to = last.to.max(beyond.to);
+            }
+            _ => joined.push(beyond),
+        }
+    }
+    joined
 }
 
 fn cell(rows: &RecordBatch, name: &str, row: usize) -> Value {
