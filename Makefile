@@ -46,7 +46,7 @@ soak: tools cluster-bin ## what takes longer than a test may: an hour of fuzzing
 
 bench: readers ## figures, one per line
 	AUDITMILL_READERS="$(AUDITMILL_CACHE)/readers" cargo bench --locked \
-	  --bench end_to_end --bench acknowledge --bench decode --bench detect --bench history
+	  --bench end_to_end --bench acknowledge --bench finding --bench decode --bench detect --bench history
 
 detections: ## run the detections' own tests
 	cargo run --locked --quiet -- test

@@ -111,6 +111,16 @@ impl Flat {
     }
 }
 
+fn unqualified(expr: Expr) -> Result<Expr> {
+    let replaced = expr.transform_up(|expr| match expr {
+        Expr::Column(Column { relation: Some(_), name, .. }) => {
+            Ok(Transformed::yes(Expr::Column(Column::new_unqualified(name))))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    replaced.data()
+}
+
 fn substitute(expr: Expr, columns: &HashMap<Column, Expr>) -> Result<Expr> {
     let replaced = expr.transform_up(|expr| match &expr {
         Expr::Column(column) => match columns.get(column) {
@@ -132,11 +142,13 @@ pub(crate) struct Expressions {
 }
 
 impl Expressions {
-    /// Of logical expressions over unqualified columns.
+    /// Of logical expressions over columns of the events table.
     pub(crate) fn new(context: &SessionContext, expressions: &[Expr]) -> Result<Self> {
         let table = events_schema();
+        let unqualified = expressions.iter().cloned().map(unqualified);
+        let expressions = unqualified.collect::<Result<Vec<_>>>()?;
         let mut columns = Vec::new();
-        for expr in expressions {
+        for expr in &expressions {
             for column in expr.column_refs() {
                 columns.push(table.index_of(&column.name)?);
             }

@@ -20,6 +20,7 @@ mod json;
 mod lists;
 mod members;
 mod network;
+mod required;
 mod text;
 mod url;
 mod workload;

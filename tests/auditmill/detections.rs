@@ -67,8 +67,8 @@ fn a_wrong_detection_is_named_with_file_line_and_hint() {
         &GOOD.replace("title:", "titel:"),
         "error: 1 detection cannot be loaded\n\
          DIR/own.sql:3: front matter: line 3 column 1: unknown field `titel`, expected one of \
-         id, title, severity, attack, controls, window, slide, dedup, key, params, needs, \
-         describe, false_positives, respond\n",
+         id, title, severity, attack, controls, window, slide, dedup, first_seen, absent, silent, \
+         over, key, params, needs, describe, false_positives, respond\n",
     );
     check_refused(
         &GOOD.replace("read {{name}}", "read {{nmae}}"),

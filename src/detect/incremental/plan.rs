@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::compute::{cast, filter};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
@@ -18,6 +18,7 @@ use datafusion::prelude::SessionContext;
 
 use super::super::intake::Intake;
 use super::super::plan::{EVENT_COLUMNS, input_column};
+use super::super::standing::Row;
 use super::super::value::Value;
 use super::super::windowed::{Grouped, key_name};
 use super::aggregate::{Aggregate, Extreme, Kind};
@@ -33,17 +34,13 @@ pub(crate) struct Plan {
     /// Which key column each group column is; `None` for the cluster.
     groups: Vec<Option<usize>>,
     having: Option<Arc<dyn PhysicalExpr>>,
+    /// The HAVING reads group columns.
+    having_reads_key: bool,
     shown: Vec<(String, Arc<dyn PhysicalExpr>)>,
     /// Counts that the HAVING demands at least: aggregate and number.
     pub(crate) floors: Vec<(usize, i64)>,
     /// A group that is found stays found while events come.
     pub(crate) monotone: bool,
-}
-
-/// A group of one window, to be asked.
-pub(crate) struct Candidate {
-    pub(crate) key: Vec<Value>,
-    pub(crate) values: Vec<ScalarValue>,
 }
 
 impl Plan {
@@ -106,6 +103,7 @@ impl Plan {
             schema: Arc::new(Schema::new(fields)),
             groups,
             having: grouped.having.map(planned).transpose()?,
+            having_reads_key: grouped.having.is_some_and(|having| reads_key(having, grouped)),
             shown: shown.collect::<Result<_>>()?,
             floors: floors.unwrap_or_default(),
             monotone,
@@ -113,55 +111,108 @@ impl Plan {
         Ok(Some((plan, intake)))
     }
 
-    /// Asks groups of a cluster: the row of each that is found, in their order.
+    /// Asks groups of a cluster by the values of their aggregates; `key` gives the key columns of
+    /// each, by its number. Gives the row of each that is found, in their order.
     ///
     /// # Errors
     /// When an expression of the query fails.
     pub(crate) fn ask(
         &self,
         cluster: &str,
-        candidates: Vec<Candidate>,
-    ) -> Result<Vec<Option<Vec<(String, Value)>>>> {
-        let len = candidates.len();
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
-        for (group, field) in self.groups.iter().zip(self.schema.fields()) {
-            let value = |candidate: &Candidate| {
-                let value = group.map(|at| candidate.key.get(at));
-                let value = value.map_or(Some(ScalarValue::from(cluster)), |v| Some(scalar(v?)));
-                value.unwrap_or(ScalarValue::Null).cast_to(field.data_type())
-            };
-            let values = candidates.iter().map(value).collect::<Result<Vec<_>>>()?;
-            columns.push(ScalarValue::iter_to_array(values)?);
-        }
-        let mut values: Vec<_> =
-            candidates.into_iter().map(|candidate| candidate.values.into_iter()).collect();
+        groups: Vec<Vec<ScalarValue>>,
+        key: impl Fn(usize) -> Vec<Value>,
+    ) -> Result<Vec<Option<Row>>> {
+        let len = groups.len();
+        let mut values: Vec<_> = groups.into_iter().map(Vec::into_iter).collect();
+        let mut aggregates = Vec::with_capacity(self.aggregates.len());
         for _ in &self.aggregates {
             let column = values.iter_mut().filter_map(Iterator::next);
-            columns.push(ScalarValue::iter_to_array(column)?);
+            aggregates.push(ScalarValue::iter_to_array(column)?);
         }
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        let all: Vec<usize> = (0..len).collect();
         let found = match &self.having {
             Some(having) => {
+                // Most groups are not found: their keys need not be read.
+                let keys = if self.having_reads_key {
+                    self.keys(cluster, &all, &key)?
+                } else {
+                    let fields = self.schema.fields().iter().take(self.groups.len());
+                    fields.map(|field| new_null_array(field.data_type(), len)).collect()
+                };
+                let batch = self.batch(keys, aggregates.clone())?;
                 let found = having.evaluate(&batch)?.into_array(len)?;
                 found.as_boolean_opt().map(true_only)
             }
             None => None,
         };
         let found = found.unwrap_or_else(|| BooleanArray::from(vec![true; len]));
-        let rows = filter_record_batch(&batch, &found)?;
+        let numbers: Vec<usize> = all.into_iter().filter(|at| found.value(*at)).collect();
+        if numbers.is_empty() {
+            return Ok(vec![None; len]);
+        }
+        let aggregates = aggregates.iter().map(|column| filter(column, &found));
+        let aggregates = aggregates.collect::<Result<Vec<_>, _>>()?;
+        let rows = self.batch(self.keys(cluster, &numbers, &key)?, aggregates)?;
         let shown = self
             .shown
             .iter()
             .map(|(name, expr)| Ok((name, expr.evaluate(&rows)?.into_array(rows.num_rows())?)));
         let shown = shown.collect::<Result<Vec<_>>>()?;
-        let mut rows = 0..rows.num_rows();
-        let mut next = || {
-            let row = rows.next()?;
+        let mut answers = vec![None; len];
+        for (row, number) in numbers.into_iter().enumerate() {
             let values = shown.iter();
-            Some(values.map(|(name, array)| ((*name).clone(), Value::at(array, row))).collect())
-        };
-        Ok(found.values().iter().map(|found| if found { next() } else { None }).collect())
+            let values = values.map(|(name, array)| ((*name).clone(), Value::at(array, row)));
+            if let Some(answer) = answers.get_mut(number) {
+                *answer = Some(values.collect());
+            }
+        }
+        Ok(answers)
     }
+
+    fn batch(&self, mut columns: Vec<ArrayRef>, aggregates: Vec<ArrayRef>) -> Result<RecordBatch> {
+        columns.extend(aggregates);
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    /// The group columns of these groups.
+    fn keys(
+        &self,
+        cluster: &str,
+        numbers: &[usize],
+        key: &impl Fn(usize) -> Vec<Value>,
+    ) -> Result<Vec<ArrayRef>> {
+        let keys: Vec<Vec<Value>> = numbers.iter().map(|number| key(*number)).collect();
+        let columns = self.groups.iter().zip(self.schema.fields()).map(|(group, field)| {
+            let values = keys.iter().map(|key| match group {
+                Some(at) => key.get(*at).map_or(ScalarValue::Null, scalar),
+                None => ScalarValue::from(cluster),
+            });
+            column(values, field.data_type())
+        });
+        columns.collect()
+    }
+}
+
+/// Values of any one type, and NULL, as a column of a type that they can be cast to.
+fn column(
+    values: impl Iterator<Item = ScalarValue> + Clone,
+    data_type: &DataType,
+) -> Result<ArrayRef> {
+    let Some(known) = values.clone().find(|value| !value.is_null()) else {
+        return Ok(new_null_array(data_type, values.count()));
+    };
+    let null = ScalarValue::try_from(known.data_type())?;
+    let values = values.map(|value| if value.is_null() { null.clone() } else { value });
+    Ok(cast(&ScalarValue::iter_to_array(values)?, data_type)?)
+}
+
+fn reads_key(having: &Expr, grouped: &Grouped<'_>) -> bool {
+    let groups = grouped.aggregate.group_expr.len();
+    let schema = &grouped.aggregate.schema;
+    having
+        .column_refs()
+        .iter()
+        .any(|column| schema.maybe_index_of_column(column).is_none_or(|position| position < groups))
 }
 
 /// What the intake gives: expressions over the input of the aggregate, each once.

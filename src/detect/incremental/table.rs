@@ -107,11 +107,13 @@ pub(crate) struct Table {
     keys: usize,
     /// The shard that is swept next.
     next: usize,
+    /// How many shards the present round still has to meet.
+    left: usize,
 }
 
 impl Table {
     pub(crate) fn new(seed: RandomState) -> Self {
-        Self { shards: Vec::new(), seed, bytes: 0, keys: 0, next: 0 }
+        Self { shards: Vec::new(), seed, bytes: 0, keys: 0, next: 0, left: 0 }
     }
 
     /// Bytes of all keys.
@@ -164,6 +166,10 @@ impl Table {
         At(shard_number, place)
     }
 
+    pub(crate) fn get(&self, at: At) -> Option<&Slot> {
+        self.shards.get(at.0 as usize)?.slots.get(at.1 as usize)?.as_ref()
+    }
+
     /// A slot to be changed; [`Table::weigh`] it afterwards.
     pub(crate) fn get_mut(&mut self, at: At) -> Option<&mut Slot> {
         self.shards.get_mut(at.0 as usize)?.slots.get_mut(at.1 as usize)?.as_mut()
@@ -178,15 +184,18 @@ impl Table {
         self.bytes = (self.bytes + now).saturating_sub(before);
     }
 
-    /// Sweeps some shards, about `keys_max` keys: `keep` thins a slot's panes out and says whether
-    /// the key stays. Every key is met in `SHARDS` shards' time.
+    /// There is something to sweep: every shard is met once more.
+    pub(crate) fn begin_sweep(&mut self) {
+        self.left = self.shards.len();
+    }
+
+    /// Goes on with the round, some shards with about `keys_max` keys: `keep` thins a slot's panes
+    /// out and says whether the key stays.
     pub(crate) fn sweep(&mut self, keys_max: usize, mut keep: impl FnMut(&mut Slot) -> bool) {
         let mut met = 0;
-        for _ in 0..self.shards.len() {
+        while self.left > 0 && met < keys_max {
+            self.left -= 1;
             met += self.sweep_shard(&mut keep);
-            if met >= keys_max {
-                break;
-            }
         }
     }
 
@@ -248,10 +257,6 @@ mod tests {
             });
             place.map(|place| At(number, *place))
         }
-
-        fn get(&self, at: At) -> Option<&Slot> {
-            self.shards[at.0 as usize].slots[at.1 as usize].as_ref()
-        }
     }
 
     fn table(keys: u32) -> Table {
@@ -272,11 +277,13 @@ mod tests {
         assert_eq!(table.place(&77_u32.to_be_bytes()), at);
         assert_eq!(*table.get(at).unwrap().key, 77_u32.to_be_bytes());
         let even = |slot: &Slot| slot.key.last().is_some_and(|last| last % 2 == 0);
+        table.begin_sweep();
         table.sweep(usize::MAX, |slot| even(slot));
         assert_eq!(table.len(), 5_000);
         assert!(table.find(&77_u32.to_be_bytes()).is_none());
         assert!(table.find(&78_u32.to_be_bytes()).is_some());
         let bytes = table.bytes();
+        table.begin_sweep();
         table.sweep(usize::MAX, |_| false);
         assert_eq!((table.len(), table.bytes()), (0, 0));
         assert!(bytes > 5_000 * 100);

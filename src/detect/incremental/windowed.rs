@@ -5,7 +5,7 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use datafusion::common::Result;
+use datafusion::common::{Result, ScalarValue};
 
 use super::super::detection::{Detection, Window};
 use super::super::evidence::Evidence;
@@ -15,7 +15,7 @@ use super::super::rows::{Events, KeyCells};
 use super::super::standing::About;
 use super::super::value::Value;
 use super::aggregate::{Input, Partial};
-use super::plan::{Candidate, Plan};
+use super::plan::Plan;
 use super::table::{At, Pane, Slot, Table};
 
 /// How many groups are asked at once.
@@ -138,7 +138,7 @@ impl Windowed {
         let targets = self.targets(state, ask);
         let mut changed: Vec<(At, i64)> = Vec::new();
         let mut asked: Vec<(At, i64, u64)> = Vec::new();
-        let mut candidates = Vec::new();
+        let mut candidates: Vec<Vec<ScalarValue>> = Vec::new();
         for (at, end) in targets {
             let Some(slot) = state.table.get_mut(at) else { continue };
             let panes = slot.window(end.saturating_sub(self.window.length), end);
@@ -149,8 +149,7 @@ impl Windowed {
                 continue;
             }
             let events = panes.iter().map(|pane| pane.evidence.count()).sum();
-            let key = Value::read_canonical(&slot.key);
-            candidates.push(Candidate { key, values: self.values(panes)? });
+            candidates.push(self.values(panes)?);
             asked.push((at, end, events));
             if candidates.len() >= ASK_MAX {
                 self.ask(state, cluster, &mut candidates, &mut asked, &mut changed)?;
@@ -222,7 +221,7 @@ impl Windowed {
         })
     }
 
-    fn values(&self, panes: &[Pane]) -> Result<Vec<datafusion::common::ScalarValue>> {
+    fn values(&self, panes: &[Pane]) -> Result<Vec<ScalarValue>> {
         let mut values = Vec::with_capacity(self.plan.aggregates.len());
         for (number, aggregate) in self.plan.aggregates.iter().enumerate() {
             let mut partials = panes.iter().filter_map(|pane| pane.partials.get(number));
@@ -239,14 +238,18 @@ impl Windowed {
         &self,
         state: &mut State,
         cluster: &str,
-        candidates: &mut Vec<Candidate>,
+        candidates: &mut Vec<Vec<ScalarValue>>,
         asked: &mut Vec<(At, i64, u64)>,
         changed: &mut Vec<(At, i64)>,
     ) -> Result<()> {
         if candidates.is_empty() {
             return Ok(());
         }
-        let answers = self.plan.ask(cluster, std::mem::take(candidates))?;
+        let key = |number: usize| {
+            let slot = asked.get(number).and_then(|(at, ..)| state.table.get(*at));
+            slot.map(|slot| Value::read_canonical(&slot.key)).unwrap_or_default()
+        };
+        let answers = self.plan.ask(cluster, std::mem::take(candidates), key)?;
         for ((at, end, events), answer) in asked.drain(..).zip(answers) {
             let Some(slot) = state.table.get_mut(at) else { continue };
             let is_changed = match answer {
@@ -286,7 +289,10 @@ impl Windowed {
 
     /// Forgets windows that end before `told_from`, a bucket's edge, step by step.
     pub(crate) fn forget(&self, state: &mut State, told_from: i64) {
-        state.told_from = state.told_from.max(told_from);
+        if told_from > state.told_from {
+            state.told_from = told_from;
+            state.table.begin_sweep();
+        }
         let told_from = state.told_from;
         let first = told_from.saturating_sub(self.window.length);
         state.table.sweep(SWEEP_KEYS, |slot| {

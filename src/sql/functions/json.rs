@@ -8,9 +8,11 @@ use std::borrow::Cow;
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
+use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 use serde_json_path::JsonPath;
 
+use super::required::Required;
 use super::text::{Argument, Gives, TextFunction, Value};
 
 /// Levels of nesting a path can see: below `serde_json`'s own limit of 128, at which it gives up.
@@ -35,14 +37,17 @@ impl TextFunction for Exists {
     const EXAMPLE: &'static str =
         r#"json_exists(request_object, '$.rules[?@.verbs[?@ == "escalate"]]')"#;
     const GIVES: Gives = Gives::Boolean;
-    type Prepared = JsonPath;
+    type Prepared = Path;
 
-    fn prepare(argument: &str) -> Result<JsonPath> {
-        path(Self::NAME, argument)
+    fn prepare(argument: &str) -> Result<Path> {
+        Path::new(Self::NAME, argument)
     }
 
-    fn evaluate<'a>(path: &JsonPath, text: &'a str) -> Value<'a> {
-        parse(text).map(|json| !path.query(&json).is_empty()).into()
+    fn evaluate<'a>(path: &Path, text: &'a str) -> Value<'a> {
+        if path.required.is_missing(text) && is_json(text) {
+            return Some(false).into();
+        }
+        parse(text).map(|json| !path.path.query(&json).is_empty()).into()
     }
 }
 
@@ -57,14 +62,17 @@ impl TextFunction for First {
          or if the text is not JSON.";
     const EXAMPLE: &'static str = "json_value(request_object, '$.roleRef.name')";
     const GIVES: Gives = Gives::Text;
-    type Prepared = JsonPath;
+    type Prepared = Path;
 
-    fn prepare(argument: &str) -> Result<JsonPath> {
-        path(Self::NAME, argument)
+    fn prepare(argument: &str) -> Result<Path> {
+        Path::new(Self::NAME, argument)
     }
 
-    fn evaluate<'a>(path: &JsonPath, text: &'a str) -> Value<'a> {
-        let scalar = parse(text).and_then(|json| match path.query(&json).first()? {
+    fn evaluate<'a>(path: &Path, text: &'a str) -> Value<'a> {
+        if path.required.is_missing(text) {
+            return Value::Null;
+        }
+        let scalar = parse(text).and_then(|json| match path.path.query(&json).first()? {
             Json::String(text) => Some(text.clone()),
             Json::Number(number) => Some(number.to_string()),
             Json::Bool(answer) => Some(answer.to_string()),
@@ -84,23 +92,42 @@ impl TextFunction for All {
          when it finds nothing. NULL if the text is not JSON.";
     const EXAMPLE: &'static str = "json_query(request_object, '$.subjects[*].name')";
     const GIVES: Gives = Gives::Text;
-    type Prepared = JsonPath;
+    type Prepared = Path;
 
-    fn prepare(argument: &str) -> Result<JsonPath> {
-        path(Self::NAME, argument)
+    fn prepare(argument: &str) -> Result<Path> {
+        Path::new(Self::NAME, argument)
     }
 
-    fn evaluate<'a>(path: &JsonPath, text: &'a str) -> Value<'a> {
-        let found = parse(text).and_then(|json| serde_json::to_string(&path.query(&json)).ok());
+    fn evaluate<'a>(path: &Path, text: &'a str) -> Value<'a> {
+        if path.required.is_missing(text) && is_json(text) {
+            return Some(Cow::Borrowed("[]")).into();
+        }
+        let found = parse(text);
+        let found = found.and_then(|json| serde_json::to_string(&path.path.query(&json)).ok());
         found.map(Cow::Owned).into()
     }
 }
 
-fn path(function: &str, text: &str) -> Result<JsonPath> {
-    if text.len() > PATH_BYTES_MAX {
-        return plan_err!("{function}: path longer than {PATH_BYTES_MAX} bytes");
+/// A path, and what a text must have for it.
+pub(super) struct Path {
+    path: JsonPath,
+    required: Required,
+}
+
+impl Path {
+    fn new(function: &str, text: &str) -> Result<Self> {
+        if text.len() > PATH_BYTES_MAX {
+            return plan_err!("{function}: path longer than {PATH_BYTES_MAX} bytes");
+        }
+        let path = JsonPath::parse(text);
+        let path = path.or_else(|error| plan_err!("{function}: path `{text}`: {error}"))?;
+        Ok(Self { path, required: Required::of(text) })
     }
-    JsonPath::parse(text).or_else(|error| plan_err!("{function}: path `{text}`: {error}"))
+}
+
+/// Whether a text is JSON, without making a tree of it.
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// The text as a tree, `None` when it is not JSON.

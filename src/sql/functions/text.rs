@@ -4,10 +4,10 @@
 //! of every text type, prepares a constant second argument once, and computes each distinct value
 //! of a dictionary at most once. It never fails because of what a row holds.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::take;
@@ -42,9 +42,9 @@ pub(super) trait TextFunction: Send + Sync + 'static {
     /// The answer to NULL; `None` is NULL.
     const OF_NULL: Option<bool> = None;
     /// The second argument, made ready; `()` for functions of one argument.
-    type Prepared;
+    type Prepared: Send + Sync;
 
-    /// Called once per batch for a constant (and once at planning), else once per change of the
+    /// Called once for a constant (and once at planning) and kept, else once per change of the
     /// argument from row to row. An error fails the query for a constant and is NULL for a row: a
     /// row's content must never fail a detection. Functions of one argument are given "".
     fn prepare(argument: &str) -> Result<Self::Prepared>;
@@ -57,11 +57,15 @@ const SECTION: DocSection =
     DocSection { include: true, label: "Audit Functions", description: None };
 
 /// A [`TextFunction`] as `DataFusion` knows functions.
-pub(super) struct TextUdf<F> {
+pub(super) struct TextUdf<F: TextFunction> {
     signature: Signature,
     documentation: Documentation,
-    function: PhantomData<fn() -> F>,
+    /// Constants made ready, by their text.
+    prepared: Mutex<HashMap<String, Arc<F::Prepared>>>,
 }
+
+/// How many constants are kept; then all of them go.
+const PREPARED_MAX: usize = 1_024;
 
 impl<F: TextFunction> TextUdf<F> {
     /// The function, ready to be registered.
@@ -76,8 +80,21 @@ impl<F: TextFunction> TextUdf<F> {
         ScalarUDF::from(Self {
             signature: Signature::user_defined(Volatility::Immutable),
             documentation: documentation.build(),
-            function: PhantomData,
+            prepared: Mutex::default(),
         })
+    }
+
+    fn prepared(&self, argument: &str) -> Result<Arc<F::Prepared>> {
+        let mut kept = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prepared) = kept.get(argument) {
+            return Ok(Arc::clone(prepared));
+        }
+        let prepared = Arc::new(F::prepare(argument)?);
+        if kept.len() >= PREPARED_MAX {
+            kept.clear();
+        }
+        kept.insert(argument.to_owned(), Arc::clone(&prepared));
+        Ok(prepared)
     }
 }
 
@@ -154,9 +171,11 @@ impl<F: TextFunction> ScalarUDFImpl for TextUdf<F> {
         };
         let texts = texts.into_array(rows)?;
         let answers = match values.next() {
-            None => evaluate_all::<F>(&F::prepare("")?, &texts)?,
+            None => evaluate_all::<F>(self.prepared("")?.as_ref(), &texts)?,
             Some(ColumnarValue::Scalar(argument)) => match argument.try_as_str() {
-                Some(Some(argument)) => evaluate_all::<F>(&F::prepare(argument)?, &texts)?,
+                Some(Some(argument)) => {
+                    evaluate_all::<F>(self.prepared(argument)?.as_ref(), &texts)?
+                }
                 Some(None) => new_null_array(&F::GIVES.data_type(), rows),
                 None => return exec_err!("{} takes text, not {argument}", F::NAME),
             },
