@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cpu_time::ThreadTime;
+
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use auditmill::event::schema::events_schema;
@@ -65,7 +67,7 @@ impl Fused {
 
     /// Seconds an event.
     pub(crate) fn measure(&self, load: &Load, seconds: Duration) -> f64 {
-        let started = Instant::now();
+        let (started, worked) = (Instant::now(), ThreadTime::now());
         let (mut events, mut rounds) = (0, 0);
         while rounds == 0 || started.elapsed() < seconds {
             for batch in load.all() {
@@ -75,7 +77,7 @@ impl Fused {
             }
             rounds += 1;
         }
-        started.elapsed().as_secs_f64() / events as f64
+        worked.elapsed().as_secs_f64() / events as f64
     }
 }
 

@@ -8,7 +8,9 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray, UInt32Array,
+};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -255,26 +257,53 @@ impl Aggregate {
         Ok(())
     }
 
-    /// The aggregate's value.
-    pub(crate) fn value(&self, partial: Partial) -> Result<ScalarValue> {
-        let value = match partial {
-            Partial::Count(count) => ScalarValue::Int64(Some(count)),
-            Partial::Distinct(distinct) => {
-                ScalarValue::Int64(Some(i64::try_from(distinct.len()).unwrap_or(i64::MAX)))
+    /// The aggregate's values, as a column of its type.
+    pub(crate) fn column(&self, partials: Vec<Partial>) -> Result<ArrayRef> {
+        let column: ArrayRef = match &self.kind {
+            Kind::Count | Kind::CountDistinct => {
+                let counts = partials.iter().map(|partial| match partial {
+                    Partial::Count(count) => *count,
+                    Partial::Distinct(distinct) => whole(distinct.len()),
+                    _ => 0,
+                });
+                Arc::new(Int64Array::from_iter_values(counts))
             }
-            Partial::Number(value) => ScalarValue::Int64(value),
-            Partial::Text(value) => ScalarValue::Utf8(value.map(Into::into)),
-            Partial::Truth(value) => ScalarValue::Boolean(value),
-            Partial::Other(state) => {
-                let Kind::Other(function) = &self.kind else { return Err(mixed_up()) };
-                let mut accumulator = function.create_accumulator()?;
-                if let Some(state) = state {
-                    accumulator.merge_batch(&arrays(&[state])?)?;
-                }
-                accumulator.evaluate()?
+            Kind::Sum | Kind::Extreme(_) => {
+                let numbers = partials.iter().map(|partial| match partial {
+                    Partial::Number(number) => *number,
+                    _ => None,
+                });
+                Arc::new(numbers.collect::<Int64Array>())
+            }
+            Kind::TextExtreme(_) => {
+                let texts = partials.iter().map(|partial| match partial {
+                    Partial::Text(text) => text.as_deref(),
+                    _ => None,
+                });
+                Arc::new(texts.collect::<StringViewArray>())
+            }
+            Kind::Truth(_) => {
+                let truths = partials.iter().map(|partial| match partial {
+                    Partial::Truth(truth) => *truth,
+                    _ => None,
+                });
+                Arc::new(truths.collect::<BooleanArray>())
+            }
+            Kind::Other(function) => {
+                let values = partials.into_iter().map(|partial| {
+                    let mut accumulator = function.create_accumulator()?;
+                    if let Partial::Other(Some(state)) = partial {
+                        accumulator.merge_batch(&arrays(&[state])?)?;
+                    }
+                    accumulator.evaluate()
+                });
+                ScalarValue::iter_to_array(values.collect::<Result<Vec<_>>>()?)?
             }
         };
-        if value.data_type() == self.data_type { Ok(value) } else { value.cast_to(&self.data_type) }
+        if *column.data_type() == self.data_type {
+            return Ok(column);
+        }
+        Ok(cast(&column, &self.data_type)?)
     }
 
     fn number(&self, kept: i64, other: i64) -> i64 {
@@ -318,7 +347,7 @@ impl Partial {
     pub(crate) fn at_most(&self) -> i64 {
         match self {
             Self::Count(count) => *count,
-            Self::Distinct(distinct) => i64::try_from(distinct.len()).unwrap_or(i64::MAX),
+            Self::Distinct(distinct) => whole(distinct.len()),
             _ => i64::MAX,
         }
     }
@@ -372,6 +401,10 @@ fn arrays(states: &[Box<[ScalarValue]>]) -> Result<Vec<ArrayRef>> {
         ScalarValue::iter_to_array(states.iter().filter_map(|state| state.get(at).cloned()))
     });
     columns.collect()
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn mixed_up() -> DataFusionError {

@@ -21,7 +21,7 @@ use super::super::plan::{EVENT_COLUMNS, input_column};
 use super::super::standing::Row;
 use super::super::value::Value;
 use super::super::windowed::{Grouped, key_name};
-use super::aggregate::{Aggregate, Extreme, Kind};
+use super::aggregate::{Aggregate, Extreme, Kind, Partial};
 
 /// What a grouped query comes to.
 #[derive(Debug)]
@@ -119,16 +119,15 @@ impl Plan {
     pub(crate) fn ask(
         &self,
         cluster: &str,
-        groups: Vec<Vec<ScalarValue>>,
+        groups: Vec<Vec<Partial>>,
         key: impl Fn(usize) -> Vec<Value>,
     ) -> Result<Vec<Option<Row>>> {
         let len = groups.len();
-        let mut values: Vec<_> = groups.into_iter().map(Vec::into_iter).collect();
-        let mut aggregates = Vec::with_capacity(self.aggregates.len());
-        for _ in &self.aggregates {
-            let column = values.iter_mut().filter_map(Iterator::next);
-            aggregates.push(ScalarValue::iter_to_array(column)?);
-        }
+        let mut partials: Vec<_> = groups.into_iter().map(Vec::into_iter).collect();
+        let aggregates = self.aggregates.iter().map(|aggregate| {
+            aggregate.column(partials.iter_mut().filter_map(Iterator::next).collect())
+        });
+        let aggregates = aggregates.collect::<Result<Vec<_>>>()?;
         let all: Vec<usize> = (0..len).collect();
         let found = match &self.having {
             Some(having) => {

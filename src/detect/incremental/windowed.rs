@@ -5,7 +5,7 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 
 use super::super::detection::{Detection, Window};
 use super::super::evidence::Evidence;
@@ -138,7 +138,7 @@ impl Windowed {
         let targets = self.targets(state, ask);
         let mut changed: Vec<(At, i64)> = Vec::new();
         let mut asked: Vec<(At, i64, u64)> = Vec::new();
-        let mut candidates: Vec<Vec<ScalarValue>> = Vec::new();
+        let mut candidates: Vec<Vec<Partial>> = Vec::new();
         for (at, end) in targets {
             let Some(slot) = state.table.get_mut(at) else { continue };
             let panes = slot.window(end.saturating_sub(self.window.length), end);
@@ -221,7 +221,7 @@ impl Windowed {
         })
     }
 
-    fn values(&self, panes: &[Pane]) -> Result<Vec<ScalarValue>> {
+    fn values(&self, panes: &[Pane]) -> Result<Vec<Partial>> {
         let mut values = Vec::with_capacity(self.plan.aggregates.len());
         for (number, aggregate) in self.plan.aggregates.iter().enumerate() {
             let mut partials = panes.iter().filter_map(|pane| pane.partials.get(number));
@@ -229,7 +229,7 @@ impl Windowed {
             for partial in partials {
                 aggregate.merge(&mut sum, partial)?;
             }
-            values.push(aggregate.value(sum)?);
+            values.push(sum);
         }
         Ok(values)
     }
@@ -238,7 +238,7 @@ impl Windowed {
         &self,
         state: &mut State,
         cluster: &str,
-        candidates: &mut Vec<Vec<ScalarValue>>,
+        candidates: &mut Vec<Vec<Partial>>,
         asked: &mut Vec<(At, i64, u64)>,
         changed: &mut Vec<(At, i64)>,
     ) -> Result<()> {

@@ -4,7 +4,6 @@
 //! A value's bits are worked out when it is first seen and kept. Values are what clients send, so
 //! there may be no end of them: beyond a bound all are forgotten and worked out anew.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::{DataFusionError, Result};
+use hashbrown::HashMap;
 
 use super::super::intake::Expressions;
 use crate::event::schema::events_schema;
