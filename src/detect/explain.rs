@@ -341,13 +341,13 @@ describe: \"{{name}}\"
 SELECT name, user_name FROM events
 WHERE verb = 'delete' AND resource = 'secrets' AND (name LIKE 'a%' OR namespace = 'b')";
 
-    fn considered(row: EventRow<'_>) -> Vec<Considered> {
+    fn considered(row: &EventRow<'_>) -> Vec<Considered> {
         let texts = [("w.sql", WINDOWED), ("p.sql", PLAIN)];
         let texts = texts.map(|(path, text)| (path.to_owned(), text.to_owned()));
         let explainer = Explainer::new(&Catalog::from_texts(texts).unwrap()).unwrap();
         let mut rows = Rows::new();
         rows.push(&EventRow { cluster: "c", event_id: "00", ..EventRow::default() });
-        rows.push(&row);
+        rows.push(row);
         explainer.explain(&rows.finish(), 1).unwrap()
     }
 
@@ -370,7 +370,7 @@ WHERE verb = 'delete' AND resource = 'secrets' AND (name LIKE 'a%' OR namespace 
 
     #[test]
     fn a_match_has_its_key_windows_and_buckets() {
-        let all = considered(event());
+        let all = considered(&event());
         assert_eq!(all[0].detection.id, "W");
         assert_eq!(all[0].class, "incremental windows");
         let Verdict::Matched(place) = &all[0].verdict else { panic!("{all:?}") };
@@ -385,7 +385,7 @@ WHERE verb = 'delete' AND resource = 'secrets' AND (name LIKE 'a%' OR namespace 
 
     #[test]
     fn what_is_not_true_is_told_and_the_nearest_come_first() {
-        let all = considered(EventRow { verb: Some("delete"), response_code: None, ..event() });
+        let all = considered(&EventRow { verb: Some("delete"), response_code: None, ..event() });
         let ids: Vec<&str> = all.iter().map(|of| of.detection.id.as_str()).collect();
         assert_eq!(ids, ["P", "W"]);
         assert_eq!(
@@ -400,7 +400,7 @@ WHERE verb = 'delete' AND resource = 'secrets' AND (name LIKE 'a%' OR namespace 
             [("verb = 'get'".to_owned(), "false"), ("response_code < 400".to_owned(), "unknown")]
         );
         let hit = EventRow { verb: Some("delete"), resource: Some("secrets"), ..event() };
-        let all = considered(EventRow { name: Some("abc"), ..hit });
+        let all = considered(&EventRow { name: Some("abc"), ..hit });
         let Verdict::Matched(place) = &all[0].verdict else { panic!("{all:?}") };
         assert_eq!(place.key, [("name".to_owned(), Value::Text("abc".to_owned()))]);
         assert_eq!((place.windows.len(), place.buckets), (0, (60 * MINUTE, 120 * MINUTE)));

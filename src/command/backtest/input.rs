@@ -55,16 +55,16 @@ impl Input {
         if let Some(data) = &args.data {
             return open_history(data);
         }
-        let mut begun: Vec<(i64, PathBuf)> = Vec::new();
+        let mut placed: Vec<(i64, PathBuf)> = Vec::new();
         for path in &args.files {
             // One alone, or what can be read once, is in its place.
             let alone = args.files.len() == 1 || path == Path::new("-");
-            let begin =
+            let first =
                 if alone { i64::MAX } else { begin(path).with_context(|| reading(path))? };
-            begun.push((begin, path.clone()));
+            placed.push((first, path.clone()));
         }
-        begun.sort_by_key(|(begin, _)| *begin);
-        let paths = begun.into_iter().map(|(_, path)| path).collect();
+        placed.sort_by_key(|(first, _)| *first);
+        let paths = placed.into_iter().map(|(_, path)| path).collect();
         Ok(Self::Files { cluster: args.cluster.to_string(), paths })
     }
 

@@ -31,7 +31,7 @@ pub(super) fn print_json(out: &mut impl Write, report: &Report) -> Result<()> {
         line(
             out,
             &json!({
-                "kind": "day", "day": day.day, "detection": day.detection,
+                "kind": "day", "day": day.date, "detection": day.detection,
                 "severity": day.severity.as_str(), "findings": day.findings,
             }),
         )?;
@@ -78,7 +78,7 @@ fn line(out: &mut impl Write, value: &Json) -> Result<()> {
 pub(super) fn print_table(out: &mut impl Write, report: &Report, show: usize) -> Result<()> {
     if !report.findings.is_empty() {
         let days = report.days().into_iter().map(|day| {
-            [day.day, day.detection.to_owned(), day.severity.to_string(), day.findings.to_string()]
+            [day.date, day.detection.to_owned(), day.severity.to_string(), day.findings.to_string()]
         });
         table(out, ["day (UTC)", "detection", "severity", "findings"], days)?;
         let severities = report.severities().into_iter();
@@ -109,7 +109,7 @@ fn print_diff(out: &mut impl Write, diff: &Diff) -> Result<()> {
     let kinds = [("added", &diff.added), ("removed", &diff.removed), ("changed", &diff.changed)];
     let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     for (at, (_, findings)) in kinds.iter().enumerate() {
-        for finding in findings.iter() {
+        for finding in *findings {
             if let Some(count) = counts.entry(&finding.detection.id).or_default().get_mut(at) {
                 *count += 1;
             }

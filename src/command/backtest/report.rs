@@ -51,9 +51,9 @@ impl Change {
     }
 }
 
-/// A day of a detection: its findings.
+/// A day of a detection: its findings. The date is `YYYY-MM-DD` in UTC.
 pub(super) struct Day<'a> {
-    pub(super) day: String,
+    pub(super) date: String,
     pub(super) detection: &'a str,
     pub(super) severity: Severity,
     pub(super) findings: usize,
@@ -94,8 +94,8 @@ impl Report {
             let at = (self.period.day(finding), detection.id.as_str());
             days.entry(at).or_insert((detection.severity, 0)).1 += 1;
         }
-        let days = days.into_iter().map(|((day, detection), (severity, findings))| Day {
-            day,
+        let days = days.into_iter().map(|((date, detection), (severity, findings))| Day {
+            date,
             detection,
             severity,
             findings,

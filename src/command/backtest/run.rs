@@ -49,10 +49,14 @@ fn judge(input: &Input, trials: &mut [Trial], period: Period) -> Result<Read> {
     let lookback = trials.iter().map(Trial::lookback).max().unwrap_or(0);
     let from = period.since.saturating_sub(lookback);
     for (cluster, begin) in input.beginnings() {
-        trials.iter_mut().for_each(|trial| trial.reaches(&cluster, begin));
+        for trial in trials.iter_mut() {
+            trial.reaches(&cluster, begin);
+        }
     }
     let read = input.read((from, period.until), |rows: &RecordBatch| {
-        trials.iter_mut().for_each(|trial| trial.take_in(rows));
+        for trial in trials.iter_mut() {
+            trial.take_in(rows);
+        }
     })?;
     trials.iter_mut().for_each(Trial::finish);
     Ok(read)
