@@ -1,5 +1,6 @@
 //! Commands and flags; no behaviour.
 
+mod backtest;
 mod detections;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
     DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs, ListArgs,
 };
@@ -52,6 +54,12 @@ pub enum Command {
     /// Run the tests of detections, and look for mistakes in them
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestArgs),
+    /// Run detections over logs or history: what they would have found, what a change changes
+    #[command(after_help = backtest::BACKTEST_EXAMPLES)]
+    Backtest(BacktestArgs),
+    /// Tell why an event was found by detections, or was not
+    #[command(after_help = backtest::EXPLAIN_EXAMPLES)]
+    Explain(ExplainEventArgs),
     /// Show detections, and look for mistakes in them
     #[command(subcommand)]
     Detections(DetectionsCommand),

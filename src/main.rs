@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         Command::Backup(args) => command::backup::run(args),
         Command::Restore(args) => command::restore::run(args),
         Command::Test(args) => command::test::run(args),
+        Command::Backtest(args) => command::backtest::run(args),
+        Command::Explain(args) => command::explain::run(args),
         Command::Detections(DetectionsCommand::List(args)) => command::detections::list(args),
         Command::Detections(DetectionsCommand::Explain(args)) => command::detections::explain(args),
         Command::Detections(DetectionsCommand::Lint(args)) => command::lint::run(args),

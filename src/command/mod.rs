@@ -3,11 +3,13 @@
 //! A command returns the process's exit code: 0 done, 1 the answer is no, 2 usage or
 //! configuration error.
 
+pub mod backtest;
 pub mod backup;
 pub mod config;
 mod cutter;
 pub mod detections;
 pub mod exceptions;
+pub mod explain;
 pub mod history;
 pub mod input;
 pub mod kubeconfig;

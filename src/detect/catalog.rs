@@ -102,6 +102,14 @@ impl Catalog {
         Self { detections: detections.into_iter().collect(), exceptions, ..Self::default() }
     }
 
+    /// The detections whose ids pass alone, with what is exempt from them.
+    #[must_use]
+    pub fn selected(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let detections = self.detections.iter().filter(|(id, _)| keep(id));
+        let detections = detections.map(|(id, of)| (id.clone(), Arc::clone(of))).collect();
+        Self { detections, exceptions: self.exceptions.clone(), ..Self::default() }
+    }
+
     /// A catalogue of these files: path (for messages) and text.
     ///
     /// # Errors

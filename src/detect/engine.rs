@@ -110,6 +110,11 @@ impl Engine {
         Ok((detections, index))
     }
 
+    /// The detections as they run, in the order of their ids.
+    pub(crate) fn running(&self) -> &[Running] {
+        &self.detections
+    }
+
     /// Goes on with other detections. Those that stay as they are keep their state; of the others
     /// the ids are given: [`Engine::rebuild`] them from the rows of the [`Engine::lookback`].
     ///

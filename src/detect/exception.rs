@@ -21,6 +21,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError};
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable as _, Operator, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -279,12 +280,13 @@ fn schema() -> DFSchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-/// A condition as an expression over `events` whose types are settled.
+/// A condition as an expression whose types are settled, over columns of the events table without
+/// a qualifier.
 ///
 /// # Errors
 /// When it does not parse, or names what is not there.
 pub fn planned(condition: &str) -> Result<Expr, DataFusionError> {
-    settled(parsed(condition)?)
+    settled(parsed(condition)?).map(unnormalize_col)
 }
 
 fn parsed(condition: &str) -> Result<Expr, DataFusionError> {

@@ -1,21 +1,29 @@
 //! How a detection runs, for `auditmill detections explain`.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use futures::FutureExt as _;
 
 use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::logical_expr::Expr;
 
+use super::catalog::Catalog;
+use super::chain::findings_schema;
 use super::compiled::Slot;
-use super::detection::{Detection, LoadError};
+use super::detection::{Detection, Kind, LoadError};
+use super::engine::{Engine, EngineSettings};
+use super::execution::Execution;
+use super::explain::sql;
+use super::index::clause::{Clause, clauses, indexed};
 use super::mistake::located;
 use super::plan::{bind, plan_over};
+use super::running::Running;
 use crate::event::schema::events_schema;
 
 /// How a detection runs.
 #[derive(Clone, Debug)]
 pub struct Explained {
-    /// Facts as name and text, in the order in which they are shown.
+    /// Facts as name and text, in the order in which they are shown; a name may come again.
     pub facts: Vec<(&'static str, String)>,
     /// The query as it is planned: a node a line, the last ones first.
     pub plan: String,
@@ -26,16 +34,82 @@ pub struct Explained {
 /// # Errors
 /// When its query cannot be planned.
 pub fn explained(detection: &Detection) -> Result<Explained, LoadError> {
-    let class = match detection.window {
-        None => "a filter over each event",
-        Some(_) => "windows, asked again when their events change",
-    };
+    let catalog = Catalog::of(detection.clone());
+    let engine = Engine::new(&catalog, EngineSettings::default());
+    let engine = engine.map_err(|errors| {
+        let first = errors.into_iter().next();
+        first.unwrap_or_else(|| detection.error(None, "it cannot be planned".to_owned(), None))
+    })?;
     let plan = plan(detection).map_err(|error| located(detection, &error))?;
-    Ok(Explained { facts: vec![("runs as", class.to_owned())], plan })
+    Ok(Explained { facts: engine.running().iter().flat_map(facts).collect(), plan })
+}
+
+fn facts(running: &Running) -> Vec<(&'static str, String)> {
+    let detection = running.detection();
+    let mut facts = vec![("runs as", running.execution.class().to_owned())];
+    if detection.kind == Kind::OverFindings {
+        facts.push(("takes", "findings of other detections, not events".to_owned()));
+    } else {
+        facts.extend(conditions(&running.conditions));
+        facts.push(("reads", columns(running)));
+    }
+    facts.push(("fires", fires(&running.execution)));
+    if let Execution::Windowed(of) = &running.execution {
+        facts.push(("groups by", of.plan().names.join(", ")));
+        facts.push(("must reach first", of.plan().thresholds.join(" AND ")));
+    }
+    let metrics = "auditmill_detection_{rows,busy_seconds,state_bytes,keys} of a server";
+    facts.push(("costs", metrics.to_owned()));
+    facts
+}
+
+/// What the index makes of conditions: which are told by bits of a column's values, and which are
+/// left to be worked out for the rows that bits let through.
+fn conditions(conditions: &[Expr]) -> Vec<(&'static str, String)> {
+    let schema = events_schema();
+    let (mut bits, mut either, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    for clause in conditions.iter().flat_map(|condition| clauses(condition, &indexed)) {
+        match clause {
+            Clause::Column(at, expr) => {
+                bits.push(("by bits", format!("{}: {}", schema.field(at).name(), sql(&expr))));
+            }
+            Clause::Any(any) => {
+                let any: Vec<String> = any.iter().map(|(_, expr)| sql(expr)).collect();
+                either.push(("by bits, any of", any.join(" OR ")));
+            }
+            Clause::Rest(expr) => rest.push(("row by row", sql(&expr))),
+        }
+    }
+    bits.sort();
+    bits.into_iter().chain(either).chain(rest).collect()
+}
+
+fn columns(running: &Running) -> String {
+    let conditions = running.conditions.iter().flat_map(Expr::column_refs);
+    let mut columns: BTreeSet<&str> = conditions.map(|column| column.name.as_str()).collect();
+    columns.extend(running.outputs().columns());
+    columns.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// When a finding comes.
+fn fires(execution: &Execution) -> String {
+    let monotone = match execution {
+        Execution::PerEvent(_) => return "at once".to_owned(),
+        Execution::FirstSeen(_) => return "at once, once enough of the past is known".to_owned(),
+        Execution::Absent(_) => return "when a key was missed for long enough".to_owned(),
+        Execution::Windowed(of) => of.plan().monotone,
+        Execution::Requery(of) | Execution::Chain(of) => of.plans().monotone,
+    };
+    if monotone {
+        "at once: further events of the window take nothing back".to_owned()
+    } else {
+        "when the watermark has passed the window's end: further events may take it back".to_owned()
+    }
 }
 
 fn plan(detection: &Detection) -> Result<String> {
-    let slot: Arc<Slot> = Slot::new(events_schema());
+    let over_findings = detection.kind == Kind::OverFindings;
+    let slot = Slot::new(if over_findings { findings_schema() } else { events_schema() });
     // The one table is there at once: nothing is waited for.
     let planned = plan_over(detection, &slot).now_or_never();
     let (context, logical) =

@@ -215,6 +215,11 @@ impl Outputs {
         Arc::clone(&self.schema)
     }
 
+    /// The columns of `events` that they are made of.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.expressions.schema.fields().iter().map(|field| field.name().as_str())
+    }
+
     /// The expression that makes a column.
     pub(crate) fn expression(&self, name: &str) -> Option<&Expr> {
         let (_, expr) = self.logical.iter().find(|(of, _)| of == name)?;

@@ -27,6 +27,7 @@ pub mod engine;
 pub mod evidence;
 pub mod exception;
 pub(crate) mod execution;
+pub mod explain;
 pub mod explained;
 pub mod finding;
 pub(crate) mod first_seen;

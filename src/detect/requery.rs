@@ -130,6 +130,11 @@ impl Requery {
         &self.detection
     }
 
+    /// What it runs, and how its key is read.
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
     pub(crate) fn state(&self) -> State {
         State {
             held: match self.detection.kind {

@@ -92,6 +92,30 @@ impl Running {
         columns.iter().filter_map(|name| self.outputs.expression(name)).cloned().collect()
     }
 
+    /// What is made of each of its rows.
+    pub(crate) fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    /// The first exception that hides a row of a cluster's batch from it, at the row's event time.
+    pub(crate) fn exempting(
+        &self,
+        cluster: &str,
+        batch: &RecordBatch,
+        (row, time): (u32, i64),
+    ) -> Result<Option<&Arc<Exception>>> {
+        for Exemption { exception, condition } in &self.exemptions {
+            if !exception.is_of(cluster) || exception.is_expired(time) {
+                continue;
+            }
+            let values = condition.of(batch, &UInt32Array::from(vec![row]))?;
+            if values.first().map_or(Ok(Vec::new()), truths)?.contains(&true) {
+                return Ok(Some(exception));
+            }
+        }
+        Ok(None)
+    }
+
     /// True when it would find the same as `other`.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         let exceptions = |of: &Self| -> Vec<Arc<Exception>> {

@@ -15,6 +15,7 @@ pub mod opening;
 pub mod recall;
 pub mod redact;
 pub mod replay;
+pub mod slice;
 pub mod upkeep;
 pub mod writer;
 

@@ -57,6 +57,22 @@ impl Recall {
         self.ask(|events| events.filter(since)?.sort(order.to_vec()), take)
     }
 
+    /// Gives all rows from an event time up to another, microseconds, in the order of their event
+    /// times and ids; gives their number. They are sorted in memory: ask for a
+    /// [slice](super::slice) at a time.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn in_order(
+        &self,
+        (from, to): (i64, i64),
+        take: impl FnMut(&RecordBatch),
+    ) -> Result<u64, HistoryError> {
+        let order = ["event_time", "event_id"].map(|name| col(name).sort(true, false));
+        let within = col("event_time").gt_eq(time(from)).and(col("event_time").lt(time(to)));
+        self.ask(|events| events.filter(within)?.sort(order.to_vec()), take)
+    }
+
     /// Gives which keys were seen when: columns `cluster`, those of the key, `first` and `last` in
     /// microseconds of event time; of the rows from `from` on for which all conditions are true,
     /// and that arrived or happened before `until`.

@@ -153,7 +153,13 @@ fn one_detection_is_explained() {
     origin           own
     file             DIR/own.sql
     exceptions       backup (until 2199-07-01 00:00), old scanner (expired 2020-01-02 00:00)
-    runs as          a filter over each event
+    runs as          per event
+    by bits          stage: stage = 'ResponseComplete'
+    by bits          user_name: user_name = 'alice'
+    by bits          verb: verb = 'get'
+    reads            audit_id, event_id, event_time, name, stage, user_name, verb
+    fires            at once
+    costs            auditmill_detection_{rows,busy_seconds,state_bytes,keys} of a server
 
     query
     SELECT user_name, name
@@ -162,6 +168,16 @@ fn one_detection_is_explained() {
     ");
     let ended = in_folder(&["detections", "explain", "K8A-205"], dir.path());
     assert!(ended.stdout.contains("distinct_secrets = 40"), "{}", ended.stdout);
+    // As it runs, from the number that was changed on.
+    let told = |name: &str| {
+        let line = ended.stdout.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no `{name}` in {}", ended.stdout)).trim().to_owned()
+    };
+    assert_eq!(told("runs as"), "incremental windows");
+    assert_eq!(told("fires"), "at once: further events of the window take nothing back");
+    assert_eq!(told("groups by"), "user_name, source_ip");
+    let expected = "count(DISTINCT namespace || '/' || name) >= 40";
+    assert_eq!(told("must reach first"), expected);
     let ended = run(["detections", "explain", "K8A-999"]);
     assert_eq!(ended.code, Some(2));
     insta::assert_snapshot!(ended.stderr, @r"

@@ -26,6 +26,7 @@
 //! - `catalogue`: detections listed, explained, judged; overrides and exceptions
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
 //! - `scan`: the command line
+//! - `backtest`, `explain`: detections over the past, and why an event was found or not
 //! - `sql`: questions over HTTP and on the command line
 //! - `oracle`: the engine of detections against a slow and simple model of it
 //! - `tidy`: the house rules that a machine can check
@@ -36,6 +37,7 @@
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod auth;
+mod backtest;
 mod backup;
 mod catalogue;
 mod cluster;
@@ -43,6 +45,7 @@ mod data_directory;
 mod detections;
 mod durability;
 mod events;
+mod explain;
 mod full_disk;
 mod hostile;
 mod import;

@@ -11,5 +11,5 @@ mod script;
 mod shell;
 mod source;
 
-pub(super) use ask::rows;
+pub(super) use ask::{batches, rows};
 pub use run::run;

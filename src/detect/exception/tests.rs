@@ -87,6 +87,14 @@ fn conditions_are_planned() {
     }
 }
 
+#[test]
+fn what_is_planned_runs_over_rows_of_the_table() {
+    use super::super::intake::Expressions;
+    let condition = planned("user_name = 'backup' AND response_code >= 500").unwrap();
+    assert!(condition.column_refs().iter().all(|column| column.relation.is_none()));
+    Expressions::new(&session().unwrap(), &[condition]).unwrap();
+}
+
 fn with(condition: &str) -> String {
     GOOD.replace("user_name = 'backup' AND user_agent LIKE 'velero/%'", condition)
 }

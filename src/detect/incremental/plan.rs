@@ -8,6 +8,7 @@ use arrow::compute::{cast, filter};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator,
@@ -16,6 +17,7 @@ use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 
+use super::super::explain::sql;
 use super::super::intake::Intake;
 use super::super::plan::{EVENT_COLUMNS, input_column};
 use super::super::standing::Row;
@@ -39,6 +41,8 @@ pub(crate) struct Plan {
     shown: Vec<(String, Arc<dyn PhysicalExpr>)>,
     /// Counts that the HAVING demands at least: aggregate and number.
     pub(crate) floors: Vec<(usize, i64)>,
+    /// The same in words.
+    pub(crate) thresholds: Vec<String>,
     /// A group that is found stays found while events come.
     pub(crate) monotone: bool,
 }
@@ -97,6 +101,12 @@ impl Plan {
         let fields: Vec<Field> =
             fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
         let floors = grouped.having.map(|having| floors(having, grouped, &aggregates));
+        let floors = floors.unwrap_or_default();
+        let thresholds = floors.iter().filter_map(|(at, number)| {
+            let counted = aggregate.aggr_expr.get(*at)?.clone().unalias_nested().data;
+            Some(format!("{} >= {number}", sql(&unnormalize_col(counted))))
+        });
+        let thresholds = thresholds.collect();
         let plan = Self {
             names,
             aggregates,
@@ -105,7 +115,8 @@ impl Plan {
             having: grouped.having.map(planned).transpose()?,
             having_reads_key: grouped.having.is_some_and(|having| reads_key(having, grouped)),
             shown: shown.collect::<Result<_>>()?,
-            floors: floors.unwrap_or_default(),
+            floors,
+            thresholds,
             monotone,
         };
         Ok(Some((plan, intake)))

@@ -60,6 +60,11 @@ impl Windowed {
         Self { detection, window, plan, seed: RandomState::new() }
     }
 
+    /// How its query is taken apart.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     pub(crate) fn state(&self) -> State {
         State {
             table: Table::new(self.seed.clone()),

@@ -2,6 +2,9 @@
 
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, not};
 
+use super::column::is_indexable;
+use crate::event::schema::events_schema;
+
 /// Beyond this many alternatives a condition is left as it is.
 const ALTERNATIVES_MAX: usize = 16;
 
@@ -14,6 +17,12 @@ pub(crate) enum Clause {
     Any(Vec<(usize, Expr)>),
     /// Anything else.
     Rest(Expr),
+}
+
+/// The position of a column of the events table that has bits.
+pub(crate) fn indexed(name: &str) -> Option<usize> {
+    let schema = events_schema();
+    schema.index_of(name).ok().filter(|at| is_indexable(schema.field(*at).data_type()))
 }
 
 /// Takes a condition apart; `column` gives the position of columns that have bits.

@@ -9,10 +9,9 @@ use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
 use super::super::intake::Expressions;
-use super::clause::{Clause, clauses};
-use super::column::{Column, Condition, Layout, Resolved, is_indexable};
+use super::clause::{Clause, clauses, indexed};
+use super::column::{Column, Condition, Layout, Resolved};
 use super::rest::Rest;
-use crate::event::schema::events_schema;
 
 /// The conditions of all detections.
 #[derive(Debug)]
@@ -81,10 +80,6 @@ impl Index {
     /// # Errors
     /// When DataFusion cannot plan one.
     pub(crate) fn new(context: &SessionContext, conditions: &[&[Expr]]) -> Result<Self> {
-        let schema = events_schema();
-        let position = |name: &str| {
-            schema.index_of(name).ok().filter(|at| is_indexable(schema.field(*at).data_type()))
-        };
         let mut gathered = Gathered::default();
         let mut alternatives = vec![Vec::new(); conditions.len()];
         let mut all = vec![0_u64; conditions.len().div_ceil(64)];
@@ -96,7 +91,7 @@ impl Index {
             if let Some(word) = all.get_mut(detection / 64) {
                 *word |= 1 << (detection % 64);
             }
-            for clause in conditions.iter().flat_map(|condition| clauses(condition, &position)) {
+            for clause in conditions.iter().flat_map(|condition| clauses(condition, &indexed)) {
                 match clause {
                     Clause::Column(column, expr) => {
                         gathered.condition(column, expr).1.push(detection);
