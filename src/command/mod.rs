@@ -20,6 +20,7 @@ pub mod serve;
 pub mod sql;
 pub mod test;
 pub mod token;
+mod watch;
 
 use std::fmt;
 

@@ -2,7 +2,7 @@
 //! adds to them or overrides them by id. In that folder may lie `overrides.yaml`, which changes
 //! detections without another copy of them, and `exceptions.yaml`, which says what is exempt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -93,13 +93,15 @@ impl Catalog {
         Self { detections: BTreeMap::from([(id, Arc::new(detection))]), ..Self::default() }
     }
 
-    /// The detection of this id alone, with what is exempt from it.
+    /// The detections of these ids alone, with what is exempt from them.
     #[must_use]
-    pub fn only(&self, id: &str) -> Self {
-        let detections = self.detections.get_key_value(id);
-        let detections = detections.map(|(id, of)| (id.clone(), Arc::clone(of)));
-        let exceptions = self.exceptions_of(id).cloned().collect();
-        Self { detections: detections.into_iter().collect(), exceptions, ..Self::default() }
+    pub fn only(&self, ids: &BTreeSet<&str>) -> Self {
+        let detections = self.detections.iter().filter(|(id, _)| ids.contains(id.as_str()));
+        let detections = detections.map(|(id, of)| (id.clone(), Arc::clone(of))).collect();
+        let exceptions = self.exceptions.iter();
+        let of = |exception: &&Arc<Exception>| ids.iter().any(|id| exception.detections.names(id));
+        let exceptions = exceptions.filter(of).cloned().collect();
+        Self { detections, exceptions, ..Self::default() }
     }
 
     /// A catalogue of these files: path (for messages) and text.
@@ -302,7 +304,12 @@ fn files(dir: &Path) -> Result<Vec<(String, String)>, Vec<LoadError>> {
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).map_err(|error| fail(&folder, &error))? {
-            let path = entry.map_err(|error| fail(&folder, &error))?.path();
+            let entry = entry.map_err(|error| fail(&folder, &error))?;
+            // A mounted ConfigMap has each file once more in a hidden folder.
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "sql") {

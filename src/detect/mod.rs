@@ -29,6 +29,7 @@ pub(crate) mod execution;
 pub mod explained;
 pub mod finding;
 pub(crate) mod first_seen;
+pub mod in_use;
 pub(crate) mod incremental;
 pub(crate) mod index;
 pub(crate) mod intake;

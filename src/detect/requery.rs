@@ -201,7 +201,8 @@ impl Requery {
     /// Forgets windows that end before `told_from`, a bucket's edge.
     pub(crate) fn forget(&self, state: &mut State, told_from: i64) {
         state.told_from = state.told_from.max(told_from);
-        let (told_from, first) = (state.told_from, state.told_from - self.window.length);
+        let (told_from, first) =
+            (state.told_from, state.told_from.saturating_sub(self.window.length));
         state.held.forget(first);
         state.dirty = state.dirty.split_off(&told_from);
         state.fired = state.fired.split_off(&told_from);
@@ -268,8 +269,11 @@ impl Requery {
                 panes: BTreeMap::new(),
                 standing: Standing::default(),
             });
-            keyed.panes.extend(evidence.get(&key).cloned().unwrap_or_default());
             let start = end.saturating_sub(self.window.length);
+            let panes = evidence.get(&key).cloned().unwrap_or_default();
+            // Findings move and go, events do not.
+            keyed.panes.retain(|pane, _| !(start..end).contains(pane) || panes.contains_key(pane));
+            keyed.panes.extend(panes);
             let events = keyed.panes.range(start..end).map(|(_, evidence)| evidence.count()).sum();
             keyed.standing.found(end, events, row);
             changed.insert((key, bucket));
