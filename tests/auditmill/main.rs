@@ -25,6 +25,7 @@
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `catalogue`: detections listed, explained, judged; overrides and exceptions
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
+//! - `reload`: detections that change while the program runs
 //! - `scan`: the command line
 //! - `sql`: questions over HTTP and on the command line
 //! - `oracle`: the engine of detections against a slow and simple model of it
@@ -54,6 +55,7 @@ mod program;
 mod readers;
 mod receiver;
 mod recording;
+mod reload;
 mod s3;
 mod scan;
 mod server;
