@@ -1,6 +1,8 @@
 //! Every metric, by name, one function each. Labels are bounded: clusters by the ingest limit,
 //! detections by the catalogue, sources by the settings, reasons by their enums.
 
+mod detections;
+
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -49,6 +51,17 @@ struct ByDetection {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDetectionAndCluster {
+    detection: String,
+    cluster: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDetectionAndSeverity {
     detection: String,
     severity: &'static str,
@@ -85,6 +98,9 @@ pub struct Metrics {
     detection_seconds: Family<ByDetection, Gauge<f64, AtomicU64>>,
     detection_state: Family<ByDetection, Gauge<i64, AtomicI64>>,
     detection_keys: Family<ByDetection, Gauge<i64, AtomicI64>>,
+    detection_learned: Family<ByDetectionAndCluster, Gauge<f64, AtomicU64>>,
+    detections_rejected: Gauge<i64, AtomicI64>,
+    detections_reloads: Family<ByOutcome, Counter>,
     exempted: Family<ByException, Counter>,
     sink_deliveries: Family<BySinkAndOutcome, Counter>,
     sink_lag: Family<BySink, Gauge<i64, AtomicI64>>,
@@ -130,6 +146,9 @@ impl Metrics {
             detection_seconds: Family::default(),
             detection_state: Family::default(),
             detection_keys: Family::default(),
+            detection_learned: Family::default(),
+            detections_rejected: Gauge::default(),
+            detections_reloads: Family::default(),
             exempted: Family::default(),
             sink_deliveries: Family::default(),
             sink_lag: Family::default(),
@@ -163,22 +182,6 @@ impl Metrics {
     fn register_journal(&mut self) {
         let help = "Files of the journal whose head is damaged, as of the start";
         self.registry.register("journal_damaged_files", help, self.journal_damaged.clone());
-    }
-
-    fn register_detections(&mut self) {
-        let registry = &mut self.registry;
-        let help = "Events that a detection's conditions let through";
-        registry.register("detection_rows", help, self.detection_rows.clone());
-        let help = "Time spent on the events that its conditions let through, and on its windows";
-        let seconds = self.detection_seconds.clone();
-        registry.register_with_unit("detection_busy", help, Unit::Seconds, seconds);
-        let help = "What a detection keeps";
-        let state = self.detection_state.clone();
-        registry.register_with_unit("detection_state", help, Unit::Bytes, state);
-        let help = "Keys, or open findings, that a detection keeps";
-        registry.register("detection_keys", help, self.detection_keys.clone());
-        let help = "Events that an exception hid from a detection";
-        registry.register("detect_exempted_events", help, self.exempted.clone());
     }
 
     fn register_sinks(&mut self) {
@@ -224,27 +227,6 @@ impl Metrics {
         registry.register("history_bytes", help, self.history_bytes.clone());
         let help = "Failures to write or look after files, each tried again";
         registry.register("history_failures", help, self.history_failures.clone());
-    }
-
-    /// What a detection has cost and keeps now.
-    pub fn detection(
-        &self,
-        detection: &str,
-        (rows, nanos): (u64, u64),
-        (bytes, keys): (usize, usize),
-    ) {
-        let label = ByDetection { detection: detection.to_owned() };
-        self.detection_rows.get_or_create(&label).set(i64::try_from(rows).unwrap_or(i64::MAX));
-        let seconds = std::time::Duration::from_nanos(nanos).as_secs_f64();
-        self.detection_seconds.get_or_create(&label).set(seconds);
-        self.detection_state.get_or_create(&label).set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        self.detection_keys.get_or_create(&label).set(i64::try_from(keys).unwrap_or(i64::MAX));
-    }
-
-    /// An exception hid events from a detection.
-    pub fn exempted(&self, exception: &str, events: u64) {
-        let label = ByException { exception: exception.to_owned() };
-        self.exempted.get_or_create(&label).inc_by(events);
     }
 
     /// A delivery was taken.
@@ -339,17 +321,6 @@ impl Metrics {
     pub fn watermark(&self, cluster: &str, micros: i64) {
         let label = ByCluster { cluster: cluster.to_owned() };
         self.watermark.get_or_create(&label).set(micros as f64 / 1e6);
-    }
-
-    /// A finding is new.
-    pub fn finding(&self, detection: &str, severity: &'static str) {
-        let label = ByDetectionAndSeverity { detection: detection.to_owned(), severity };
-        self.findings.get_or_create(&label).inc();
-    }
-
-    /// A detection could not evaluate a batch.
-    pub fn fault(&self, detection: &str) {
-        self.faults.get_or_create(&ByDetection { detection: detection.to_owned() }).inc();
     }
 
     /// A finding was sent to a sink: `delivered`, `retried`, `refused` or `set_aside`.

@@ -21,6 +21,7 @@ use crate::clock::now_micros;
 use crate::decode::{Decoder, Delivery, Quarantined};
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Beyond, Engine, EngineSettings, Outcome};
+use crate::detect::in_use::InUse;
 use crate::event::Rows;
 use crate::event::seen::{Horizon, Seen};
 use crate::fault::point;
@@ -36,6 +37,8 @@ use crate::history::replay::Past;
 use crate::ingest::accept::Door;
 use crate::journal::{Entry, Journal, Position, Read};
 use crate::metrics::Metrics;
+
+pub use self::past::Reload;
 
 /// How much is taken from the journal at once: enough rows to make evaluation worth its fixed
 /// cost, little enough to keep findings quick.
@@ -61,7 +64,9 @@ pub struct Pipeline {
     /// How the engine runs.
     pub settings: EngineSettings,
     /// Detections to go on with instead.
-    pub reloads: mpsc::Receiver<Catalog>,
+    pub reloads: mpsc::Receiver<Reload>,
+    /// Is told which detections run.
+    pub in_use: Arc<InUse>,
     /// What is asked of the past.
     pub recall: Recall,
     /// What is still to be asked of it: it could not be.
@@ -175,10 +180,7 @@ impl Pipeline {
             self.asked_at = now;
             self.ask_again(now, &mut tally);
         }
-        for (detection, cost) in self.engine.costs() {
-            let (work, kept) = ((cost.rows, cost.nanos), (cost.bytes, cost.keys));
-            self.metrics.detection(detection, work, kept);
-        }
+        self.tell_of_detections();
         self.commit(tally, next, false)
     }
 
@@ -229,6 +231,7 @@ impl Pipeline {
             self.set_aside(*hash, record.received_at, &quarantined, &mut tally)?;
         }
         self.evaluate(&rows.finish(), arrival, &mut tally);
+        self.ask_again(arrival, &mut tally);
         Some(tally)
     }
 
@@ -308,6 +311,9 @@ impl Pipeline {
         for (exempt, events) in &outcome.exempted {
             self.metrics.exempted(&exempt.exception, *events);
             tally.count(LedgerKind::Exempted, &exempt.cluster, &exempt.exception, at, *events);
+        }
+        for Beyond { cluster, detection, .. } in &outcome.beyond {
+            tally.count(LedgerKind::Beyond, cluster, detection, at, 1);
         }
         self.owed.extend(outcome.beyond);
         tally.findings.extend(outcome.findings);

@@ -90,7 +90,7 @@ pub struct ExceptionsArgs {
     /// Where settings come from.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Folder with exceptions.yaml; without it, `[detect] dir`
+    /// Folder with exceptions.yaml; without it, `[detect] dir`, else those that the server uses
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Who knows what exceptions hid.

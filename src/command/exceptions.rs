@@ -3,23 +3,28 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::{BadDetections, Verdict, sql};
 use crate::cli::{ExceptionsArgs, Format, ServerArgs};
 use crate::clock::now_micros;
 use crate::detect::catalog::Catalog;
-use crate::detect::exception::{Detections, Exception};
+use crate::detect::exception::Detections;
 use crate::event::time::rfc3339;
 
 /// What exceptions hid, by their names.
 const HIDDEN: &str = "SELECT item, sum(count) AS hidden, CAST(max(hour) AS VARCHAR) AS latest \
      FROM ledger WHERE kind = 'exempted' GROUP BY item ORDER BY item";
 
-/// Shows all exceptions, also those that have expired, and those that are gone but hid something.
+/// The exceptions of a server, in the order of its file.
+const IN_USE: &str = "SELECT name, state, detections, condition, owner, reason, clusters, hidden, \
+     CAST(expires AS VARCHAR) AS expires, CAST(latest AS VARCHAR) AS latest FROM exceptions";
+
+/// Shows all exceptions, also those that have expired, and those that are gone but hid something:
+/// of a folder, else those that a server uses.
 ///
 /// # Errors
 /// When the folder cannot be read, or who is asked does not answer.
@@ -28,17 +33,25 @@ pub fn list(args: &ExceptionsArgs) -> Result<Verdict> {
         Some(dir) => Some(dir.clone()),
         None => args.config.settings()?.detect.dir,
     };
-    let dir = dir.context("no folder: give `--dir`, or `--config` with `[detect] dir`")?;
-    let catalog = Catalog::load(Some(&dir)).map_err(BadDetections)?;
-    let hidden = if is_named(&args.server) { Some(hidden(&args.server)?) } else { None };
-    let rows = rows(&catalog, hidden.as_ref(), now_micros());
+    let is_named = is_named(&args.server);
+    let rows = match dir {
+        Some(dir) => {
+            let catalog = Catalog::load(Some(&dir)).map_err(BadDetections)?;
+            let hidden = if is_named { Some(hidden(&args.server)?) } else { None };
+            of_folder(&catalog, hidden.as_ref(), now_micros())
+        }
+        None if is_named && args.server.data.is_none() => of_server(&args.server)?,
+        None => {
+            bail!("no folder: give `--dir`, `--config` with `[detect] dir`, or `--url` of a server")
+        }
+    };
     let mut out = io::stdout().lock();
     match args.format {
         Format::Json => rows.iter().try_for_each(|row| writeln!(out, "{}", json(row)))?,
         Format::Table if rows.is_empty() => {}
         Format::Table => writeln!(out, "{}", table(&rows))?,
     }
-    if hidden.is_none() && args.format == Format::Table {
+    if !is_named && args.format == Format::Table {
         eprintln!("what they hid is told by a server (`--url`) or a data directory (`--data`)");
     }
     Ok(Verdict::Done)
@@ -58,53 +71,98 @@ struct Hidden {
 
 fn hidden(server: &ServerArgs) -> Result<BTreeMap<String, Hidden>> {
     let rows = sql::rows(server, HIDDEN).context("ask what exceptions hid")?;
-    let read = |row: &serde_json::Map<String, Json>| {
-        let name = row.get("item")?.as_str()?.to_owned();
-        let count = row.get("hidden")?.as_u64()?;
-        let latest = row.get("latest").and_then(Json::as_str).map(str::to_owned);
-        Some((name, Hidden { count, latest }))
-    };
+    let read =
+        |row: &Map<String, Json>| Some((row.get("item")?.as_str()?.to_owned(), hidden_of(row)?));
     rows.iter().map(read).collect::<Option<_>>().context("read what exceptions hid")
 }
 
+fn hidden_of(row: &Map<String, Json>) -> Option<Hidden> {
+    let latest = row.get("latest").and_then(Json::as_str).map(str::to_owned);
+    Some(Hidden { count: row.get("hidden")?.as_u64()?, latest })
+}
+
 /// What is shown of an exception; of one that is gone only its name and what it hid.
-struct Row<'a> {
-    name: &'a str,
-    exception: Option<&'a Exception>,
-    state: &'static str,
+struct Row {
+    name: String,
+    state: String,
+    exempts: Option<Exempts>,
     hidden: Option<Hidden>,
 }
 
-fn rows<'a>(
-    catalog: &'a Catalog,
-    hidden: Option<&'a BTreeMap<String, Hidden>>,
-    now: i64,
-) -> Vec<Row<'a>> {
+/// What an exception says of itself.
+struct Exempts {
+    detections: Vec<String>,
+    condition: String,
+    owner: String,
+    reason: String,
+    /// RFC 3339.
+    expires: String,
+    clusters: Vec<String>,
+}
+
+fn of_folder(catalog: &Catalog, hidden: Option<&BTreeMap<String, Hidden>>, now: i64) -> Vec<Row> {
     let of = |name: &str| hidden.map(|hidden| hidden.get(name).cloned().unwrap_or_default());
-    let mut rows: Vec<Row<'a>> = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for exception in catalog.exceptions() {
         let state = if exception.is_expired(now) { "expired" } else { "active" };
-        let (name, hidden) = (exception.name.as_str(), of(&exception.name));
-        rows.push(Row { name, exception: Some(exception), state, hidden });
+        let exempts = Exempts {
+            detections: match &exception.detections {
+                Detections::All => vec!["*".to_owned()],
+                Detections::Ids(ids) => ids.iter().cloned().collect(),
+            },
+            condition: exception.condition.clone(),
+            owner: exception.owner.clone(),
+            reason: exception.reason.clone(),
+            expires: rfc3339(exception.expires),
+            clusters: exception.clusters.iter().cloned().collect(),
+        };
+        rows.push(Row {
+            name: exception.name.clone(),
+            state: state.to_owned(),
+            exempts: Some(exempts),
+            hidden: of(&exception.name),
+        });
     }
     let known = |name: &str| catalog.exceptions().iter().any(|exception| exception.name == name);
     for name in hidden.into_iter().flat_map(BTreeMap::keys).filter(|name| !known(name)) {
-        rows.push(Row { name, exception: None, state: "removed", hidden: of(name) });
+        let (name, state, hidden) = (name.clone(), "removed".to_owned(), of(name));
+        rows.push(Row { name, state, exempts: None, hidden });
     }
     rows
 }
 
-fn json(row: &Row<'_>) -> Json {
-    let exception = row.exception;
+fn of_server(server: &ServerArgs) -> Result<Vec<Row>> {
+    let rows = sql::rows(server, IN_USE).context("ask for exceptions")?;
+    let read = |row: &Map<String, Json>| {
+        let text = |name: &str| Some(row.get(name)?.as_str()?.to_owned());
+        let list = |name: &str| serde_json::from_str(row.get(name)?.as_str()?).ok();
+        let exempts = || {
+            Some(Exempts {
+                detections: list("detections")?,
+                condition: text("condition")?,
+                owner: text("owner")?,
+                reason: text("reason")?,
+                expires: text("expires")?,
+                clusters: list("clusters")?,
+            })
+        };
+        let (exempts, hidden) = (exempts(), hidden_of(row));
+        Some(Row { name: text("name")?, state: text("state")?, exempts, hidden })
+    };
+    rows.iter().map(read).collect::<Option<_>>().context("read what a server exempts")
+}
+
+fn json(row: &Row) -> Json {
+    let exempts = row.exempts.as_ref();
     serde_json::json!({
         "name": row.name,
         "state": row.state,
-        "detections": exception.map(|e| ids(&e.detections)),
-        "condition": exception.map(|e| &e.condition),
-        "owner": exception.map(|e| &e.owner),
-        "reason": exception.map(|e| &e.reason),
-        "expires": exception.map(|e| rfc3339(e.expires)),
-        "clusters": exception.map(|e| &e.clusters),
+        "detections": exempts.map(|of| &of.detections),
+        "condition": exempts.map(|of| &of.condition),
+        "owner": exempts.map(|of| &of.owner),
+        "reason": exempts.map(|of| &of.reason),
+        "expires": exempts.map(|of| &of.expires),
+        "clusters": exempts.map(|of| &of.clusters),
         "hidden": row.hidden.as_ref().map(|hidden| hidden.count),
         "latest": row.hidden.as_ref().and_then(|hidden| hidden.latest.as_ref()),
     })
@@ -112,18 +170,15 @@ fn json(row: &Row<'_>) -> Json {
 
 /// `2027-06-30 12:00` of microseconds since 1970, UTC.
 pub(super) fn minute(micros: i64) -> String {
-    let text = rfc3339(micros);
-    text.get(..16).unwrap_or(&text).replace('T', " ")
+    minute_of(&rfc3339(micros))
 }
 
-fn ids(detections: &Detections) -> Vec<&str> {
-    match detections {
-        Detections::All => vec!["*"],
-        Detections::Ids(_) => detections.ids().collect(),
-    }
+/// The same of a time as text.
+fn minute_of(text: &str) -> String {
+    text.get(..16).unwrap_or(text).replace('T', " ")
 }
 
-fn table(rows: &[Row<'_>]) -> Table {
+fn table(rows: &[Row]) -> Table {
     let header = [
         "name",
         "state",
@@ -140,20 +195,18 @@ fn table(rows: &[Row<'_>]) -> Table {
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
     for row in rows {
-        let exception = row.exception;
-        let text = |text: Option<String>| text.unwrap_or_default();
-        let clusters = exception.map(|e| e.clusters.iter().cloned().collect::<Vec<_>>().join(", "));
+        let text =
+            |of: &dyn Fn(&Exempts) -> String| row.exempts.as_ref().map(of).unwrap_or_default();
         let hidden = row.hidden.as_ref().map(|hidden| hidden.count.to_string());
-        let expires = exception.map(|e| minute(e.expires));
         table.add_row([
-            row.name.to_owned(),
-            row.state.to_owned(),
-            text(expires),
-            text(exception.map(|e| e.owner.clone())),
-            text(exception.map(|e| ids(&e.detections).join(", "))),
-            text(clusters),
+            row.name.clone(),
+            row.state.clone(),
+            text(&|of| minute_of(&of.expires)),
+            text(&|of| of.owner.clone()),
+            text(&|of| of.detections.join(", ")),
+            text(&|of| of.clusters.join(", ")),
             hidden.unwrap_or_else(|| "?".to_owned()),
-            text(exception.map(|e| e.condition.clone())),
+            text(&|of| of.condition.clone()),
         ]);
     }
     if let Some(column) = table.column_mut(6) {

@@ -35,7 +35,7 @@ pub fn run(args: &ExplainEventArgs) -> Result<Verdict> {
         if catalog.get(id).is_none() {
             bail!("no detection `{id}` that is on: `auditmill detections list` shows all");
         }
-        catalog = catalog.only(id);
+        catalog = catalog.selected(|of| of == id);
     }
     let events = if args.files.is_empty() { asked(args)? } else { read(args)? };
     let explainer = Explainer::new(&catalog).map_err(BadDetections)?;

@@ -22,6 +22,7 @@ pub mod serve;
 pub mod sql;
 pub mod test;
 pub mod token;
+mod watch;
 
 use std::fmt;
 

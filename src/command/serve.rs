@@ -17,6 +17,7 @@ use super::parts::{
     around, bytes, check, engine_settings, flush_settings, history, journal, limits, lock, sinks,
     spill, store_settings, tails,
 };
+use super::watch::{Watch, look};
 use super::{BadDetections, Verdict};
 use crate::alert::outlet::Outlet;
 use crate::cli::ServeArgs;
@@ -24,6 +25,7 @@ use crate::clock::now_micros;
 use crate::config::Settings;
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::Engine;
+use crate::detect::in_use::InUse;
 use crate::event::seen::{Horizon, Seen};
 use crate::event::time::rfc3339;
 use crate::findings::quarantine::Quarantine;
@@ -89,6 +91,7 @@ struct Service {
     ready: Ready,
     outlets: Vec<Outlet>,
     tails: Vec<Tail>,
+    watch: Option<Watch>,
     _lock: File,
 }
 
@@ -96,9 +99,13 @@ impl Service {
     fn build(settings: &Settings, data: &Path) -> Result<Self> {
         check(settings)?;
         let tasks = Tasks::new();
+        // Files are looked at before they are read: what changes meanwhile is seen.
+        let looked = settings.detect.dir.as_deref().map(look);
         let catalog = Catalog::load(settings.detect.dir.as_deref()).map_err(BadDetections)?;
         let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
         tell(&catalog);
+        let classes = engine.classes().map(|(id, class)| (id.to_owned(), class)).collect();
+        let in_use = Arc::new(InUse::new(catalog.clone(), classes));
         let server = Server::bind(&settings.http, &settings.auth)?;
         let lock = lock(data)?;
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
@@ -118,8 +125,9 @@ impl Service {
         let metrics = Arc::new(Metrics::new());
         let ready = Ready::default();
         let events: Arc<dyn TableProvider> = Arc::new(history.table());
-        let recall = Recall::new(Arc::clone(&events));
-        let tables = tables(events, &store, &quarantine, &catalog).context("set up SQL")?;
+        let recall = Recall::new(Arc::clone(&events), Arc::new(history.table().without_imports()));
+        let tables = tables(events, &store, &quarantine, &in_use, now_micros);
+        let tables = tables.context("set up SQL")?;
         let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
         let shared = Shared {
             door: Arc::clone(&door),
@@ -131,6 +139,15 @@ impl Service {
             body_timeout: settings.http.body_timeout.0,
             gate: Gate::new(&settings.auth),
         };
+        let (sender, reloads) = mpsc::sync_channel(1);
+        let watch = settings.detect.dir.clone().zip(looked).map(|(dir, looked)| Watch {
+            dir,
+            looked,
+            settings: engine_settings(settings),
+            reloads: sender,
+            in_use: Arc::clone(&in_use),
+            metrics: Arc::clone(&metrics),
+        });
         let ingest = &settings.ingest;
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
@@ -138,7 +155,8 @@ impl Service {
             catalog,
             engine,
             settings: engine_settings(settings),
-            reloads: mpsc::channel().1,
+            reloads,
+            in_use,
             recall,
             owed: BTreeSet::new(),
             asked_at: 0,
@@ -170,6 +188,7 @@ impl Service {
             ready,
             outlets,
             tails,
+            watch,
             _lock: lock,
         })
     }
@@ -179,6 +198,8 @@ impl Service {
         self.shared.metrics.journal_damaged(self.journal.damaged().len());
         let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
+        // Listened for, it does not end the process, whether there is something to load or not.
+        let hangup = signal(SignalKind::hangup()).context("wait for signals")?;
         for outlet in self.outlets {
             tasks.spawn("sink", outlet.run());
         }
@@ -212,6 +233,13 @@ impl Service {
             let (runtime, stop) = (Handle::current(), tasks.stop().clone());
             tasks.spawn_thread("tail", move || {
                 tail.run(&runtime, &stop);
+                Ok(())
+            })?;
+        }
+        if let Some(watch) = self.watch {
+            let (runtime, stop) = (Handle::current(), tasks.stop().clone());
+            tasks.spawn_thread("detections", move || {
+                watch.run(&runtime, hangup, &stop);
                 Ok(())
             })?;
         }

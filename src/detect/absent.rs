@@ -8,8 +8,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use datafusion::common::Result;
+use arrow::array::{AsArray, RecordBatch, TimestampMicrosecondArray};
+use datafusion::common::{DataFusionError, Result};
 
 use super::detection::Detection;
 use super::evidence::Mark;
@@ -27,7 +27,7 @@ pub(crate) enum Clock {
     /// The watermark: the same for the same events.
     Events,
     /// Arrival: when everything is silent, no event moves the watermark.
-    Wall,
+    Arrival,
 }
 
 /// A detection of what is missing.
@@ -46,8 +46,9 @@ pub(crate) struct State {
     /// When each streak that is not over will be.
     due: BTreeSet<(i64, Box<[u8]>)>,
     noted: Noted,
-    latest: i64,
     capped: bool,
+    /// When streaks that are over are next looked for.
+    next_sweep: i64,
 }
 
 impl Default for State {
@@ -56,8 +57,8 @@ impl Default for State {
             streaks: HashMap::new(),
             due: BTreeSet::new(),
             noted: Noted::default(),
-            latest: i64::MIN,
             capped: false,
+            next_sweep: i64::MIN,
         }
     }
 }
@@ -81,21 +82,21 @@ impl Absent {
         &self.detection
     }
 
-    /// Takes in rows that arrived at `now`: the query's columns, then the event's.
-    pub(crate) fn take_in(&self, state: &mut State, rows: &RecordBatch, now: i64) -> Result<()> {
+    /// Takes in rows: the query's columns, then the event's.
+    pub(crate) fn take_in(&self, state: &mut State, rows: &RecordBatch) -> Result<()> {
         let events = Events::of(rows)?;
         let shown = Columns::of(rows, |name| !name.starts_with("__"));
         let column = |name: &String| rows.column_by_name(name);
         let keys = KeyCells::of(self.names.iter().filter_map(column));
+        let arrivals = match self.clock {
+            Clock::Events => None,
+            Clock::Arrival => Some(arrivals(rows)?),
+        };
         let mut key = Vec::new();
         for row in 0..rows.num_rows() {
             keys.write(row, &mut key);
             let event = events.at(row);
-            let at = match self.clock {
-                Clock::Events => event.event_time,
-                Clock::Wall => now,
-            };
-            state.latest = state.latest.max(at);
+            let at = arrivals.map_or(event.event_time, |arrivals| arrivals.value(row));
             let streaks = state.streaks.entry(key.as_slice().into()).or_default();
             let touches = |streak: &mut Streak| {
                 streak.first.saturating_sub(self.length) < at
@@ -125,7 +126,8 @@ impl Absent {
         Ok(())
     }
 
-    /// The findings that changed, as of a time of its clock; `None` at the end of the input.
+    /// The findings that changed, as of the watermark or of `now`, arrival; at the end of the input
+    /// there is no watermark, and `now` is the last event's time.
     pub(crate) fn evaluate(
         &self,
         state: &mut State,
@@ -134,8 +136,9 @@ impl Absent {
         now: i64,
     ) -> Vec<Finding> {
         let reached = match self.clock {
-            Clock::Events => watermark.unwrap_or(state.latest),
-            Clock::Wall => now,
+            Clock::Events => watermark.unwrap_or(now),
+            // What arrives no more because the input has ended says nothing.
+            Clock::Arrival => watermark.map_or(i64::MIN, |_| now),
         };
         while let Some((due, _)) = state.due.first()
             && *due <= reached
@@ -154,6 +157,11 @@ impl Absent {
     /// Forgets buckets that end before `told_from`, and what ended in them.
     pub(crate) fn forget(&self, state: &mut State, told_from: i64) {
         state.noted.forget(bucket(&self.detection, told_from));
+        if told_from < state.next_sweep {
+            return;
+        }
+        // There may be many keys: once a bucket is enough.
+        state.next_sweep = told_from.saturating_add(self.detection.dedup);
         let length = self.length;
         state.streaks.retain(|_, streaks| {
             streaks.retain(|streak| streak.last.saturating_add(length) >= told_from);
@@ -173,6 +181,12 @@ impl Absent {
             }
         }
     }
+}
+
+/// When each row arrived.
+fn arrivals(rows: &RecordBatch) -> Result<&TimestampMicrosecondArray> {
+    let column = rows.column_by_name("__ingest_time").and_then(AsArray::as_primitive_opt);
+    column.ok_or_else(|| DataFusionError::Internal("rows without their arrival".to_owned()))
 }
 
 impl State {

@@ -93,15 +93,6 @@ impl Catalog {
         Self { detections: BTreeMap::from([(id, Arc::new(detection))]), ..Self::default() }
     }
 
-    /// The detection of this id alone, with what is exempt from it.
-    #[must_use]
-    pub fn only(&self, id: &str) -> Self {
-        let detections = self.detections.get_key_value(id);
-        let detections = detections.map(|(id, of)| (id.clone(), Arc::clone(of)));
-        let exceptions = self.exceptions_of(id).cloned().collect();
-        Self { detections: detections.into_iter().collect(), exceptions, ..Self::default() }
-    }
-
     /// The detections whose ids pass alone, with what is exempt from them.
     #[must_use]
     pub fn selected(&self, keep: impl Fn(&str) -> bool) -> Self {
@@ -310,7 +301,12 @@ fn files(dir: &Path) -> Result<Vec<(String, String)>, Vec<LoadError>> {
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).map_err(|error| fail(&folder, &error))? {
-            let path = entry.map_err(|error| fail(&folder, &error))?.path();
+            let entry = entry.map_err(|error| fail(&folder, &error))?;
+            // A mounted ConfigMap has each file once more in a hidden folder.
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "sql") {

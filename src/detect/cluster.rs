@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use tokio::runtime::Runtime;
 
-use super::execution::Execution;
 use super::outcome::Outcome;
 use super::requery::Ask;
 use super::running::{Kept, Running, nanos, unwound};
@@ -22,15 +21,34 @@ pub(crate) struct Cluster {
 pub(crate) struct Now<'a> {
     pub(crate) cluster: &'a str,
     pub(crate) ask: Ask,
-    /// Arrival, microseconds.
+    /// Arrival, microseconds; at the end of the input the last event's time.
     pub(crate) time: i64,
     /// Where the cluster's findings begin in the outcome.
     pub(crate) first: usize,
 }
 
 impl Cluster {
-    /// Asks what is to be asked, last those that read findings: `first` is where the cluster's
-    /// begin in the outcome.
+    /// Hands what others found to those that read it; they are asked later. `first` is where the
+    /// cluster's findings begin in the outcome.
+    pub(crate) fn tell_chains(
+        &mut self,
+        detections: &mut [Running],
+        first: usize,
+        outcome: &mut Outcome,
+    ) {
+        let read = outcome.findings.get(first..).unwrap_or_default();
+        if read.is_empty() {
+            return;
+        }
+        for (running, kept) in detections.iter_mut().zip(&mut self.states) {
+            if running.is_chain() {
+                let told = unwound(|| running.execution.take_findings(&mut kept.state, read));
+                outcome.faults.extend(told.err().map(|error| running.fault(&error)));
+            }
+        }
+    }
+
+    /// Asks what is to be asked, last those that read findings.
     pub(crate) fn evaluate(
         &mut self,
         runtime: &Runtime,
@@ -39,19 +57,17 @@ impl Cluster {
         outcome: &mut Outcome,
     ) {
         for chains in [false, true] {
-            let read = outcome.findings.get(now.first..).unwrap_or_default().to_vec();
+            if chains {
+                self.tell_chains(detections, now.first, outcome);
+            }
             for (running, kept) in detections.iter_mut().zip(&mut self.states) {
-                if matches!(running.execution, Execution::Chain(_)) != chains {
+                if running.is_chain() != chains {
                     continue;
                 }
                 let begun = Instant::now();
                 let (execution, state) = (&running.execution, &mut kept.state);
-                let answer = unwound(|| {
-                    if chains {
-                        execution.take_findings(state, &read)?;
-                    }
-                    execution.evaluate(runtime, state, now.cluster, now.ask, now.time)
-                });
+                let answer =
+                    unwound(|| execution.evaluate(runtime, state, now.cluster, now.ask, now.time));
                 match answer {
                     Ok(findings) => outcome.findings.extend(findings),
                     Err(error) => outcome.faults.push(running.fault(&error)),

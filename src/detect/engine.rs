@@ -1,7 +1,8 @@
 //! Drives the detections: rows of events in, findings that changed out.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
@@ -10,17 +11,17 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::catalog::Catalog;
 use super::cluster::{Cluster, Now};
-use super::detection::{Detection, Kind, LoadError};
+use super::detection::LoadError;
 use super::execution::{Execution, State};
 use super::first_seen::FirstSeen;
 use super::index::select::Index;
-use super::memory::{LongMemory, Seen};
 use super::requery::Ask;
-use super::rows::{by_cluster, event_times, key_bytes};
-use super::running::{Kept, Running, Taken, fault};
+use super::rows::{by_cluster, event_times};
+use super::running::{Running, Taken, fault};
 use super::watermark::{Patience, Stragglers, Watermark};
 use crate::sql::context::session;
 
+pub use self::past::{LongMemory, Seen};
 pub use super::outcome::{Beyond, Cost, Exempted, Fault, Outcome};
 
 /// When windows are asked.
@@ -67,8 +68,8 @@ pub struct Engine {
     index: Index,
     detections: Vec<Running>,
     clusters: BTreeMap<String, Cluster>,
-    /// Nothing before this is known of clusters that are new.
-    told_from: i64,
+    /// Nothing that happened before this is known for sure.
+    known_from: i64,
 }
 
 impl Engine {
@@ -84,8 +85,8 @@ impl Engine {
         let runtime =
             runtime.map_err(|error| failed(format!("start the engine's runtime: {error}")))?;
         let (detections, index) = Self::plan(&runtime, catalog)?;
-        let (clusters, told_from) = (BTreeMap::new(), i64::MIN);
-        Ok(Self { runtime, settings, index, detections, clusters, told_from })
+        let (clusters, known_from) = (BTreeMap::new(), i64::MIN);
+        Ok(Self { runtime, settings, index, detections, clusters, known_from })
     }
 
     fn plan(runtime: &Runtime, catalog: &Catalog) -> Result<(Vec<Running>, Index), Vec<LoadError>> {
@@ -110,102 +111,18 @@ impl Engine {
         Ok((detections, index))
     }
 
-    /// The detections as they run, in the order of their ids.
-    pub(crate) fn running(&self) -> &[Running] {
-        &self.detections
-    }
-
-    /// Goes on with other detections. Those that stay as they are keep their state; of the others
-    /// the ids are given: [`Engine::rebuild`] them from the rows of the [`Engine::lookback`].
-    ///
-    /// # Errors
-    /// All detections that cannot be planned; then nothing changes.
-    pub fn reload(&mut self, catalog: &Catalog) -> Result<BTreeSet<String>, Vec<LoadError>> {
-        let (mut detections, index) = Self::plan(&self.runtime, catalog)?;
-        let before = std::mem::take(&mut self.detections);
-        let mut new = BTreeSet::new();
-        let mut from: Vec<Option<usize>> = Vec::with_capacity(detections.len());
-        for running in &mut detections {
-            let known = before.iter().position(|old| old.is_as(running));
-            match known.and_then(|at| before.get(at)) {
-                Some(old) => (running.rows, running.nanos) = (old.rows, old.nanos),
-                None => drop(new.insert(running.detection().id.clone())),
-            }
-            from.push(known);
-        }
-        // What is planned anew is the same plan: a state fits either.
-        for cluster in self.clusters.values_mut() {
-            let mut states: Vec<Option<Kept>> =
-                std::mem::take(&mut cluster.states).into_iter().map(Some).collect();
-            let kept = detections.iter().zip(&from).map(|(running, from)| {
-                let state = from.and_then(|at| states.get_mut(at)?.take());
-                state.unwrap_or_else(|| running.start(i64::MIN))
-            });
-            cluster.states = kept.collect();
-        }
-        (self.detections, self.index) = (detections, index);
-        Ok(new)
-    }
-
-    /// Takes in rows that other detections have had already, for these alone.
-    pub fn rebuild(&mut self, ids: &BTreeSet<String>, batch: &RecordBatch, now: i64) -> Outcome {
-        let numbered = self.detections.iter().enumerate();
-        let only = numbered.filter(|(_, running)| ids.contains(&running.detection().id));
-        let only: BTreeSet<usize> = only.map(|(number, _)| number).collect();
-        self.take_in(batch, now, Some(&only))
-    }
-
-    /// The rows of which state was made so far arrived from `since` on: what happened before can
-    /// only be asked of history.
-    pub fn remembered(&mut self, since: i64) {
-        self.told_from = since.saturating_add(self.settings.patience.skew);
-        for cluster in self.clusters.values_mut() {
-            for (running, kept) in self.detections.iter().zip(&mut cluster.states) {
-                kept.told_from = kept.told_from.max(running.edge_after(self.told_from));
-                running.execution.forget(&mut kept.state, kept.told_from);
-            }
-        }
-    }
-
-    /// The past of a cluster reaches back to this event time.
-    pub fn reaches(&mut self, cluster: &str, time: i64) {
-        for kept in &mut self.cluster(cluster).states {
-            if let State::FirstSeen(state) = &mut kept.state {
-                FirstSeen::reaches(state, time);
-            }
-        }
-    }
-
-    /// What detections of what is new must know of the past.
-    pub fn long_memories(&self) -> Vec<LongMemory> {
-        let memory = |running: &Running| match &running.execution {
-            Execution::FirstSeen(of) => Some(LongMemory {
-                detection: running.detection().id.clone(),
-                conditions: running.conditions.clone(),
-                key: running.expressions(&of.novelty().key),
-                lookback: of.novelty().lookback,
-            }),
-            _ => None,
-        };
-        self.detections.iter().filter_map(memory).collect()
-    }
-
-    /// A key of a long memory, as rows of one cluster whose columns are those of
-    /// [`LongMemory::key`], was seen from `first` to `last`.
-    pub fn recall(&mut self, memory: &LongMemory, cluster: &str, seen: &Seen) {
-        let at = self.detections.iter().position(|of| of.detection().id == memory.detection);
-        let state = at.and_then(|at| self.cluster(cluster).states.get_mut(at));
-        if let Some(Kept { state: State::FirstSeen(state), .. }) = state {
-            FirstSeen::remember(state, key_bytes(&seen.key).into(), seen.first, seen.last);
-        }
-    }
-
     fn cluster(&mut self, name: &str) -> &mut Cluster {
-        let Self { settings, detections, clusters, told_from, .. } = self;
-        clusters.entry(name.to_owned()).or_insert_with(|| Cluster {
-            watermark: Watermark::new(settings.patience),
-            stragglers: Stragglers::new(settings.hold),
-            states: detections.iter().map(|running| running.start(*told_from)).collect(),
+        let Self { settings, detections, clusters, known_from, .. } = self;
+        clusters.entry(name.to_owned()).or_insert_with(|| {
+            let told_from = past::told_from(detections, *known_from);
+            Cluster {
+                watermark: Watermark::new(settings.patience),
+                stragglers: Stragglers::new(settings.hold),
+                states: detections
+                    .iter()
+                    .map(|running| running.start(told_from(running)))
+                    .collect(),
+            }
         })
     }
 
@@ -238,6 +155,7 @@ impl Engine {
     pub fn on_time(&mut self, now: i64) -> Outcome {
         let mut outcome = Outcome::default();
         let Self { runtime, settings, detections, clusters, .. } = self;
+        let read = past::read_span(detections);
         for (name, cluster) in clusters {
             let watermark = cluster.watermark.advance(now);
             if settings.pace == Pace::Live {
@@ -247,6 +165,8 @@ impl Engine {
             }
             let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
             for (running, kept) in detections.iter().zip(&mut cluster.states) {
+                // What is read may still change, and is as old as its first event.
+                let over = if running.is_chain() { over.saturating_sub(read) } else { over };
                 kept.told_from = kept.told_from.max(running.edge(over));
                 running.execution.forget(&mut kept.state, kept.told_from);
             }
@@ -260,7 +180,9 @@ impl Engine {
         let Self { runtime, detections, clusters, .. } = self;
         for (name, cluster) in clusters {
             let first = outcome.findings.len();
-            let now = Now { cluster: name, ask: Ask::All, time: i64::MIN, first };
+            // There is no later event: time has come as far as the last one.
+            let time = cluster.watermark.latest();
+            let now = Now { cluster: name, ask: Ask::All, time, first };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
         }
         outcome
@@ -269,28 +191,6 @@ impl Engine {
     /// Forgets every event, as if none had come: for the next of many short inputs.
     pub fn clear(&mut self) {
         self.clusters.clear();
-    }
-
-    /// How far back in arrival the events lie of which the state at any moment is made,
-    /// microseconds: of open buckets and windows, and of those that are held for late events.
-    pub fn lookback(&self) -> i64 {
-        let detections = self.detections.iter().map(|running| running.detection());
-        let span = |detection: &Arc<Detection>| {
-            let length = match detection.kind {
-                Kind::Absent(length) | Kind::Silent(length) => length,
-                _ => detection.window.map_or(0, |window| window.length),
-            };
-            detection.dedup.saturating_add(length)
-        };
-        let Patience { lateness, skew, idle_after } = self.settings.patience;
-        let slack = lateness.saturating_add(skew).saturating_add(idle_after);
-        let held = self.settings.hold.saturating_add(slack);
-        // What chains read must be found again first.
-        let of = |chains: bool| {
-            let are = move |of: &&Arc<Detection>| (of.kind == Kind::OverFindings) == chains;
-            detections.clone().filter(are).map(span).max().unwrap_or(0)
-        };
-        of(false).saturating_add(of(true)).saturating_add(held)
     }
 
     /// Watermark of each cluster in microseconds, as far as it was last advanced.
@@ -311,6 +211,31 @@ impl Engine {
         })
     }
 
+    /// The detections at work, in the order of their ids.
+    pub(crate) fn running(&self) -> &[Running] {
+        &self.detections
+    }
+
+    /// How each detection runs, in a word, by its id.
+    pub fn classes(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.detections.iter().map(|of| (of.detection().id.as_str(), of.execution.class()))
+    }
+
+    /// How much of the time to learn is covered, from 0 to 1: of each detection of what is new, by
+    /// its id and the cluster.
+    pub fn learning(&self) -> impl Iterator<Item = (&str, &str, f64)> {
+        self.detections.iter().enumerate().flat_map(|(number, running)| {
+            self.clusters.iter().filter_map(move |(name, cluster)| {
+                let Execution::FirstSeen(of) = &running.execution else { return None };
+                let State::FirstSeen(state) = &cluster.states.get(number)?.state else {
+                    return None;
+                };
+                let learned = of.learned(state, cluster.watermark.reached());
+                Some((running.detection().id.as_str(), name.as_str(), learned))
+            })
+        })
+    }
+
     fn on_cluster_batch(
         &mut self,
         name: &str,
@@ -323,14 +248,17 @@ impl Engine {
         self.cluster(name);
         let Self { runtime, settings, index, detections, clusters, .. } = self;
         let Some(cluster) = clusters.get_mut(name) else { return Ok(()) };
-        let watermark = cluster.watermark.reached();
-        let late = times.iter().filter(|time| **time < watermark).count() as u64;
-        if late > 0 {
-            outcome.late.insert(name.to_owned(), late);
-        }
         let oldest = times.iter().copied().min().unwrap_or(i64::MAX);
-        cluster.stragglers.observe(oldest, now);
-        cluster.watermark.observe(times.iter().copied().max().unwrap_or(i64::MIN), now);
+        let arrives = only.is_none();
+        if arrives {
+            let watermark = cluster.watermark.reached();
+            let late = times.iter().filter(|time| **time < watermark).count() as u64;
+            if late > 0 {
+                outcome.late.insert(name.to_owned(), late);
+            }
+            cluster.stragglers.observe(oldest, now);
+            cluster.watermark.observe(times.iter().copied().max().unwrap_or(i64::MIN), now);
+        }
         let watermark = cluster.watermark.advance(now);
         let first = outcome.findings.len();
         let selection = index.select(rows)?;
@@ -346,7 +274,7 @@ impl Engine {
             if selected.is_empty() || only.is_some_and(|only| !only.contains(&number)) {
                 continue;
             }
-            let mut taken = Taken { cluster: name, batch: rows, times, selected, now };
+            let mut taken = Taken { cluster: name, batch: rows, times, selected };
             if oldest < kept.told_from {
                 outcome.beyond.extend(running.beyond(kept.told_from, &mut taken));
             }
@@ -356,10 +284,12 @@ impl Engine {
             }
             Execution::cap(&mut kept.state, settings.state_bytes_max);
         }
-        if settings.pace == Pace::Live {
-            let ask = Ask::Ripe { watermark };
-            let now = Now { cluster: name, ask, time: now, first };
+        let ask = Ask::Ripe { watermark };
+        let now = Now { cluster: name, ask, time: now, first };
+        if settings.pace == Pace::Live && arrives {
             cluster.evaluate(runtime, detections, &now, outcome);
+        } else {
+            cluster.tell_chains(detections, first, outcome);
         }
         Ok(())
     }

@@ -19,11 +19,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError};
-use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use datafusion::common::tree_node::{
+    Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion,
+};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, ScalarValue};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable as _, Operator, Volatility};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable as _, Operator, Volatility, col, lit,
+};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -99,6 +102,19 @@ impl Exception {
     #[must_use]
     pub fn is_expired(&self, now: i64) -> bool {
         now >= self.expires
+    }
+
+    /// Its condition, [`planned`], with the clusters and the time that it holds for: true of the
+    /// events that it hides.
+    #[must_use]
+    pub(crate) fn whole(&self, condition: Expr) -> Expr {
+        let end = ScalarValue::TimestampMicrosecond(Some(self.expires), Some("UTC".into()));
+        let whole = condition.and(col("event_time").lt(lit(end)));
+        if self.clusters.is_empty() {
+            return whole;
+        }
+        let clusters = self.clusters.iter().map(|cluster| lit(cluster.as_str())).collect();
+        whole.and(col("cluster").in_list(clusters, false))
     }
 
     /// Whether it holds for this cluster.
@@ -280,13 +296,19 @@ fn schema() -> DFSchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-/// A condition as an expression whose types are settled, over columns of the events table without
-/// a qualifier.
+/// A condition as an expression over columns of `events`, without a qualifier, whose types are
+/// settled.
 ///
 /// # Errors
 /// When it does not parse, or names what is not there.
 pub fn planned(condition: &str) -> Result<Expr, DataFusionError> {
-    settled(parsed(condition)?).map(unnormalize_col)
+    let unqualified = settled(parsed(condition)?)?.transform_up(|expr| match expr {
+        Expr::Column(column) => {
+            Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column.name))))
+        }
+        _ => Ok(Transformed::no(expr)),
+    });
+    unqualified.data()
 }
 
 fn parsed(condition: &str) -> Result<Expr, DataFusionError> {

@@ -80,13 +80,12 @@ impl Execution {
         }
     }
 
-    /// Takes in the intake's rows, arrived at `now`; gives the findings that changed at once.
+    /// Takes in the intake's rows; gives the findings that changed at once.
     pub(crate) fn take_in(
         &self,
         state: &mut State,
         cluster: &str,
         rows: &RecordBatch,
-        now: i64,
     ) -> Result<Vec<Finding>> {
         match (self, state) {
             (Self::PerEvent(of), State::PerEvent(state)) => of.on_hits(state, cluster, rows),
@@ -100,7 +99,7 @@ impl Execution {
                 of.take_in(state, rows).map(|()| Vec::new())
             }
             (Self::Absent(of), State::Absent(state)) => {
-                of.take_in(state, rows, now).map(|()| Vec::new())
+                of.take_in(state, rows).map(|()| Vec::new())
             }
             _ => Err(mixed_up()),
         }

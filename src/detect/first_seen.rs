@@ -41,6 +41,12 @@ pub(crate) struct State {
     next_sweep: i64,
 }
 
+/// An event of the past of which only the time is known. It comes behind those that are known and
+/// have its time: it is one of them, read twice.
+fn past(time: i64) -> Mark {
+    Mark::new(time, "", None)
+}
+
 #[derive(Debug)]
 struct Streak {
     first: Mark,
@@ -88,33 +94,41 @@ impl FirstSeen {
                 Some(streaks) => streaks,
                 None => state.streaks.entry(key.as_slice().into()).or_default(),
             };
-            let last = event.event_time;
-            let mut joined = Streak { first: event.clone(), last, key: None };
-            let lookback = self.novelty.lookback;
-            let touches = |streak: &mut Streak| {
-                streak.first.event_time.saturating_sub(lookback) <= last
-                    && last <= streak.last.saturating_add(lookback)
-            };
-            let mut before: Vec<Streak> = streaks.extract_if(.., touches).collect();
-            before.sort_by(|a, b| a.first.cmp(&b.first));
-            for streak in before {
-                joined.last = joined.last.max(streak.last);
-                if streak.first < joined.first {
-                    (joined.first, joined.key) = (streak.first, streak.key);
-                } else if let Some(key) = streak.key {
-                    let place = (bucket(&self.detection, streak.first.event_time), key);
-                    state.noted.take_back(place, &streak.first);
-                }
-            }
+            let time = event.event_time;
+            let streak = Streak { first: event.clone(), last: time, key: None };
+            let mut joined = self.join(streaks, &mut state.noted, streak);
             if joined.first == event {
                 keys.write(row, &mut finding_key);
-                let place: Place = (bucket(&self.detection, last), finding_key.as_slice().into());
+                let place: Place = (bucket(&self.detection, time), finding_key.as_slice().into());
                 joined.key = Some(place.1.clone());
                 state.noted.note(place, event, shown.named(row));
             }
             streaks.push(joined);
         }
         Ok(())
+    }
+
+    /// A streak with all those of its key that it touches: their first event stays, what else was
+    /// new is taken back.
+    fn join(&self, streaks: &mut Vec<Streak>, noted: &mut Noted, mut joined: Streak) -> Streak {
+        let lookback = self.novelty.lookback;
+        let (first, last) = (joined.first.event_time, joined.last);
+        let touches = |streak: &mut Streak| {
+            streak.first.event_time.saturating_sub(lookback) <= last
+                && first <= streak.last.saturating_add(lookback)
+        };
+        let mut before: Vec<Streak> = streaks.extract_if(.., touches).collect();
+        before.sort_by(|a, b| a.first.cmp(&b.first));
+        for streak in before {
+            joined.last = joined.last.max(streak.last);
+            if streak.first < joined.first {
+                (joined.first, joined.key) = (streak.first, streak.key);
+            } else if let Some(key) = streak.key {
+                let place = (bucket(&self.detection, streak.first.event_time), key);
+                noted.take_back(place, &streak.first);
+            }
+        }
+        joined
     }
 
     /// The past reaches back to this event time.
@@ -125,10 +139,13 @@ impl FirstSeen {
         }
     }
 
-    /// A key was seen in the past, last at this time.
-    pub(crate) fn remember(state: &mut State, key: Box<[u8]>, first: i64, last: i64) {
-        let streak = Streak { first: Mark::new(first, "", None), last, key: None };
-        state.streaks.entry(key).or_default().push(streak);
+    /// A key was seen in the past from `first` to `last`, with no gap of a lookback in between:
+    /// nothing that came since is its first event.
+    pub(crate) fn remember(&self, state: &mut State, key: Box<[u8]>, first: i64, last: i64) {
+        let State { streaks, noted, .. } = state;
+        let streaks = streaks.entry(key).or_default();
+        let joined = self.join(streaks, noted, Streak { first: past(first), last, key: None });
+        streaks.push(joined);
     }
 
     /// The findings that changed. Silent until what is known covers the time to learn.

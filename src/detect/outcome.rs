@@ -50,6 +50,8 @@ pub struct Beyond {
     pub from: i64,
     /// End of the last bucket.
     pub to: i64,
+    /// When the first event that came for them arrived, microseconds.
+    pub arrived: i64,
 }
 
 /// What a detection has cost and keeps, over all clusters.

@@ -209,15 +209,17 @@ fn per_event(
         let hint = "add `key: [columns]`, for example `key: [user_name]`".to_owned();
         return Err(detection.error(None, "no `key`".to_owned(), Some(hint)));
     }
+    let arrival = matches!(detection.kind, Kind::Silent(_)).then_some("ingest_time");
+    let columns: Vec<&str> = EVENT_COLUMNS.into_iter().chain(arrival).collect();
     let extended =
-        with_columns(projection, &EVENT_COLUMNS).map_err(|error| located(detection, &error))?;
+        with_columns(projection, &columns).map_err(|error| located(detection, &error))?;
     let intake = Intake::of(context, &extended).map_err(|error| located(detection, &error))?;
     let intake = intake.ok_or_else(|| not_per_event(detection))?;
     let detection = Arc::clone(detection);
     let execution = match detection.kind.clone() {
         Kind::FirstSeen(novelty) => Execution::FirstSeen(FirstSeen::new(detection, novelty)),
         Kind::Absent(length) => Execution::Absent(Absent::new(detection, length, Clock::Events)),
-        Kind::Silent(length) => Execution::Absent(Absent::new(detection, length, Clock::Wall)),
+        Kind::Silent(length) => Execution::Absent(Absent::new(detection, length, Clock::Arrival)),
         Kind::Plain | Kind::OverFindings => Execution::PerEvent(PerEvent::new(detection)),
     };
     Ok(Planned { intake, execution })

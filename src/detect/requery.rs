@@ -274,8 +274,11 @@ impl Requery {
                 panes: BTreeMap::new(),
                 standing: Standing::default(),
             });
-            keyed.panes.extend(evidence.get(&key).cloned().unwrap_or_default());
             let start = end.saturating_sub(self.window.length);
+            let panes = evidence.get(&key).cloned().unwrap_or_default();
+            // Findings move and go, events do not.
+            keyed.panes.retain(|pane, _| !(start..end).contains(pane) || panes.contains_key(pane));
+            keyed.panes.extend(panes);
             let events = keyed.panes.range(start..end).map(|(_, evidence)| evidence.count()).sum();
             keyed.standing.found(end, events, row);
             changed.insert((key, bucket));

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{AsArray as _, RecordBatch, UInt32Array};
+use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
@@ -38,6 +39,8 @@ pub(crate) struct Running {
 struct Exemption {
     exception: Arc<Exception>,
     condition: Expressions,
+    /// The condition with the clusters and the end of the exception.
+    expr: Expr,
 }
 
 /// A detection's state of one cluster.
@@ -55,8 +58,6 @@ pub(crate) struct Taken<'a> {
     /// Event time of each row of the batch.
     pub(crate) times: &'a [i64],
     pub(crate) selected: Vec<u32>,
-    /// Arrival, microseconds.
-    pub(crate) now: i64,
 }
 
 impl Running {
@@ -72,9 +73,10 @@ impl Running {
     ) -> Result<Self, LoadError> {
         let Planned { intake, execution } = runtime.block_on(plan(detection))?;
         let exemptions = catalog.exceptions_of(&detection.id).map(|exception| {
-            let condition = exception::planned(&exception.condition)?;
-            let condition = Expressions::new(context, &[condition])?;
-            Ok(Exemption { exception: Arc::clone(exception), condition })
+            let planned = exception::planned(&exception.condition)?;
+            let condition = Expressions::new(context, &[planned.clone()])?;
+            let expr = exception.whole(planned);
+            Ok(Exemption { exception: Arc::clone(exception), condition, expr })
         });
         let exemptions = exemptions.collect::<Result<Vec<_>>>();
         let exemptions = exemptions.map_err(|error| located(detection, &error))?;
@@ -104,7 +106,7 @@ impl Running {
         batch: &RecordBatch,
         (row, time): (u32, i64),
     ) -> Result<Option<&Arc<Exception>>> {
-        for Exemption { exception, condition } in &self.exemptions {
+        for Exemption { exception, condition, .. } in &self.exemptions {
             if !exception.is_of(cluster) || exception.is_expired(time) {
                 continue;
             }
@@ -116,6 +118,25 @@ impl Running {
         Ok(None)
     }
 
+    /// True when it reads what others find.
+    pub(crate) fn is_chain(&self) -> bool {
+        matches!(self.execution, Execution::Chain(_))
+    }
+
+    /// For how long before a finding's time its events may lie, microseconds.
+    pub(crate) fn length(&self) -> i64 {
+        let detection = self.detection();
+        match detection.kind {
+            Kind::Absent(length) | Kind::Silent(length) => length,
+            _ => detection.window.map_or(0, |window| window.length),
+        }
+    }
+
+    /// What is true of the events that an exception hides from it.
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = Expr> {
+        self.exemptions.iter().map(|exemption| exemption.expr.clone())
+    }
+
     /// True when it would find the same as `other`.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         let exceptions = |of: &Self| -> Vec<Arc<Exception>> {
@@ -124,11 +145,10 @@ impl Running {
         self.detection() == other.detection() && exceptions(self) == exceptions(other)
     }
 
-    /// The state of a cluster that nothing has come of yet, and of which nothing before a time
-    /// can come.
+    /// The state of a cluster that nothing has come of yet, and of which nothing is told that ends
+    /// before `told_from`, an edge of its buckets.
     pub(crate) fn start(&self, told_from: i64) -> Kept {
         let mut state = self.execution.state();
-        let told_from = self.edge_after(told_from);
         self.execution.forget(&mut state, told_from);
         Kept { state, told_from }
     }
@@ -162,7 +182,7 @@ impl Running {
                 return Ok(Vec::new());
             }
             let rows = self.outputs.of(taken.batch, &UInt32Array::from(taken.selected))?;
-            self.execution.take_in(&mut kept.state, taken.cluster, &rows, taken.now)
+            self.execution.take_in(&mut kept.state, taken.cluster, &rows)
         });
         self.nanos += nanos(begun);
         findings
@@ -170,7 +190,7 @@ impl Running {
 
     /// Takes the rows out that an exception is about.
     fn exempt(&self, taken: &mut Taken<'_>, exempted: &mut BTreeMap<Exempted, u64>) -> Result<()> {
-        for Exemption { exception, condition } in &self.exemptions {
+        for Exemption { exception, condition, .. } in &self.exemptions {
             if !exception.is_of(taken.cluster) || taken.selected.is_empty() {
                 continue;
             }
@@ -210,23 +230,31 @@ impl Running {
         if first > last {
             return None;
         }
-        let length = detection.window.map_or(0, |window| window.length);
-        taken.selected.retain(|row| {
-            let end = time(*row).saturating_add(length);
-            if length == 0 { end >= told_from } else { end > told_from }
-        });
+        let arrivals = arrivals(taken.batch);
+        let arrived = taken.selected.iter().filter(|row| time(**row) < told_from);
+        let arrived = arrived.filter_map(|row| arrivals?.get(*row as usize).copied()).min();
+        let length = self.length();
+        // The last window of an event ends no later than this, and may end at an edge.
+        taken.selected.retain(|row| time(*row).saturating_add(length) >= told_from);
         let to = self.edge(last.saturating_add(length)).saturating_add(detection.dedup);
         Some(Beyond {
             cluster: taken.cluster.to_owned(),
             detection: detection.id.clone(),
             from: self.edge(first),
             to: to.min(told_from),
+            arrived: arrived.unwrap_or(i64::MAX),
         })
     }
 
     pub(crate) fn fault(&self, error: &DataFusionError) -> Fault {
         fault(&self.detection().id, error)
     }
+}
+
+/// When each row arrived, microseconds.
+fn arrivals(rows: &RecordBatch) -> Option<&[i64]> {
+    let column = rows.column_by_name("ingest_time")?;
+    Some(column.as_primitive_opt::<TimestampMicrosecondType>()?.values())
 }
 
 pub(crate) fn nanos(begun: Instant) -> u64 {

@@ -56,6 +56,12 @@ impl Watermark {
         self.reached
     }
 
+    /// The time of the latest event.
+    #[must_use]
+    pub fn latest(&self) -> i64 {
+        self.event_time_max
+    }
+
     /// Where the last `advance` came to.
     #[must_use]
     pub fn reached(&self) -> i64 {
@@ -67,35 +73,40 @@ impl Watermark {
 #[derive(Clone, Debug)]
 pub struct Stragglers {
     hold: i64,
-    /// The oldest event by minute of arrival, ascending.
-    minutes: VecDeque<(i64, i64)>,
+    /// How much of arrival is one part, microseconds.
+    part: i64,
+    /// The oldest event by part of arrival, ascending.
+    parts: VecDeque<(i64, i64)>,
 }
 
-const MINUTE: i64 = 60_000_000;
+/// Parts are no longer than this, and a hold has about as many.
+const PART_MAX: i64 = 60_000_000;
+const PARTS: i64 = 60;
 
 impl Stragglers {
     /// Looks back so many microseconds of arrival.
     #[must_use]
     pub fn new(hold: i64) -> Self {
-        Self { hold, minutes: VecDeque::new() }
+        let part = (hold / PARTS).clamp(1, PART_MAX);
+        Self { hold, part, parts: VecDeque::new() }
     }
 
     /// Takes note of events from `event_time_min` on, arrived at `now`.
     pub fn observe(&mut self, event_time_min: i64, now: i64) {
-        let minute = now.div_euclid(MINUTE);
-        match self.minutes.back_mut() {
-            Some((last, oldest)) if *last >= minute => *oldest = (*oldest).min(event_time_min),
-            _ => self.minutes.push_back((minute, event_time_min)),
+        let part = now.div_euclid(self.part);
+        match self.parts.back_mut() {
+            Some((last, oldest)) if *last >= part => *oldest = (*oldest).min(event_time_min),
+            _ => self.parts.push_back((part, event_time_min)),
         }
     }
 
     /// The oldest event that arrived lately, as of `now`; `i64::MAX` when none did.
     pub fn oldest(&mut self, now: i64) -> i64 {
-        let since = now.saturating_sub(self.hold).div_euclid(MINUTE);
-        while self.minutes.front().is_some_and(|(minute, _)| *minute < since) {
-            self.minutes.pop_front();
+        let since = now.saturating_sub(self.hold).div_euclid(self.part);
+        while self.parts.front().is_some_and(|(part, _)| *part < since) {
+            self.parts.pop_front();
         }
-        self.minutes.iter().map(|(_, oldest)| *oldest).min().unwrap_or(i64::MAX)
+        self.parts.iter().map(|(_, oldest)| *oldest).min().unwrap_or(i64::MAX)
     }
 }
 
@@ -121,6 +132,7 @@ mod tests {
 
     #[test]
     fn stragglers_count_while_they_come() {
+        const MINUTE: i64 = 60 * SECOND;
         let mut stragglers = Stragglers::new(10 * MINUTE);
         assert_eq!(stragglers.oldest(0), i64::MAX);
         stragglers.observe(5, 0);

@@ -38,13 +38,20 @@ const STORE: &str = "history://events";
 pub struct EventsTable {
     hot: Arc<Hot>,
     store: Arc<dyn ObjectStore>,
+    imports: bool,
 }
 
 impl EventsTable {
     /// A table over rows in memory and the files of a place.
     #[must_use]
     pub fn new(hot: Arc<Hot>, location: &Location) -> Self {
-        Self { hot, store: Arc::clone(location.store()) }
+        Self { hot, store: Arc::clone(location.store()), imports: true }
+    }
+
+    /// The same without imported rows: they came from old logs, and are no news.
+    #[must_use]
+    pub fn without_imports(self) -> Self {
+        Self { imports: false, ..self }
     }
 }
 
@@ -82,7 +89,8 @@ impl TableProvider for EventsTable {
             return Err(DataFusionError::External(Box::new(HistoryError::NotOpen)));
         }
         let Kept { batches, files } = self.hot.kept();
-        let files = keep_relevant(state, &files, filters)?;
+        let mut files = keep_relevant(state, &files, filters)?;
+        files.retain(|file| self.imports || !file.is_import());
         let hot = MemTable::try_new(self.schema(), vec![batches])?;
         let hot = hot.scan(state, projection, &[], limit).await?;
         if files.is_empty() {

@@ -1,7 +1,7 @@
 //! What the loop takes of the past: at start, for detections that change, and for events that come
 //! later than anything is held.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -9,16 +9,23 @@ use tracing::{error, info, warn};
 
 use super::{Pipeline, PipelineError};
 use crate::clock::now_micros;
-use crate::detect::again::Again;
-use crate::detect::engine::Beyond;
+use crate::detect::again::{Again, parted};
+use crate::detect::catalog::Catalog;
+use crate::detect::engine::{Beyond, Engine, LongMemory, Outcome, Seen};
 use crate::detect::finding::Finding;
-use crate::detect::memory::{LongMemory, Seen};
 use crate::detect::value::Value;
-use crate::findings::step::LedgerKind;
 use crate::findings::tally::Tally;
 use crate::history::error::HistoryError;
 use crate::history::replay::Past;
 use crate::journal::Position;
+
+/// Detections to go on with.
+pub struct Reload {
+    /// As they were loaded.
+    pub catalog: Catalog,
+    /// As they are planned; it has seen no rows.
+    pub engine: Engine,
+}
 
 impl Pipeline {
     /// Takes in what open windows, open findings and the horizons of repeats are made of; gives
@@ -95,77 +102,110 @@ impl Pipeline {
     /// Goes on with other detections, if there are any; those that changed are made of the past
     /// again.
     pub(super) fn reload(&mut self, now: i64, tally: &mut Tally) {
-        let Some(catalog) = self.reloads.try_iter().last() else { return };
-        let new = match self.engine.reload(&catalog) {
-            Ok(new) => new,
-            Err(errors) => {
-                for error in errors {
-                    error!(error = %error, "detections stay as they were");
-                }
-                return;
+        let Some(Reload { catalog, engine }) = self.reloads.try_iter().last() else { return };
+        let new = self.engine.take_over(engine);
+        let gone = self.catalog.detections().filter(|of| catalog.get(&of.id).is_none());
+        let gone: Vec<String> = gone.map(|detection| detection.id.clone()).collect();
+        self.in_use.look(|loaded| {
+            for id in &gone {
+                let clusters = loaded.learned.get(id).into_iter().flat_map(BTreeMap::keys);
+                self.metrics.detection_gone(id, clusters);
             }
-        };
-        self.catalog = catalog;
-        let since = now.saturating_sub(self.engine.lookback());
-        let mut outcomes = Vec::new();
-        let engine = &mut self.engine;
-        let rebuilt =
-            self.recall.arrived(since, |rows| outcomes.push(engine.rebuild(&new, rows, now)));
-        let rebuilt = rebuilt.and_then(|rows| {
-            self.recall_keys(since, |memory| new.contains(&memory.detection)).map(|()| rows)
         });
-        for outcome in outcomes {
-            self.note(outcome, now, tally);
-        }
-        match rebuilt {
-            Ok(rows) => info!(detections = ?new, rows, "detections changed"),
+        self.catalog = catalog;
+        match self.rebuild(&new, now, tally) {
+            Ok(rows) => info!(changed = ?new, ?gone, rows, "detections loaded again"),
             Err(error) => {
                 error!(error = format!("{:#}", anyhow::Error::from(error)), detections = ?new,
                     "detections that changed begin without the past");
             }
         }
+        self.in_use.run(self.catalog.clone(), owned(self.engine.classes()));
+        self.metrics.detections_reloaded("taken");
+    }
+
+    /// Makes detections of what came lately, and of what is there to be read again.
+    fn rebuild(
+        &mut self,
+        new: &BTreeSet<String>,
+        now: i64,
+        tally: &mut Tally,
+    ) -> Result<u64, HistoryError> {
+        if new.is_empty() {
+            return Ok(0);
+        }
+        let since = now.saturating_sub(self.engine.lookback_of(new));
+        if self.recall.any_before(since)? {
+            self.engine.rebuilt_from(new, since);
+        }
+        let mut outcome = Outcome::default();
+        // The last word on each.
+        let mut said = BTreeMap::new();
+        let engine = &mut self.engine;
+        let rows = self.recall.arrived(since, |rows| {
+            let Outcome { findings, faults, .. } = engine.rebuild(new, rows, now);
+            said.extend(findings.into_iter().map(|finding| (finding.id.clone(), finding)));
+            outcome.faults.extend(faults);
+        });
+        outcome.findings = said.into_values().collect();
+        self.note(outcome, now, tally);
+        let rows = rows?;
+        self.recall_keys(since, |memory| new.contains(&memory.detection))?;
+        Ok(rows)
+    }
+
+    /// Says what detections cost, keep and know.
+    pub(super) fn tell_of_detections(&self) {
+        for (detection, cost) in self.engine.costs() {
+            let (work, kept) = ((cost.rows, cost.nanos), (cost.bytes, cost.keys));
+            self.metrics.detection(detection, work, kept);
+        }
+        let mut learned: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+        for (detection, cluster, share) in self.engine.learning() {
+            self.metrics.detection_learned(detection, cluster, share);
+            let of = learned.entry(detection.to_owned()).or_default();
+            of.insert(cluster.to_owned(), share);
+        }
+        self.in_use.learn(learned);
     }
 
     /// Asks history about buckets that are forgotten and that events came for, now and then: many
     /// events that are late are late for the same buckets. What cannot be asked now is asked again.
     pub(super) fn ask_again(&mut self, at: i64, tally: &mut Tally) {
-        for beyond in joined(std::mem::take(&mut self.owed)) {
-            tally.count(LedgerKind::Beyond, &beyond.cluster, &beyond.detection, at, 1);
-            match self.again(&beyond) {
-                Ok(findings) => tally.findings.extend(findings),
+        for asked in parted(std::mem::take(&mut self.owed)) {
+            match self.again(&asked) {
+                Ok(findings) => {
+                    let outcome = self.engine.found_elsewhere(&findings, at);
+                    tally.findings.extend(findings);
+                    self.note(outcome, at, tally);
+                }
                 Err(error) => {
-                    let (detection, cluster) = (&beyond.detection, &beyond.cluster);
-                    warn!(%error, detection, cluster, "history not asked about late events");
-                    self.owed.insert(beyond);
+                    let cluster = asked.first().map_or("", |beyond| beyond.cluster.as_str());
+                    warn!(%error, cluster, "history not asked about late events, trying again");
+                    self.owed.extend(asked);
                 }
             }
         }
     }
 
-    fn again(&self, beyond: &Beyond) -> anyhow::Result<Vec<Finding>> {
-        let again = Again::new(&self.catalog, self.settings, beyond.clone());
+    fn again(&self, asked: &[Beyond]) -> anyhow::Result<Vec<Finding>> {
+        let again = Again::new(&self.catalog, self.settings, asked);
         let again = again.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-        let Some(mut again) = again else { return Ok(Vec::new()) };
-        self.recall.between(&beyond.cluster, again.span(), |rows| again.take_in(rows))?;
+        let (Some(mut again), Some(beyond)) = (again, asked.first()) else {
+            return Ok(Vec::new());
+        };
+        let (cluster, span, arrived) = (&beyond.cluster, again.span(), again.arrived());
+        self.recall.between(cluster, span, (arrived, i64::MAX), |rows| again.take_late(rows))?;
+        self.recall.between(cluster, span, (i64::MIN, arrived), |rows| again.take_in(rows))?;
         again.findings().map_err(anyhow::Error::msg)
     }
 }
 
-/// Stretches of the same cluster and detection that meet, as one.
-fn joined(owed: BTreeSet<Beyond>) -> Vec<Beyond> {
-    let mut joined: Vec<Beyond> = Vec::with_capacity(owed.len());
-    for beyond in owed {
-        match joined.last_mut() {
-            Some(last)
-                if (&last.cluster, &last.detection) == (&beyond.cluster, &beyond.detection)
-                    && beyond.from <= last.to =>
-            {
-                last.to = last.to.max(beyond.to);
-            }
-            _ => joined.push(beyond),
-        }
-    }
-    joined
+/// How each detection runs, by its id.
+fn owned<'a>(
+    classes: impl Iterator<Item = (&'a str, &'static str)>,
+) -> BTreeMap<String, &'static str> {
+    classes.map(|(id, class)| (id.to_owned(), class)).collect()
 }
 
 fn cell(rows: &RecordBatch, name: &str, row: usize) -> Value {

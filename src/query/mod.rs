@@ -1,5 +1,6 @@
 //! Questions of analysts: read-only SQL over everything that is kept.
 
+mod catalogue;
 pub mod format;
 mod planning;
 pub mod service;

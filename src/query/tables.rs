@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    UInt64Array,
+    ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -14,8 +13,9 @@ use datafusion::catalog::TableProvider;
 use datafusion::error::{DataFusionError, Result};
 use serde::Serialize;
 
+use super::catalogue::{detections_table, exceptions_table};
 use crate::decode::{Fidelity, fidelity};
-use crate::detect::catalog::Catalog;
+use crate::detect::in_use::InUse;
 use crate::event::time::parse_rfc3339;
 use crate::findings::quarantine::{Piece, Quarantine};
 use crate::findings::reading::LedgerRow;
@@ -33,21 +33,23 @@ const PART: usize = 4_096;
 /// All that can be asked, by its name in SQL.
 pub(crate) type Tables = Vec<(&'static str, Arc<dyn TableProvider>)>;
 
-/// Events, what is stored beside them, and the catalogue.
+/// Events, what is stored beside them, and the catalogue; `clock` gives microseconds since 1970.
 ///
 /// # Errors
-/// Never in practice: when the catalogue cannot be laid out as rows.
+/// Never in practice: when what is fixed cannot be laid out as rows.
 pub(crate) fn tables(
     events: Arc<dyn TableProvider>,
     store: &Arc<Store>,
     quarantine: &Arc<Quarantine>,
-    catalog: &Catalog,
+    in_use: &Arc<InUse>,
+    clock: fn() -> i64,
 ) -> Result<Tables, ArrowError> {
     let mut tables: Tables = vec![("events", events)];
     for (name, table) in store_tables(store, quarantine) {
         tables.push((name, Arc::new(table)));
     }
-    tables.push(("detections", Arc::new(detections_table(catalog)?)));
+    tables.push(("detections", Arc::new(detections_table(in_use))));
+    tables.push(("exceptions", Arc::new(exceptions_table(in_use, store, clock))));
     tables.push(("sources", Arc::new(sources_table()?)));
     Ok(tables)
 }
@@ -113,16 +115,7 @@ fn store_tables(
     ]
 }
 
-/// The table `detections`: the catalogue in use.
-///
-/// # Errors
-/// Never in practice: the rows are of the schema.
-fn detections_table(catalog: &Catalog) -> Result<SnapshotTable, ArrowError> {
-    let rows = detections_rows(catalog)?;
-    Ok(SnapshotTable::new(detections_schema(), move || Ok(vec![rows.clone()])))
-}
-
-fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+pub(super) fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
@@ -147,11 +140,11 @@ fn all_findings(store: &Store) -> Result<Vec<RecordBatch>> {
     }
 }
 
-fn text(name: &str) -> Field {
+pub(super) fn text(name: &str) -> Field {
     Field::new(name, DataType::Utf8, false)
 }
 
-fn time(name: &str) -> Field {
+pub(super) fn time(name: &str) -> Field {
     Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false)
 }
 
@@ -310,45 +303,7 @@ fn dead_letters_rows(letters: &[DeadLetter]) -> Result<RecordBatch, ArrowError> 
     RecordBatch::try_new(dead_letters_schema(), columns)
 }
 
-/// Columns of `detections`; lists are JSON text, `window_seconds` is NULL for a detection that
-/// looks at each event alone.
-pub(crate) fn detections_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        text("id"),
-        text("title"),
-        text("severity"),
-        text("attack"),
-        text("controls"),
-        Field::new("window_seconds", DataType::Int64, true),
-        text("sql"),
-        text("path"),
-        Field::new("enabled", DataType::Boolean, false),
-    ]))
-}
-
-fn detections_rows(catalog: &Catalog) -> Result<RecordBatch, ArrowError> {
-    let detections = || catalog.detections();
-    let window = |detection: &crate::detect::detection::Detection| {
-        detection.window.map(|window| window.length / 1_000_000)
-    };
-    let windows: Int64Array = detections().map(|detection| window(detection)).collect();
-    // What is loaded is in use.
-    let enabled: BooleanArray = detections().map(|_| Some(true)).collect();
-    let columns: Vec<ArrayRef> = vec![
-        texts(detections().map(|detection| detection.id.as_str())),
-        texts(detections().map(|detection| detection.title.as_str())),
-        texts(detections().map(|detection| detection.severity.as_str())),
-        Arc::new(detections().map(|d| Some(json(&d.attack))).collect::<StringArray>()),
-        Arc::new(detections().map(|d| Some(json(&d.controls))).collect::<StringArray>()),
-        Arc::new(windows),
-        texts(detections().map(|detection| detection.sql.as_str())),
-        texts(detections().map(|detection| detection.path.as_ref())),
-        Arc::new(enabled),
-    ];
-    RecordBatch::try_new(detections_schema(), columns)
-}
-
-fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+pub(super) fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
@@ -360,15 +315,18 @@ fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use arrow::util::pretty::pretty_format_batches;
 
     use super::*;
+    use crate::detect::catalog::Catalog;
     use crate::findings::step::{LedgerEntry, LedgerKind, Step};
     use crate::findings::store::StoreSettings;
     use crate::sql::context::analyst_session;
@@ -400,8 +358,8 @@ mod tests {
         for (name, table) in store_tables(&Arc::new(store), &Arc::new(quarantine)) {
             context.register_table(name, Arc::new(table)).unwrap();
         }
-        let catalog = Catalog::load(None).unwrap();
-        let detections = detections_table(&catalog).unwrap();
+        let in_use = InUse::new(Catalog::load(None).unwrap(), BTreeMap::new());
+        let detections = detections_table(&Arc::new(in_use));
         context.register_table("detections", Arc::new(detections)).unwrap();
         let ask = async |sql: &str| {
             let rows = context.sql(sql).await.unwrap().collect().await.unwrap();

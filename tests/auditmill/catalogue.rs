@@ -127,10 +127,11 @@ fn a_folder_adds_overrides_and_changes() {
     // What is turned off does not run.
     let server = TestServer::start(&format!("[detect]\ndir = {:?}\n", dir.path()));
     let running = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let table = running.block_on(server.sql("SELECT id, severity FROM detections ORDER BY id"));
-    let table = table.to_string();
-    assert!(table.contains(r#"{"id":"K8A-205","severity":"medium"}"#), "{table}");
-    assert!(!table.contains("K8A-401"), "{table}");
+    let table = running.block_on(server.sql("SELECT id, severity, enabled FROM detections"));
+    for (id, is_on) in [("K8A-205", true), ("K8A-401", false)] {
+        let row = serde_json::json!({"id": id, "severity": "medium", "enabled": is_on});
+        assert!(table.as_array().unwrap().contains(&row), "{table}");
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `catalogue`: detections listed, explained, judged; overrides and exceptions
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
+//! - `reload`: detections that change while the program runs
 //! - `scan`: the command line
 //! - `backtest`, `explain`: detections over the past, and why an event was found or not
 //! - `sql`: questions over HTTP and on the command line
@@ -57,6 +58,7 @@ mod program;
 mod readers;
 mod receiver;
 mod recording;
+mod reload;
 mod s3;
 mod scan;
 mod server;

@@ -230,7 +230,8 @@ fn from_history(
     (from, until): (i64, i64),
     mut take: impl FnMut(&RecordBatch),
 ) -> Result<Read> {
-    let recall = Recall::new(Arc::new(history.table()));
+    let news = Arc::new(history.table().without_imports());
+    let recall = Recall::new(Arc::new(history.table()), news);
     let slices = history.past().slices(from, until);
     let mut meter = Meter::start(slices.iter().map(|slice| slice.bytes).sum());
     let (mut read, mut bytes, mut last) = (Read::default(), 0, String::new());

@@ -1,5 +1,6 @@
 //! Who answers: a server over HTTP, or the files of a data directory.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use reqwest::{Certificate, Client, Response, StatusCode};
 use url::Url;
 
 use crate::cli::ServerArgs;
+use crate::clock::now_micros;
 use crate::command::{BadDetections, parts};
 use crate::detect::catalog::Catalog;
+use crate::detect::in_use::InUse;
 use crate::findings::quarantine::Quarantine;
 use crate::findings::store::{Store, StoreSettings};
 use crate::history::flush::History;
@@ -167,9 +170,11 @@ fn open_tables(data: &Path) -> Result<Tables> {
     let path = data.join("quarantine");
     let quarantine = Quarantine::open(&path, u64::MAX)
         .with_context(|| format!("open quarantine `{}`", path.display()))?;
-    let catalog = Catalog::load(None).map_err(BadDetections)?;
+    // Nothing runs.
+    let in_use = InUse::new(Catalog::load(None).map_err(BadDetections)?, BTreeMap::new());
+    let (store, quarantine) = (Arc::new(store), Arc::new(quarantine));
     let events = Arc::new(history.table());
-    Ok(tables(events, &Arc::new(store), &Arc::new(quarantine), &catalog)?)
+    Ok(tables(events, &store, &quarantine, &Arc::new(in_use), now_micros)?)
 }
 
 fn is_this_machine(url: &Url) -> bool {

@@ -174,7 +174,7 @@ pub(super) fn story() -> impl Strategy<Value = (Vec<Event>, Way)> {
 }
 
 /// As many as a minute allows; `PROPTEST_CASES` says more.
-fn config() -> Config {
+pub(super) fn config() -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { None } else { Some(3) };
     let config = Config { max_shrink_iters: 200, ..Config::default() };
     Config { cases: cases.unwrap_or(config.cases), ..config }

@@ -10,6 +10,7 @@
 //!
 //! - `fixed`: detections with all that the definition names, written by hand
 //! - `generated`: random detections, made by `grammar` and `shape`
+//! - `kinds`: what is new, missing, silent, and what others found
 //! - `shipped`: the catalogue, over the events of its own tests and recordings (`sample`)
 //! - `restarts`: moments that random stories rarely meet
 //! - `faults`: the comparison is one that a faulty engine would not pass
@@ -20,6 +21,7 @@ mod faults;
 mod fixed;
 mod generated;
 mod grammar;
+mod kinds;
 mod model;
 mod plain;
 mod restarts;

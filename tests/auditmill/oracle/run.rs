@@ -1,15 +1,20 @@
 //! The engine under test, and what it has said last.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use auditmill::detect::again::Again;
+use arrow::array::{AsArray as _, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use auditmill::detect::again::{Again, parted};
 use auditmill::detect::catalog::Catalog;
-use auditmill::detect::engine::{Engine, EngineSettings, Outcome, Pace};
+use auditmill::detect::engine::{Engine, EngineSettings, Outcome, Pace, Seen as SeenKey};
 use auditmill::detect::finding::{Finding, Status};
+use auditmill::detect::value::Value;
 use auditmill::event::schema::events_schema;
 use auditmill::event::seen::Seen;
+use auditmill::history::recall::Recall;
+use datafusion::datasource::MemTable;
 
 use super::event::start;
 use super::plain::Events;
@@ -54,7 +59,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn deliver(&mut self, rows: &RecordBatch, now: i64) {
-        let new = self.seen.keep_new(rows, now).unwrap();
+        let new = self.seen.keep_new(&arrived_at(rows, now), now).unwrap();
         self.deliver_untold(new, now);
     }
 
@@ -89,8 +94,44 @@ impl<'a> Run<'a> {
         if first > 0 {
             self.engine.remembered(since);
         }
+        self.recall_keys(since);
         // Before anything new comes time is looked at.
         self.pass(self.now);
+    }
+
+    /// What is new is asked of all that has come, as the service does.
+    fn recall_keys(&mut self, until: i64) {
+        let memories = self.engine.long_memories();
+        if memories.is_empty() {
+            return;
+        }
+        let all = self.history.iter().map(|(_, rows)| rows.clone()).collect();
+        let table = Arc::new(MemTable::try_new(events_schema(), vec![all]).unwrap());
+        let recall = Recall::new(Arc::clone(&table) as _, table);
+        let number = |rows: &RecordBatch, name: &str, row: usize| {
+            rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(row)
+        };
+        let engine = &mut self.engine;
+        let earliest = |rows: &RecordBatch| {
+            for row in 0..rows.num_rows() {
+                let cluster = Value::at(rows.column_by_name("cluster").unwrap(), row).to_string();
+                engine.reaches(&cluster, number(rows, "first", row));
+            }
+        };
+        recall.earliest(earliest).unwrap();
+        for memory in memories {
+            let span = (until - memory.lookback, until);
+            let keys = |rows: &RecordBatch| {
+                for row in 0..rows.num_rows() {
+                    let value = |name: &str| Value::at(rows.column_by_name(name).unwrap(), row);
+                    let key = (0..memory.key.len()).map(|at| value(&format!("key_{at}"))).collect();
+                    let (first, last) = (number(rows, "first", row), number(rows, "last", row));
+                    let cluster = value("cluster").to_string();
+                    engine.recall(&memory, &cluster, &SeenKey { key, first, last });
+                }
+            };
+            recall.keys(&memory.conditions, &memory.key, span, keys).unwrap();
+        }
     }
 
     fn listen(&mut self, outcome: Outcome) {
@@ -98,10 +139,16 @@ impl<'a> Run<'a> {
         for finding in outcome.findings {
             self.said.insert(finding.id.clone(), finding);
         }
-        for beyond in outcome.beyond {
-            let again = Again::new(self.catalog, self.settings, beyond).unwrap();
-            let mut again = again.expect("the detection is there");
-            self.history.iter().for_each(|(_, rows)| again.take_in(rows));
+        for asked in parted(outcome.beyond.into_iter().collect()) {
+            let again = Again::new(self.catalog, self.settings, &asked).unwrap();
+            let mut again = again.expect("the detections are there");
+            let arrived = again.arrived();
+            for is_late in [true, false] {
+                for (_, rows) in &self.history {
+                    let rows = arrivals(rows, |arrival| (arrival >= arrived) == is_late);
+                    if is_late { again.take_late(&rows) } else { again.take_in(&rows) }
+                }
+            }
             for finding in again.findings().unwrap() {
                 self.said.insert(finding.id.clone(), finding);
             }
@@ -127,6 +174,23 @@ impl<'a> Run<'a> {
         assert!(rest.findings.is_empty(), "time left something to say: {:?}", rest.findings);
         self.stands(|_| true)
     }
+}
+
+/// The rows, arrived at a time.
+pub(super) fn arrived_at(rows: &RecordBatch, now: i64) -> RecordBatch {
+    let at = rows.schema().index_of("ingest_time").unwrap();
+    let mut columns = rows.columns().to_vec();
+    let arrivals = TimestampMicrosecondArray::from(vec![now; rows.num_rows()]);
+    columns[at] = Arc::new(arrivals.with_timezone("UTC"));
+    RecordBatch::try_new(rows.schema(), columns).unwrap()
+}
+
+/// The rows whose arrival is one of these.
+fn arrivals(rows: &RecordBatch, wanted: impl Fn(i64) -> bool) -> RecordBatch {
+    let column = rows.column_by_name("ingest_time").unwrap();
+    let times = column.as_primitive::<TimestampMicrosecondType>().values();
+    let wanted = times.iter().map(|time| Some(wanted(*time))).collect();
+    filter_record_batch(rows, &wanted).unwrap()
 }
 
 fn engine(catalog: &Catalog, settings: EngineSettings) -> Engine {

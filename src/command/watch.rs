@@ -1,0 +1,144 @@
+//! Watches the folder of detections while the service runs: changed files are read and planned
+//! here, then the pipeline goes on with them.
+//!
+//! Promise: files that cannot be used change nothing but what is said of them: in the log, in
+//! `/metrics` and in the table `detections`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::detect::catalog::Catalog;
+use crate::detect::detection::LoadError;
+use crate::detect::engine::{Engine, EngineSettings};
+use crate::detect::in_use::InUse;
+use crate::metrics::Metrics;
+use crate::pipeline::Reload;
+
+/// How often it is looked whether files changed.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// What the files below a folder look like, without their content: size and time of change; or
+/// why they cannot be looked at.
+pub(super) type Look = Result<BTreeMap<PathBuf, (u64, i64, i64)>, String>;
+
+/// Looks at the files below a folder but hidden ones, as they are now.
+pub(super) fn look(dir: &Path) -> Look {
+    let mut seen = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        look_into(&folder, &mut seen, &mut folders)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    Ok(seen)
+}
+
+fn look_into(
+    folder: &Path,
+    seen: &mut BTreeMap<PathBuf, (u64, i64, i64)>,
+    folders: &mut Vec<PathBuf>,
+) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        // Of what a link names: that is what is read.
+        let of = match std::fs::metadata(entry.path()) {
+            Ok(of) if of.is_dir() => {
+                folders.push(entry.path());
+                continue;
+            }
+            Ok(of) => (of.size(), of.mtime(), of.mtime_nsec()),
+            // It is gone, or its link leads nowhere; whoever reads it will say so.
+            Err(_) => (0, 0, 0),
+        };
+        seen.insert(entry.path(), of);
+    }
+    Ok(())
+}
+
+/// A folder of detections in use.
+pub(super) struct Watch {
+    /// The folder.
+    pub(super) dir: PathBuf,
+    /// What it looked like before it was read.
+    pub(super) looked: Look,
+    /// How the engine runs.
+    pub(super) settings: EngineSettings,
+    /// Who goes on with what is good.
+    pub(super) reloads: SyncSender<Reload>,
+    /// Is told what is wrong.
+    pub(super) in_use: Arc<InUse>,
+    /// What is counted.
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Watch {
+    /// Looks until it is stopped; reads what changed once it stays as it is from one look to the
+    /// next, so that nothing half written is read, or at once when asked by `hangup`. Not for use
+    /// inside an async runtime.
+    pub(super) fn run(mut self, runtime: &Handle, mut hangup: Signal, stop: &CancellationToken) {
+        let mut before = self.looked.clone();
+        loop {
+            let is_asked = runtime.block_on(async {
+                tokio::select! {
+                    () = stop.cancelled() => None,
+                    Some(()) = hangup.recv() => Some(true),
+                    () = tokio::time::sleep(INTERVAL) => Some(false),
+                }
+            });
+            let Some(is_asked) = is_asked else { return };
+            let now = look(&self.dir);
+            if is_asked || now == before && now != self.looked {
+                self.looked.clone_from(&now);
+                if !self.load() {
+                    return;
+                }
+            }
+            before = now;
+        }
+    }
+
+    /// Reads the files; false when nobody goes on with them because the service stops.
+    fn load(&self) -> bool {
+        let catalog = Catalog::load(Some(&self.dir));
+        let planned = catalog.and_then(|catalog| {
+            let engine = Engine::new(&catalog, self.settings)?;
+            Ok(Reload { catalog, engine })
+        });
+        let mistakes = planned.as_ref().err().cloned().unwrap_or_default();
+        self.metrics.detections_rejected(mistakes.len());
+        self.in_use.mistake(mistakes.clone());
+        match planned {
+            Ok(reload) => {
+                info!(dir = %self.dir.display(), "detections read again");
+                // Waits for the pipeline while it has not taken the last ones.
+                self.reloads.send(reload).is_ok()
+            }
+            Err(_) => {
+                mistakes.iter().for_each(say);
+                self.metrics.detections_reloaded("rejected");
+                true
+            }
+        }
+    }
+}
+
+fn say(mistake: &LoadError) {
+    let LoadError { path, line, message, hint } = mistake;
+    let hint = hint.as_deref().unwrap_or_default();
+    error!(
+        file = %path, line, hint, error = message,
+        "a file of detections cannot be used, all stay as they were"
+    );
+}
