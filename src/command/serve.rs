@@ -17,7 +17,7 @@ use super::parts::{
     around, bytes, check, engine_settings, flush_settings, history, journal, limits, lock, sinks,
     spill, store_settings, tails,
 };
-use super::watch::{Watch, look};
+use super::watch::{self, Look, Watch, look};
 use super::{BadDetections, Verdict};
 use crate::alert::outlet::Outlet;
 use crate::cli::ServeArgs;
@@ -44,7 +44,7 @@ use crate::ingest::budget::Budget;
 use crate::ingest::tail::Tail;
 use crate::journal::{Journal, Position, Writer};
 use crate::metrics::Metrics;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Reload};
 use crate::query::service::QueryService;
 use crate::query::tables::tables;
 use crate::tasks::Tasks;
@@ -76,6 +76,46 @@ fn tell(catalog: &Catalog) {
     }
 }
 
+/// The detections, ready to run.
+struct Detections {
+    /// What their files looked like.
+    looked: Option<Look>,
+    catalog: Catalog,
+    engine: Engine,
+    in_use: Arc<InUse>,
+}
+
+fn load(settings: &Settings) -> Result<Detections> {
+    let dir = settings.detect.dir.as_deref();
+    // Files are looked at before they are read: what changes meanwhile is seen.
+    let looked = dir.map(look);
+    let catalog = Catalog::load(dir).map_err(BadDetections)?;
+    let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
+    tell(&catalog);
+    let classes = engine.classes().map(|(id, class)| (id.to_owned(), class)).collect();
+    let in_use = Arc::new(InUse::new(catalog.clone(), classes));
+    Ok(Detections { looked, catalog, engine, in_use })
+}
+
+/// Who looks after their files, and where what changed comes out.
+fn watched(
+    settings: &Settings,
+    looked: Option<Look>,
+    in_use: &Arc<InUse>,
+    metrics: &Arc<Metrics>,
+) -> (Option<Watch>, mpsc::Receiver<Reload>) {
+    let (sender, reloads) = mpsc::sync_channel(1);
+    let watch = settings.detect.dir.clone().zip(looked).map(|(dir, looked)| Watch {
+        dir,
+        looked,
+        settings: engine_settings(settings),
+        reloads: sender,
+        in_use: Arc::clone(in_use),
+        metrics: Arc::clone(metrics),
+    });
+    (watch, reloads)
+}
+
 /// Every part, built and joined, nothing running yet.
 struct Service {
     tasks: Tasks,
@@ -99,13 +139,7 @@ impl Service {
     fn build(settings: &Settings, data: &Path) -> Result<Self> {
         check(settings)?;
         let tasks = Tasks::new();
-        // Files are looked at before they are read: what changes meanwhile is seen.
-        let looked = settings.detect.dir.as_deref().map(look);
-        let catalog = Catalog::load(settings.detect.dir.as_deref()).map_err(BadDetections)?;
-        let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
-        tell(&catalog);
-        let classes = engine.classes().map(|(id, class)| (id.to_owned(), class)).collect();
-        let in_use = Arc::new(InUse::new(catalog.clone(), classes));
+        let Detections { looked, catalog, engine, in_use } = load(settings)?;
         let server = Server::bind(&settings.http, &settings.auth)?;
         let lock = lock(data)?;
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
@@ -139,15 +173,7 @@ impl Service {
             body_timeout: settings.http.body_timeout.0,
             gate: Gate::new(&settings.auth),
         };
-        let (sender, reloads) = mpsc::sync_channel(1);
-        let watch = settings.detect.dir.clone().zip(looked).map(|(dir, looked)| Watch {
-            dir,
-            looked,
-            settings: engine_settings(settings),
-            reloads: sender,
-            in_use: Arc::clone(&in_use),
-            metrics: Arc::clone(&metrics),
-        });
+        let (watch, reloads) = watched(settings, looked, &in_use, &metrics);
         let ingest = &settings.ingest;
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
@@ -198,8 +224,6 @@ impl Service {
         self.shared.metrics.journal_damaged(self.journal.damaged().len());
         let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
-        // Listened for, it does not end the process, whether there is something to load or not.
-        let hangup = signal(SignalKind::hangup()).context("wait for signals")?;
         for outlet in self.outlets {
             tasks.spawn("sink", outlet.run());
         }
@@ -236,13 +260,7 @@ impl Service {
                 Ok(())
             })?;
         }
-        if let Some(watch) = self.watch {
-            let (runtime, stop) = (Handle::current(), tasks.stop().clone());
-            tasks.spawn_thread("detections", move || {
-                watch.run(&runtime, hangup, &stop);
-                Ok(())
-            })?;
-        }
+        watch::start(self.watch, &tasks)?;
         let (url, stop_server) = (self.server.url(), self.server.stopper());
         let serving = self.server.serve(router(self.shared));
         tasks.spawn("http", async { Ok(serving.await?) });

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use tokio::runtime::Handle;
-use tokio::signal::unix::Signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -23,13 +24,14 @@ use crate::detect::engine::{Engine, EngineSettings};
 use crate::detect::in_use::InUse;
 use crate::metrics::Metrics;
 use crate::pipeline::Reload;
+use crate::tasks::Tasks;
 
 /// How often it is looked whether files changed.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the files below a folder look like, without their content: size and time of change; or
 /// why they cannot be looked at.
-pub(super) type Look = Result<BTreeMap<PathBuf, (u64, i64, i64)>, String>;
+pub(super) type Look = std::result::Result<BTreeMap<PathBuf, (u64, i64, i64)>, String>;
 
 /// Looks at the files below a folder but hidden ones, as they are now.
 pub(super) fn look(dir: &Path) -> Look {
@@ -67,6 +69,19 @@ fn look_into(
     Ok(())
 }
 
+/// Starts to look after the files, if there are any. SIGHUP is listened for in any case: it never
+/// ends the process.
+pub(super) fn start(watch: Option<Watch>, tasks: &Tasks) -> Result<()> {
+    let hangup = signal(SignalKind::hangup()).context("wait for signals")?;
+    let Some(watch) = watch else { return Ok(()) };
+    let (runtime, stop) = (Handle::current(), tasks.stop().clone());
+    tasks.spawn_thread("detections", move || {
+        watch.run(&runtime, hangup, &stop);
+        Ok(())
+    })?;
+    Ok(())
+}
+
 /// A folder of detections in use.
 pub(super) struct Watch {
     /// The folder.
@@ -87,7 +102,7 @@ impl Watch {
     /// Looks until it is stopped; reads what changed once it stays as it is from one look to the
     /// next, so that nothing half written is read, or at once when asked by `hangup`. Not for use
     /// inside an async runtime.
-    pub(super) fn run(mut self, runtime: &Handle, mut hangup: Signal, stop: &CancellationToken) {
+    fn run(mut self, runtime: &Handle, mut hangup: Signal, stop: &CancellationToken) {
         let mut before = self.looked.clone();
         loop {
             let is_asked = runtime.block_on(async {
@@ -119,18 +134,14 @@ impl Watch {
         let mistakes = planned.as_ref().err().cloned().unwrap_or_default();
         self.metrics.detections_rejected(mistakes.len());
         self.in_use.mistake(mistakes.clone());
-        match planned {
-            Ok(reload) => {
-                info!(dir = %self.dir.display(), "detections read again");
-                // Waits for the pipeline while it has not taken the last ones.
-                self.reloads.send(reload).is_ok()
-            }
-            Err(_) => {
-                mistakes.iter().for_each(say);
-                self.metrics.detections_reloaded("rejected");
-                true
-            }
+        if let Ok(reload) = planned {
+            info!(dir = %self.dir.display(), "detections read again");
+            // Waits for the pipeline while it has not taken the last ones.
+            return self.reloads.send(reload).is_ok();
         }
+        mistakes.iter().for_each(say);
+        self.metrics.detections_reloaded("rejected");
+        true
     }
 }
 

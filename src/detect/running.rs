@@ -74,7 +74,7 @@ impl Running {
         let Planned { intake, execution } = runtime.block_on(plan(detection))?;
         let exemptions = catalog.exceptions_of(&detection.id).map(|exception| {
             let planned = exception::planned(&exception.condition)?;
-            let condition = Expressions::new(context, &[planned.clone()])?;
+            let condition = Expressions::new(context, std::slice::from_ref(&planned))?;
             let expr = exception.whole(planned);
             Ok(Exemption { exception: Arc::clone(exception), condition, expr })
         });

@@ -456,3 +456,25 @@ fn later_than_anything_is_held_says_what_the_query_says() {
         }
     }
 }
+
+/// What a start reads again is joined to what was seen longer ago, although that is told after it.
+#[test]
+fn what_is_read_again_is_not_new_when_its_key_was_seen_longer_ago() {
+    let front = "dedup: 1m\nkey: [name]\nfirst_seen: {key: [name], lookback: 30m, learn: 1m}";
+    let new = one("K-AGAIN", front, "SELECT name FROM events");
+    let catalog = catalog(&new);
+    let at = |minute: i64| start() + minute * MINUTE;
+    let mut stories = [1, 2, 3].map(|id| named_event("east", at(0), id));
+    stories[1].time = at(20);
+    (stories[2].time, stories[2].name) = (at(21), Some("b"));
+    let events = rows(&stories);
+    let mut run = Run::new(&catalog, Pace::Live, 0);
+    for (event, minute) in [(0, 0), (1, 20), (2, 21)] {
+        run.deliver(&events.pick(&[event]), at(minute));
+    }
+    run.restart(1);
+    let said = run.close(at(22));
+    let times: Vec<i64> =
+        said.values().map(|told| told.first.as_ref().unwrap().event_time).collect();
+    assert_eq!(times, [at(21)]);
+}
