@@ -116,6 +116,26 @@ fn watched(
     (watch, reloads)
 }
 
+fn quarantine(settings: &Settings, data: &Path) -> Result<Quarantine> {
+    let folder = data.join("quarantine");
+    Quarantine::open(&folder, settings.history.quarantine.as_u64())
+        .with_context(|| format!("open quarantine `{}`", folder.display()))
+}
+
+fn outlets(
+    settings: &Settings,
+    data: &Path,
+    store: &Arc<Store>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Outlet>> {
+    let outlet = |sink| Outlet::open(sink, &settings.alert, store, metrics, now_micros());
+    let outlets = sinks(settings, data).iter().map(outlet).collect::<Result<_>>()?;
+    if let Err(error) = store.forget_sinks(now_micros()) {
+        warn!(error = format!("{error:#?}"), "places of sinks that are gone are kept");
+    }
+    Ok(outlets)
+}
+
 /// Every part, built and joined, nothing running yet.
 struct Service {
     tasks: Tasks,
@@ -148,20 +168,16 @@ impl Service {
         let (journal, writer) = journal(settings, data, first)?;
         history.check(journal.position())?;
 
-        let budget = Budget::new(settings.ingest.budget.as_u64());
-        let clusters_max = settings.ingest.clusters_max;
-        let door = Arc::new(Door::new(Arc::clone(&journal), budget, clusters_max));
+        let ingest = &settings.ingest;
+        let budget = Budget::new(ingest.budget.as_u64());
+        let door = Arc::new(Door::new(Arc::clone(&journal), budget, ingest.clusters_max));
         let store = Arc::new(Store::open(&data.join("findings.db"), store_settings(settings))?);
-        let quarantine = data.join("quarantine");
-        let quarantine = Quarantine::open(&quarantine, settings.history.quarantine.as_u64())
-            .with_context(|| format!("open quarantine `{}`", quarantine.display()))?;
-        let quarantine = Arc::new(quarantine);
+        let quarantine = Arc::new(quarantine(settings, data)?);
         let metrics = Arc::new(Metrics::new());
         let ready = Ready::default();
         let events: Arc<dyn TableProvider> = Arc::new(history.table());
         let recall = Recall::new(Arc::clone(&events), Arc::new(history.table().without_imports()));
-        let tables = tables(events, &store, &quarantine, &in_use, now_micros);
-        let tables = tables.context("set up SQL")?;
+        let tables = tables(events, &store, &quarantine, &in_use, now_micros)?;
         let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
         let shared = Shared {
             door: Arc::clone(&door),
@@ -174,7 +190,6 @@ impl Service {
             gate: Gate::new(&settings.auth),
         };
         let (watch, reloads) = watched(settings, looked, &in_use, &metrics);
-        let ingest = &settings.ingest;
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
             door,
@@ -194,11 +209,7 @@ impl Service {
             metrics: Arc::clone(&metrics),
             stop: tasks.stop().clone(),
         };
-        let outlet = |sink| Outlet::open(sink, &settings.alert, &store, &metrics, now_micros());
-        let outlets = sinks(settings, data).iter().map(outlet).collect::<Result<_>>()?;
-        if let Err(error) = store.forget_sinks(now_micros()) {
-            warn!(error = format!("{error:#?}"), "places of sinks that are gone are kept");
-        }
+        let outlets = outlets(settings, data, &store, &metrics)?;
         let tails = tails(settings, data, &shared)?;
         Ok(Self {
             tasks,

@@ -60,7 +60,7 @@ pub(crate) fn findings_schema() -> SchemaRef {
 /// # Errors
 /// Never, unless the columns do not fit the schema.
 fn rows<'a>(
-    findings: impl Iterator<Item = &'a Finding> + Clone,
+    findings: &(impl Iterator<Item = &'a Finding> + Clone),
 ) -> Result<RecordBatch, ArrowError> {
     let texts = |text: &dyn Fn(&Finding) -> Option<String>| -> ArrayRef {
         Arc::new(findings.clone().map(text).collect::<StringViewArray>())
@@ -136,7 +136,7 @@ impl FindingsBuffer {
                 self.remove(&(before, finding.id.clone()));
             }
             if let (Status::Open, Some(time)) = (finding.status, time(finding)) {
-                let row = rows(std::iter::once(finding))?;
+                let row = rows(&std::iter::once(finding))?;
                 self.bytes += row.get_array_memory_size();
                 self.rows.insert((time, finding.id.clone()), row);
                 self.times.insert(finding.id.clone(), time);

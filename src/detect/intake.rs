@@ -138,7 +138,7 @@ pub(crate) struct Expressions {
     /// The table's columns that they read, by position.
     columns: Vec<usize>,
     schema: SchemaRef,
-    expressions: Vec<Arc<dyn PhysicalExpr>>,
+    planned: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 impl Expressions {
@@ -160,7 +160,7 @@ impl Expressions {
         let state = context.state();
         let planned =
             expressions.iter().map(|expr| state.create_physical_expr(expr.clone(), &named));
-        Ok(Self { columns, schema, expressions: planned.collect::<Result<_>>()? })
+        Ok(Self { columns, schema, planned: planned.collect::<Result<_>>()? })
     }
 
     /// Their values for these rows of a batch of the events table, in their order.
@@ -174,15 +174,14 @@ impl Expressions {
         let input = input.collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let input = RecordBatch::try_new_with_options(Arc::clone(&self.schema), input, &options)?;
-        let values =
-            self.expressions.iter().map(|expr| expr.evaluate(&input)?.into_array(rows.len()));
+        let values = self.planned.iter().map(|expr| expr.evaluate(&input)?.into_array(rows.len()));
         values.collect()
     }
 
     /// The value of the first of them, which reads one column, for each of some values of it.
     pub(crate) fn of_column(&self, values: &ArrayRef) -> Result<ArrayRef> {
         let input = RecordBatch::try_new(Arc::clone(&self.schema), vec![Arc::clone(values)])?;
-        let first = self.expressions.first();
+        let first = self.planned.first();
         let first = first.ok_or_else(|| DataFusionError::Internal("no condition".to_owned()))?;
         first.evaluate(&input)?.into_array(values.len())
     }
@@ -200,7 +199,7 @@ impl Outputs {
     fn new(context: &SessionContext, outputs: Vec<(String, Expr)>) -> Result<Self> {
         let (names, exprs): (Vec<_>, Vec<_>) = outputs.iter().cloned().unzip();
         let expressions = Expressions::new(context, &exprs)?;
-        let types = expressions.expressions.iter();
+        let types = expressions.planned.iter();
         let types = types.map(|expr| expr.data_type(&expressions.schema));
         let fields = names.into_iter().zip(types).map(|(name, data_type)| {
             // What a condition lets through is known to it, not to the type.

@@ -201,7 +201,7 @@ impl Running {
             taken.selected.retain(|row| {
                 let time = taken.times.get(*row as usize).copied().unwrap_or(i64::MAX);
                 let hidden = hides.next().unwrap_or_default();
-                !(hidden && !exception.is_expired(time))
+                !hidden || exception.is_expired(time)
             });
             let hidden = before - taken.selected.len();
             if hidden > 0 {

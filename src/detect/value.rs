@@ -104,7 +104,7 @@ impl Value {
 
     /// The values that were written one behind the other.
     pub(crate) fn read_canonical(mut bytes: &[u8]) -> Vec<Self> {
-        fn number<'a>(bytes: &'a [u8]) -> Option<([u8; 8], &'a [u8])> {
+        fn number(bytes: &[u8]) -> Option<([u8; 8], &[u8])> {
             let (number, rest) = bytes.split_first_chunk::<8>()?;
             Some((*number, rest))
         }

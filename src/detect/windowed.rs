@@ -66,8 +66,8 @@ fn incremental(
     context: &SessionContext,
     logical: &LogicalPlan,
 ) -> Result<Option<Planned>> {
-    let Some(plain) = grouped(logical) else { return Ok(None) };
-    let monotone = plain.having.is_none_or(|having| is_monotone(having, plain.aggregate));
+    let Some(written) = grouped(logical) else { return Ok(None) };
+    let monotone = written.having.is_none_or(|having| is_monotone(having, written.aggregate));
     let state = context.state();
     let analyzed =
         state.analyzer().execute_and_check(logical.clone(), state.config_options(), |_, _| {})?;

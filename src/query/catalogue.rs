@@ -126,6 +126,9 @@ fn exceptions_schema() -> SchemaRef {
     ]))
 }
 
+/// An exception's name, what it is, and how many events it hid, the last in which hour.
+type Row<'a> = (&'a str, Option<&'a Exception>, Option<(u64, i64)>);
+
 fn exceptions_rows(
     loaded: &Loaded,
     ledger: &[LedgerRow],
@@ -137,7 +140,6 @@ fn exceptions_rows(
         let (count, latest) = hidden.entry(&row.item).or_insert((0, i64::MIN));
         (*count, *latest) = (*count + row.count, (*latest).max(row.hour));
     }
-    type Row<'a> = (&'a str, Option<&'a Exception>, Option<(u64, i64)>);
     let of = |exception| -> Row<'_> {
         let exception: &Exception = exception;
         (exception.name.as_str(), Some(exception), hidden.get(exception.name.as_str()).copied())

@@ -238,10 +238,10 @@ impl Aggregate {
             (Partial::Number(kept), Partial::Number(Some(other))) => {
                 *kept = Some(kept.map_or(*other, |kept| self.number(kept, *other)));
             }
-            (Partial::Text(kept), Partial::Text(Some(other))) => {
-                if kept.as_deref().is_none_or(|kept| self.better_text(kept, other)) {
-                    *kept = Some(other.clone());
-                }
+            (Partial::Text(kept), Partial::Text(Some(other)))
+                if kept.as_deref().is_none_or(|kept| self.better_text(kept, other)) =>
+            {
+                *kept = Some(other.clone());
             }
             (Partial::Truth(kept), Partial::Truth(Some(other))) => {
                 *kept = Some(kept.map_or(*other, |kept| self.truth(kept, *other)));

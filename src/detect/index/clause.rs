@@ -38,12 +38,11 @@ pub(crate) fn clauses(condition: &Expr, column: &impl Fn(&str) -> Option<usize>)
     for alternatives in conjunctive(condition).unwrap_or_else(|| vec![vec![condition.clone()]]) {
         let placed: Option<Vec<(usize, Expr)>> =
             alternatives.iter().map(|expr| Some((single(expr)?, expr.clone()))).collect();
-        match placed {
-            Some(placed) => pieces.push(joined(placed)),
-            None => {
-                rest += 1;
-                pieces.extend(alternatives.into_iter().reduce(Expr::or).map(Clause::Rest));
-            }
+        if let Some(placed) = placed {
+            pieces.push(joined(placed));
+        } else {
+            rest += 1;
+            pieces.extend(alternatives.into_iter().reduce(Expr::or).map(Clause::Rest));
         }
     }
     if rest > 1 {

@@ -101,10 +101,7 @@ pub(crate) fn is_indexable(data_type: &DataType) -> bool {
 
 impl Column {
     /// Of the column at a position of the events table, whose type is [`is_indexable`].
-    ///
-    /// # Errors
-    /// When NULL has no bits.
-    pub(crate) fn new(at: usize, conditions: Vec<Condition>, layout: Layout) -> Result<Self> {
+    pub(crate) fn new(at: usize, conditions: Vec<Condition>, layout: Layout) -> Self {
         let mut column = Self {
             at,
             conditions,
@@ -118,9 +115,9 @@ impl Column {
         };
         let schema = events_schema();
         let null = new_null_array(schema.field(at).data_type(), 1);
-        let sets = column.work_out(&null, &mut |_, _| {})?;
+        let sets = column.work_out(&null, &mut |_, _| {});
         column.null = sets.first().copied().unwrap_or_default();
-        Ok(column)
+        column
     }
 
     /// The bits of a set.
@@ -138,16 +135,16 @@ impl Column {
         fault: &mut impl FnMut(usize, &DataFusionError),
     ) -> Result<Resolved<'a>> {
         if self.texts.len() + self.numbers.len() > VALUES_MAX || self.bytes > BYTES_MAX {
-            *self = Self::new(self.at, std::mem::take(&mut self.conditions), self.layout)?;
+            *self = Self::new(self.at, std::mem::take(&mut self.conditions), self.layout);
         }
         let column = batch.column(self.at);
         if let Some(column) = column.as_dictionary_opt::<Int32Type>() {
             let by_key = self.texts(column.values().as_string(), fault)?;
             Ok(Resolved::Keys { column, by_key })
         } else if let Some(column) = column.as_primitive_opt() {
-            self.numbers(column, fault).map(Resolved::Rows)
+            Ok(Resolved::Rows(self.numbers(column, fault)))
         } else {
-            let sets = self.work_out(&truth_values(), fault)?;
+            let sets = self.work_out(&truth_values(), fault);
             let set = |value: Option<bool>| sets.get(value.map_or(2, usize::from)).copied();
             let sets = column.as_boolean().iter().map(|value| set(value).unwrap_or_default());
             Ok(Resolved::Rows(sets.collect()))
@@ -168,7 +165,7 @@ impl Column {
             let keys = Int32Array::from_iter_values((0_i32..).zip(&new).map(|(key, _)| key));
             let strings = Arc::new(StringArray::from(new.clone()));
             let array = DictionaryArray::<Int32Type>::try_new(keys, strings)?;
-            let sets = self.work_out(&(Arc::new(array) as ArrayRef), fault)?;
+            let sets = self.work_out(&(Arc::new(array) as ArrayRef), fault);
             self.bytes += new.iter().map(|value| value.len() + 64).sum::<usize>();
             self.texts.extend(new.into_iter().map(Into::into).zip(sets));
         }
@@ -180,18 +177,18 @@ impl Column {
         &mut self,
         values: &Int32Array,
         fault: &mut impl FnMut(usize, &DataFusionError),
-    ) -> Result<Vec<u32>> {
+    ) -> Vec<u32> {
         let mut new: Vec<i32> = values.iter().flatten().collect();
         new.sort_unstable();
         new.dedup();
         new.retain(|value| !self.numbers.contains_key(value));
         if !new.is_empty() {
             let array: ArrayRef = Arc::new(Int32Array::from(new.clone()));
-            let sets = self.work_out(&array, fault)?;
+            let sets = self.work_out(&array, fault);
             self.numbers.extend(new.into_iter().zip(sets));
         }
         let set = |value: Option<i32>| value.and_then(|value| self.numbers.get(&value)).copied();
-        Ok(values.iter().map(|value| set(value).unwrap_or(self.null)).collect())
+        values.iter().map(|value| set(value).unwrap_or(self.null)).collect()
     }
 
     /// Evaluates every condition on some values; gives the set of each.
@@ -199,7 +196,7 @@ impl Column {
         &mut self,
         values: &ArrayRef,
         fault: &mut impl FnMut(usize, &DataFusionError),
-    ) -> Result<Vec<u32>> {
+    ) -> Vec<u32> {
         let (width, split) = (self.layout.width(), self.layout.split());
         let mut bits = vec![0_u64; width * values.len()];
         for value in bits.chunks_mut(width.max(1)) {
@@ -208,7 +205,7 @@ impl Column {
             }
         }
         for condition in &self.conditions {
-            let outcome = condition.on_values(values, fault)?;
+            let outcome = condition.on_values(values, fault);
             for (value, bits) in bits.chunks_mut(width.max(1)).enumerate() {
                 if outcome.get(value).copied().unwrap_or_default() {
                     for alternative in &condition.alternatives {
@@ -230,7 +227,7 @@ impl Column {
             });
             sets.push(id);
         }
-        Ok(sets)
+        sets
     }
 }
 
@@ -240,9 +237,9 @@ impl Condition {
         &self,
         values: &ArrayRef,
         fault: &mut impl FnMut(usize, &DataFusionError),
-    ) -> Result<Vec<bool>> {
+    ) -> Vec<bool> {
         if let Ok(outcome) = self.on(values) {
-            return Ok(outcome);
+            return outcome;
         }
         let mut outcome = Vec::with_capacity(values.len());
         for row in 0..values.len() {
@@ -254,7 +251,7 @@ impl Condition {
                 }
             }
         }
-        Ok(outcome)
+        outcome
     }
 
     /// A panic is an error of this condition alone.

@@ -38,13 +38,13 @@ impl Rest {
             // One row may be to blame: the others must not suffer.
             Err(_) => self.one_by_one(batch, &union, fault),
         };
-        let passed = |row: &u32| {
+        let is_kept = |row: &u32| {
             let place = union.values().binary_search(row);
             place.is_ok_and(|place| passes.get(place).copied().unwrap_or_default())
         };
         for detection in &self.detections {
             if let Some(rows) = rows.get_mut(*detection) {
-                rows.retain(passed);
+                rows.retain(is_kept);
             }
         }
     }

@@ -35,16 +35,19 @@ pub(crate) struct Selection {
     pub(crate) faults: HashMap<usize, String>,
 }
 
+/// A condition on a column, the detections that it decides for and the alternatives it is one of.
+type Spoken = (Expr, Vec<usize>, Vec<usize>);
+
 /// Conditions as they are gathered: equal ones once.
 #[derive(Default)]
 struct Gathered {
-    columns: HashMap<usize, Vec<(Expr, Vec<usize>, Vec<usize>)>>,
+    columns: HashMap<usize, Vec<Spoken>>,
     rest: Vec<(Expr, Vec<usize>)>,
     alternatives: Vec<Vec<(usize, Expr)>>,
 }
 
 impl Gathered {
-    fn condition(&mut self, column: usize, expr: Expr) -> &mut (Expr, Vec<usize>, Vec<usize>) {
+    fn condition(&mut self, column: usize, expr: Expr) -> &mut Spoken {
         let conditions = self.columns.entry(column).or_default();
         let place = conditions.iter().position(|(known, ..)| *known == expr);
         let place = place.unwrap_or_else(|| {
@@ -118,7 +121,7 @@ impl Index {
                 let expression = Expressions::new(context, &[expr])?;
                 Ok(Condition { expression, detections, alternatives })
             });
-            columns.push(Column::new(at, conditions.collect::<Result<_>>()?, layout)?);
+            columns.push(Column::new(at, conditions.collect::<Result<_>>()?, layout));
         }
         gathered.rest.sort_by_key(|(expr, _)| cost(expr));
         let rest = gathered.rest.into_iter().map(|(expr, detections)| {

@@ -146,9 +146,11 @@ fn model(events: &Events, reached: impl Fn(&[EventRef]) -> i64) -> Said {
             let noted = match kind.asks {
                 Asks::New { key, lookback, learn } => {
                     let since = refs.iter().map(|event| event.event_time).min().unwrap() + learn;
-                    note(kind, new(hits(), key, lookback, since))
+                    note(kind, new(&hits(), key, lookback, since))
                 }
-                Asks::Gone { length } => note(kind, gone(hits(), kind.key, length, reached(&refs))),
+                Asks::Gone { length } => {
+                    note(kind, gone(&hits(), kind.key, length, reached(&refs)))
+                }
                 Asks::Found { window, slide, least } => {
                     said.extend(found(kind, cluster, &said, (window, slide), least));
                     continue;
@@ -193,7 +195,7 @@ fn values(row: &Row, key: &[&str]) -> Vec<Value> {
 }
 
 /// The hits that are new, each at its own time.
-fn new(hits: Vec<Hit>, key: &[&str], lookback: i64, since: i64) -> Vec<(i64, Hit)> {
+fn new(hits: &[Hit], key: &[&str], lookback: i64, since: i64) -> Vec<(i64, Hit)> {
     let is_new = |(event, row): &&Hit| {
         let before = hits
             .iter()
@@ -205,7 +207,7 @@ fn new(hits: Vec<Hit>, key: &[&str], lookback: i64, since: i64) -> Vec<(i64, Hit
 }
 
 /// The hits that are their key's last for long, each at the time at which that is known.
-fn gone(hits: Vec<Hit>, key: &[&str], length: i64, reached: i64) -> Vec<(i64, Hit)> {
+fn gone(hits: &[Hit], key: &[&str], length: i64, reached: i64) -> Vec<(i64, Hit)> {
     let is_last = |(event, row): &&Hit| {
         let due = event.event_time + length;
         let mut next = hits.iter().filter(|(other, of)| {
@@ -381,7 +383,7 @@ fn a_cluster_that_sends_nothing_is_told_of_and_comes_back() {
         let mut run = Run::new(&catalog, Pace::Live, HOUR);
         let restart = |run: &mut Run<'_>| {
             if restarts {
-                run.restart(2)
+                run.restart(2);
             }
         };
         run.deliver(&events.pick(&[0]), at(1));
