@@ -117,7 +117,8 @@ fn ordinary() -> String {
             "{{\"level\":\"Metadata\",\"auditID\":\"NUMBER-{number}\",\
              \"stage\":\"ResponseComplete\",\"verb\":\"get\",\
              \"requestURI\":\"/api/v1/namespaces/dev/pods/web-{number}\",\
-             \"objectRef\":{{\"resource\":\"pods\",\"namespace\":\"dev\",\"name\":\"web-{number}\"}},\
+             \"objectRef\":{{\"resource\":\"pods\",\"namespace\":\"dev\",\
+             \"name\":\"web-{number}\"}},\
              \"responseStatus\":{{\"code\":200}},\"user\":{{\"username\":\"alice-{}\"}},\
              \"userAgent\":\"kubectl/v1.36\",\"sourceIPs\":[\"10.0.0.{}\"],\
              \"annotations\":{{\"authorization.k8s.io/decision\":\"allow\"}}}}",

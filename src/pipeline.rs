@@ -6,14 +6,14 @@
 //! does not have yet. Time is the records' arrival, not the clock.
 
 mod past;
+mod seen;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use arrow::array::RecordBatch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -39,6 +39,7 @@ use crate::journal::{Entry, Journal, Position, Read};
 use crate::metrics::Metrics;
 
 pub use self::past::Reload;
+use self::seen::seen_by_cluster;
 
 /// How much is taken from the journal at once: enough rows to make evaluation worth its fixed
 /// cost, little enough to keep findings quick.
@@ -361,47 +362,4 @@ impl Pipeline {
             });
         }
     }
-}
-
-/// What is counted of one cluster's rows.
-#[derive(Clone, Copy, Debug)]
-struct SeenOf {
-    events: usize,
-    conflicts: usize,
-    last_event: i64,
-}
-
-impl Default for SeenOf {
-    fn default() -> Self {
-        Self { events: 0, conflicts: 0, last_event: i64::MIN }
-    }
-}
-
-fn seen_by_cluster(batch: &RecordBatch) -> BTreeMap<String, SeenOf> {
-    let mut seen: BTreeMap<String, SeenOf> = BTreeMap::new();
-    let column = |name: &str| batch.column_by_name(name);
-    let clusters = column("cluster").and_then(|column| column.as_dictionary_opt::<Int32Type>());
-    let times = column("event_time")
-        .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-    let conflicts = column("conflict").and_then(|column| column.as_boolean_opt());
-    let (Some(clusters), Some(times), Some(conflicts)) = (clusters, times, conflicts) else {
-        return seen;
-    };
-    let names = clusters.values().as_string::<i32>();
-    // By dictionary key: a batch has many rows and few clusters.
-    let mut by_key = vec![SeenOf::default(); names.len()];
-    for row in 0..batch.num_rows() {
-        if let Some(of) = clusters.key(row).and_then(|key| by_key.get_mut(key)) {
-            of.events += 1;
-            of.conflicts += usize::from(conflicts.value(row));
-            of.last_event = of.last_event.max(times.value(row));
-        }
-    }
-    for (name, of) in names.iter().zip(by_key).filter(|(_, of)| of.events > 0) {
-        let sum = seen.entry(name.unwrap_or_default().to_owned()).or_default();
-        sum.events += of.events;
-        sum.conflicts += of.conflicts;
-        sum.last_event = sum.last_event.max(of.last_event);
-    }
-    seen
 }

@@ -100,7 +100,7 @@ impl Upkeep {
     /// These are not in the table: let go by an earlier run, or written and not committed.
     pub(super) fn found_strays(&mut self, paths: Vec<String>) {
         self.looked = true;
-        let at = self.now.saturating_add(GRACE_MICROS);
+        let at = self.now.saturating_add(grace());
         self.gone.extend(paths.into_iter().map(|path| (at, path)));
     }
 }

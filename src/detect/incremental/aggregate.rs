@@ -4,7 +4,6 @@
 //! DataFusion's accumulators add up a batch and hand over their state, which is kept and merged:
 //! they are never asked twice.
 
-use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
@@ -15,6 +14,8 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+
+use super::distinct::Distinct;
 
 /// How an aggregate is added up.
 #[derive(Debug)]
@@ -74,69 +75,6 @@ pub(crate) enum Partial {
     Other(Option<Box<[ScalarValue]>>),
 }
 
-/// Hashes of distinct values: a short list, then a set. The hash is of this process only, so that
-/// no client can choose values that collide.
-#[derive(Clone, Debug)]
-pub(crate) enum Distinct {
-    Few(Vec<u64>),
-    Many(HashSet<u64, Asis>),
-}
-
-const FEW: usize = 16;
-
-/// Hashes need no hashing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Asis(u64);
-
-impl std::hash::BuildHasher for Asis {
-    type Hasher = Self;
-
-    fn build_hasher(&self) -> Self {
-        Self(0)
-    }
-}
-
-impl std::hash::Hasher for Asis {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _bytes: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-impl Distinct {
-    fn insert(&mut self, hash: u64) {
-        match self {
-            Self::Few(hashes) if hashes.contains(&hash) => {}
-            Self::Few(hashes) if hashes.len() < FEW => hashes.push(hash),
-            Self::Few(hashes) => {
-                let mut many: HashSet<u64, Asis> = hashes.drain(..).collect();
-                many.insert(hash);
-                *self = Self::Many(many);
-            }
-            Self::Many(hashes) => drop(hashes.insert(hash)),
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        match other {
-            Self::Few(hashes) => hashes.iter().for_each(|hash| self.insert(*hash)),
-            Self::Many(hashes) => hashes.iter().for_each(|hash| self.insert(*hash)),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Few(hashes) => hashes.len(),
-            Self::Many(hashes) => hashes.len(),
-        }
-    }
-}
-
 /// A batch's argument of one aggregate, ready to be read row by row.
 pub(crate) enum Input {
     /// `count(*)`.
@@ -159,7 +97,7 @@ impl Aggregate {
     pub(crate) fn empty(&self) -> Partial {
         match &self.kind {
             Kind::Count => Partial::Count(0),
-            Kind::CountDistinct => Partial::Distinct(Distinct::Few(Vec::new())),
+            Kind::CountDistinct => Partial::Distinct(Distinct::default()),
             Kind::Sum | Kind::Extreme(_) => Partial::Number(None),
             Kind::TextExtreme(_) => Partial::Text(None),
             Kind::Truth(_) => Partial::Truth(None),
@@ -355,9 +293,7 @@ impl Partial {
     /// Bytes beside the value's own.
     pub(crate) fn heap(&self) -> usize {
         match self {
-            Self::Distinct(Distinct::Few(hashes)) => hashes.capacity() * 8,
-            // Tables are at most 7/8 full, with a byte for each place.
-            Self::Distinct(Distinct::Many(hashes)) => hashes.capacity() * 9 * 8 / 7,
+            Self::Distinct(distinct) => distinct.heap(),
             Self::Text(Some(text)) => text.len(),
             Self::Other(Some(state)) => {
                 // What a value says of itself is too little where it shares buffers.
