@@ -214,7 +214,7 @@ impl Default for Query {
     fn default() -> Self {
         Self {
             memory: ByteSize::gib(1),
-            spill: ByteSize::gib(4),
+            spill: ByteSize::b(0),
             timeout: Span(Duration::from_mins(1)),
             concurrent_max: 8,
             queue_max: 64,

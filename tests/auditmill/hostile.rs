@@ -268,7 +268,7 @@ async fn number_once_there_is_room(server: &TestServer, query: &str) -> i64 {
 
 #[tokio::test]
 async fn a_query_beyond_its_memory_fails_alone() {
-    let server = TestServer::start("[query]\nmemory = \"4MiB\"\nspill = \"0\"");
+    let server = TestServer::start("[query]\nmemory = \"4MiB\"");
     let events: Vec<Value> = (0..1_000).map(read).collect();
     assert_eq!(server.post("default", list(&events)).await, 200);
     server.quiesce().await;
