@@ -13,15 +13,18 @@
     reason = "figures for people"
 )]
 
+#[path = "traffic/server.rs"]
+mod server;
+
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use server::start;
 
 const DELIVERIES: usize = 5_000;
 const BLOCK: usize = 4096;
@@ -179,37 +182,4 @@ impl Analysts {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("analysts do not panic")
     }
-}
-
-/// Ends with its owner.
-struct Server {
-    url: String,
-    process: Child,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn start(data: &Path) -> Server {
-    let process = Command::new(env!("CARGO_BIN_EXE_auditmill"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(data.join("data"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let mut server = Server { url: String::new(), process };
-    let log = BufReader::new(server.process.stderr.take().expect("a pipe"));
-    for line in log.lines() {
-        let line = line.expect("a line");
-        if let Some(start) = line.find("http://") {
-            line[start..].split('"').next().expect("a url").clone_into(&mut server.url);
-            return server;
-        }
-    }
-    panic!("no address in the log");
 }

@@ -13,14 +13,16 @@
     reason = "figures for people"
 )]
 
+#[path = "traffic/server.rs"]
+mod server;
+
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+
+use server::start;
 
 const PROBES: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -145,37 +147,4 @@ fn list(events: &str) -> String {
         "{{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"metadata\":{{}},\
          \"items\":[{events}]}}"
     )
-}
-
-/// Ends with its owner.
-struct Server {
-    url: String,
-    process: Child,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn start(data: &Path) -> Server {
-    let process = Command::new(env!("CARGO_BIN_EXE_auditmill"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(data.join("data"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let mut server = Server { url: String::new(), process };
-    let log = BufReader::new(server.process.stderr.take().expect("a pipe"));
-    for line in log.lines() {
-        let line = line.expect("a line");
-        if let Some(start) = line.find("http://") {
-            line[start..].split('"').next().expect("a url").clone_into(&mut server.url);
-            return server;
-        }
-    }
-    panic!("no address in the log");
 }
