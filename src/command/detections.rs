@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::Table;
 
 use super::exceptions::minute;
+use super::table::styled;
 use super::{BadDetections, Verdict};
 use crate::cli::{ExplainArgs, Format, ListArgs};
 use crate::clock::now_micros;
@@ -54,11 +54,8 @@ fn json(catalog: &Catalog, detection: &Detection) -> serde_json::Value {
 }
 
 fn table(catalog: &Catalog, all: &[&Arc<Detection>]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["id", "severity", "window", "title", "attack", "controls", "origin", "file"]);
+    let mut table = styled();
+    table.set_header(["id", "severity", "window", "title", "attack", "controls", "origin", "file"]);
     for detection in all {
         table.add_row([
             detection.id.clone(),

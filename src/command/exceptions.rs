@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anyhow::{Context as _, Result, bail};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value as Json};
 
+use super::table::styled;
 use super::{BadDetections, Verdict, sql};
 use crate::cli::{ExceptionsArgs, Format, ServerArgs};
 use crate::clock::now_micros;
@@ -189,11 +189,8 @@ fn table(rows: &[Row]) -> Table {
         "hidden",
         "condition",
     ];
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
+    let mut table = styled();
+    table.set_header(header);
     for row in rows {
         let text =
             |of: &dyn Fn(&Exempts) -> String| row.exempts.as_ref().map(of).unwrap_or_default();

@@ -20,6 +20,7 @@ pub mod restore;
 pub mod scan;
 pub mod serve;
 pub mod sql;
+mod table;
 pub mod test;
 pub mod token;
 mod watch;

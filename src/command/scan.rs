@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use arrow::array::RecordBatch;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, Color, ContentArrangement, Table};
+use comfy_table::{Cell, Color};
 
 use super::input::Input;
+use super::table::styled;
 use super::{BadDetections, Verdict};
 use crate::cli::{Format, ScanArgs};
 use crate::clock::now_micros;
@@ -192,11 +192,8 @@ fn print_table(out: &mut impl Write, findings: &[Finding]) -> Result<()> {
     if findings.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["severity", "detection", "first seen (UTC)", "events", "what happened"]);
+    let mut table = styled();
+    table.set_header(["severity", "detection", "first seen (UTC)", "events", "what happened"]);
     let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     for finding in findings {
         let record = FindingRecord::new(finding, 1);

@@ -74,7 +74,7 @@ struct Streak {
 
 impl Absent {
     pub(crate) fn new(detection: Arc<Detection>, length: i64, clock: Clock) -> Self {
-        let names = detection.key.iter().filter(|name| *name != "cluster").cloned().collect();
+        let names = detection.key_names();
         Self { detection, names, length, clock }
     }
 

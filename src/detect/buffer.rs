@@ -35,16 +35,6 @@ impl Buffer {
         Self { window, panes: BTreeMap::new(), bytes: 0, dropped_to: i64::MIN }
     }
 
-    /// Start of the pane that holds a time.
-    pub(crate) fn pane(window: Window, time: i64) -> i64 {
-        time.div_euclid(window.slide).saturating_mul(window.slide)
-    }
-
-    /// Ends of all windows that hold a pane, ascending.
-    pub(crate) fn ends(window: Window, pane: i64) -> impl Iterator<Item = i64> {
-        (1..=window.length / window.slide).map(move |k| pane.saturating_add(k * window.slide))
-    }
-
     /// Takes rows in, split by pane; `times[row]` is a row's event time. Returns the panes that
     /// changed.
     pub(crate) fn insert(
@@ -54,7 +44,7 @@ impl Buffer {
     ) -> Result<BTreeSet<i64>, ArrowError> {
         let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
         for (row, time) in (0_u32..).zip(times) {
-            by_pane.entry(Self::pane(self.window, *time)).or_default().push(row);
+            by_pane.entry(self.window.pane(*time)).or_default().push(row);
         }
         for (start, indices) in &by_pane {
             let part = compact(&take_record_batch(rows, &UInt32Array::from(indices.clone()))?)?;

@@ -15,7 +15,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use serde_json::Value as Json;
 
-use super::buffer::Buffer;
 use super::detection::Window;
 use super::finding::{Finding, Status};
 use super::value::Value;
@@ -132,7 +131,7 @@ impl FindingsBuffer {
         let mut panes = BTreeSet::new();
         for finding in findings {
             if let Some(before) = self.times.remove(&finding.id) {
-                panes.insert(Buffer::pane(self.window, before));
+                panes.insert(self.window.pane(before));
                 self.remove(&(before, finding.id.clone()));
             }
             if let (Status::Open, Some(time)) = (finding.status, time(finding)) {
@@ -140,13 +139,13 @@ impl FindingsBuffer {
                 self.bytes += row.get_array_memory_size();
                 self.rows.insert((time, finding.id.clone()), row);
                 self.times.insert(finding.id.clone(), time);
-                panes.insert(Buffer::pane(self.window, time));
+                panes.insert(self.window.pane(time));
             }
         }
         Ok(panes)
     }
 
-    /// As [`Buffer::window`].
+    /// As [`super::buffer::Buffer::window`].
     pub(crate) fn window(&self, end: i64) -> Option<Vec<RecordBatch>> {
         let start = end.saturating_sub(self.window.length);
         if start < self.dropped_to {
@@ -167,7 +166,7 @@ impl FindingsBuffer {
         }
     }
 
-    /// As [`Buffer::cap`].
+    /// As [`super::buffer::Buffer::cap`].
     pub(crate) fn cap(&mut self, bytes_max: usize) -> bool {
         let mut capped = false;
         while self.bytes > bytes_max

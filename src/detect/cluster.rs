@@ -6,7 +6,8 @@ use tokio::runtime::Runtime;
 
 use super::outcome::Outcome;
 use super::requery::Ask;
-use super::running::{Kept, Running, nanos, unwound};
+use super::running::{Kept, Running, nanos};
+use super::unwound::unwound;
 use super::watermark::{Stragglers, Watermark};
 
 #[derive(Debug)]

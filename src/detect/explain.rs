@@ -15,7 +15,6 @@ use datafusion::logical_expr::{Expr, Operator};
 use datafusion::sql::unparser::Unparser;
 use datafusion::sql::unparser::dialect::Dialect;
 
-use super::buffer::Buffer;
 use super::catalog::Catalog;
 use super::detection::{Detection, Kind, LoadError, Window};
 use super::engine::{Engine, EngineSettings};
@@ -23,7 +22,8 @@ use super::execution::Execution;
 use super::finding::bucket;
 use super::intake::Expressions;
 use super::rows::event_times;
-use super::running::{Running, unwound};
+use super::running::Running;
+use super::unwound::unwound;
 use super::value::Value;
 use crate::event::schema::events_schema;
 use crate::sql::context::session;
@@ -291,16 +291,15 @@ fn counts(running: &Running, event: &RecordBatch, cluster: &str, time: i64) -> R
 }
 
 fn windows(window: Window, time: i64) -> Vec<(i64, i64)> {
-    let ends = Buffer::ends(window, Buffer::pane(window, time));
+    let ends = window.ends(window.pane(time));
     ends.map(|end| (end.saturating_sub(window.length), end)).collect()
 }
 
 /// The key of the only row of what a detection takes of events.
 fn key(running: &Running, rows: &RecordBatch) -> Vec<(String, Value)> {
     let named = |names: &[String]| -> Vec<(String, Value)> {
-        let named = names.iter().filter(|name| *name != "cluster");
         let cells =
-            named.map(|name| Some((name.clone(), Value::at(rows.column_by_name(name)?, 0))));
+            names.iter().map(|name| Some((name.clone(), Value::at(rows.column_by_name(name)?, 0))));
         cells.flatten().collect()
     };
     match &running.execution {
@@ -309,7 +308,7 @@ fn key(running: &Running, rows: &RecordBatch) -> Vec<(String, Value)> {
             cells.map(|(name, column)| (name.clone(), Value::at(column, 0))).collect()
         }
         Execution::Requery(of) | Execution::Chain(of) => named(&of.plans().key),
-        _ => named(&running.detection().key),
+        _ => named(&running.detection().key_names()),
     }
 }
 

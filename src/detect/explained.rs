@@ -8,7 +8,6 @@ use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::logical_expr::Expr;
 
 use super::catalog::Catalog;
-use super::chain::findings_schema;
 use super::compiled::Slot;
 use super::detection::{Detection, Kind, LoadError};
 use super::engine::{Engine, EngineSettings};
@@ -16,7 +15,7 @@ use super::execution::Execution;
 use super::explain::sql;
 use super::index::clause::{Clause, clauses, indexed};
 use super::mistake::located;
-use super::plan::{bind, plan_over};
+use super::plan::{bind, plan_over, table_of};
 use super::running::Running;
 use crate::event::schema::events_schema;
 
@@ -108,8 +107,7 @@ fn fires(execution: &Execution) -> String {
 }
 
 fn plan(detection: &Detection) -> Result<String> {
-    let over_findings = detection.kind == Kind::OverFindings;
-    let slot = Slot::new(if over_findings { findings_schema() } else { events_schema() });
+    let slot = Slot::new(table_of(detection).1);
     // The one table is there at once: nothing is waited for.
     let planned = plan_over(detection, &slot).now_or_never();
     let (context, logical) =

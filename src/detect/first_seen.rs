@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
+use super::aged::gone_up_to;
 use super::detection::{Detection, Novelty};
 use super::evidence::Mark;
 use super::finding::{Finding, bucket};
@@ -57,7 +58,7 @@ struct Streak {
 
 impl FirstSeen {
     pub(crate) fn new(detection: Arc<Detection>, novelty: Novelty) -> Self {
-        let names = detection.key.iter().filter(|name| *name != "cluster").cloned().collect();
+        let names = detection.key_names();
         Self { detection, novelty, names }
     }
 
@@ -185,10 +186,8 @@ impl FirstSeen {
             return;
         }
         let last = |streaks: &Vec<Streak>| streaks.iter().map(|of| of.last).max();
-        let mut ages: Vec<Option<i64>> = state.streaks.values().map(last).collect();
-        let over = ages.len() - max / 8 * 7;
-        let (_, newest, _) = ages.select_nth_unstable(over.saturating_sub(1));
-        let newest = *newest;
+        let ages = state.streaks.values().map(last).collect();
+        let Some(newest) = gone_up_to(ages, max) else { return };
         state.streaks.retain(|_, streaks| last(streaks) > newest);
         state.capped = true;
     }

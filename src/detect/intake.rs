@@ -43,6 +43,14 @@ impl Intake {
         let outputs = Outputs::new(context, outputs.collect())?;
         Ok(Some(Self { conditions: flat.conditions, outputs }))
     }
+
+    /// Of what reads no events.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub(crate) fn nothing(context: &SessionContext) -> Result<Self> {
+        Ok(Self { conditions: vec![lit(false)], outputs: Outputs::new(context, Vec::new())? })
+    }
 }
 
 /// A plan of filters and projections as expressions over the columns of its scan.

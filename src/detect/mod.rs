@@ -15,6 +15,7 @@
 
 pub(crate) mod absent;
 pub mod again;
+pub(crate) mod aged;
 pub(crate) mod buffer;
 pub mod catalog;
 pub(crate) mod chain;
@@ -47,6 +48,7 @@ pub(crate) mod requery;
 pub(crate) mod rows;
 pub(crate) mod running;
 pub(crate) mod standing;
+pub(crate) mod unwound;
 pub mod value;
 pub mod watermark;
 pub(crate) mod windowed;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::error::Result;
 
+use super::aged::gone_up_to;
 use super::detection::Detection;
 use super::evidence::{Evidence, Mark};
 use super::finding::{Finding, Identity, Status, bucket, render};
@@ -52,7 +53,7 @@ impl State {
 
 impl PerEvent {
     pub(crate) fn new(detection: Arc<Detection>) -> Self {
-        let key = detection.key.iter().filter(|name| *name != "cluster").cloned().collect();
+        let key = detection.key_names();
         Self { detection, key }
     }
 
@@ -111,10 +112,8 @@ impl PerEvent {
         if state.open.len() <= max {
             return;
         }
-        let mut rounds: Vec<u64> = state.open.values().map(|open| open.round).collect();
-        let over = rounds.len() - max / 8 * 7;
-        let (_, newest, _) = rounds.select_nth_unstable(over.saturating_sub(1));
-        let newest = *newest;
+        let rounds = state.open.values().map(|open| open.round).collect();
+        let Some(newest) = gone_up_to(rounds, max) else { return };
         let State { open, capped, .. } = state;
         open.retain(|(bucket, _), open| {
             let stays = open.round > newest;

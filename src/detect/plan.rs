@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ParamValues, Result, ScalarValue};
@@ -47,8 +48,7 @@ pub(crate) const EVENT_COLUMNS: [&str; 3] = ["event_time", "event_id", "audit_id
 /// With file, line where known, and a hint, when the query does not parse, names something that
 /// does not exist, or has a shape that cannot be a detection.
 pub(crate) async fn plan(detection: &Arc<Detection>) -> Result<Planned, LoadError> {
-    let over_findings = detection.kind == Kind::OverFindings;
-    let slot = Slot::new(if over_findings { findings_schema() } else { events_schema() });
+    let slot = Slot::new(table_of(detection).1);
     let (context, logical) =
         plan_over(detection, &slot).await.map_err(|error| located(detection, &error))?;
     check_params(detection, &logical)?;
@@ -56,23 +56,28 @@ pub(crate) async fn plan(detection: &Arc<Detection>) -> Result<Planned, LoadErro
     check_functions(detection, &logical)?;
     check_distinct(detection, &logical)?;
     check_describe(detection, &logical)?;
-    let optimized = context.state().optimize(&logical);
-    let optimized = optimized.map_err(|error| located(detection, &error))?;
     if detection.window.is_some() {
-        windowed(detection, &context, &logical, &optimized, &slot).await
+        windowed(detection, &context, &logical, &slot).await
     } else {
         per_event(detection, &context, &logical)
     }
 }
 
-/// The query's logical plan over `events` = `slot`, placeholders still open.
+/// The one table that a detection's query reads: its name and columns.
+pub(crate) fn table_of(detection: &Detection) -> (&'static str, SchemaRef) {
+    match detection.kind {
+        Kind::OverFindings => ("findings", findings_schema()),
+        _ => ("events", events_schema()),
+    }
+}
+
+/// The query's logical plan over its table = `slot`, placeholders still open.
 pub(crate) async fn plan_over(
     detection: &Detection,
     slot: &Arc<Slot>,
 ) -> Result<(SessionContext, LogicalPlan)> {
     let context = session()?;
-    let table = if detection.kind == Kind::OverFindings { "findings" } else { "events" };
-    context.register_table(table, slot.table()?)?;
+    context.register_table(table_of(detection).0, slot.table()?)?;
     let logical = context.state().create_logical_plan(&detection.sql).await?;
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);

@@ -172,7 +172,7 @@ impl Requery {
     }
 
     fn changed(&self, state: &mut State, panes: &BTreeSet<i64>) {
-        let ends = panes.iter().flat_map(|pane| Buffer::ends(self.window, *pane));
+        let ends = panes.iter().flat_map(|pane| self.window.ends(*pane));
         state.dirty.extend(ends.filter(|end| *end >= state.told_from));
     }
 
@@ -309,7 +309,7 @@ impl Requery {
             for row in 0..result.num_rows() {
                 let Some(keys) = wanted.get(&key_bytes(&carried.values(row))) else { continue };
                 let time = events.time(row);
-                let pane = Buffer::pane(self.window, time);
+                let pane = self.window.pane(time);
                 for key in keys {
                     let panes = evidence.entry((*key).clone()).or_default();
                     panes.entry(pane).or_default().insert(time, || events.at(row));

@@ -1,7 +1,6 @@
 //! A detection at work: what it takes of a batch, what is exempt from it, what it costs.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +21,7 @@ use super::intake::{Expressions, Outputs};
 use super::mistake::located;
 use super::outcome::{Beyond, Exempted, Fault};
 use super::plan::{Planned, plan};
+use super::unwound::unwound;
 
 /// A detection that was planned.
 #[derive(Debug)]
@@ -261,28 +261,6 @@ pub(crate) fn nanos(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Runs one detection. A panic in it is its fault alone: the process would only meet the same
-/// events again after a restart.
-pub(crate) fn unwound<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let outcome = catch_unwind(AssertUnwindSafe(work));
-    outcome.unwrap_or_else(|_| Err(DataFusionError::Execution("it panicked".to_owned())))
-}
-
 pub(crate) fn fault(detection: &str, error: &DataFusionError) -> Fault {
     Fault { detection: detection.to_owned(), message: error.strip_backtrace() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_a_fault_and_the_next_run_goes_on() {
-        let panics = || {
-            assert_eq!("this", "that", "on purpose");
-            Ok(())
-        };
-        assert!(unwound(panics).unwrap_err().to_string().contains("it panicked"));
-        assert_eq!(unwound(|| Ok(7)).unwrap(), 7);
-    }
 }

@@ -9,7 +9,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DataFusionError, Result, ScalarValue};
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection, lit};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use datafusion::prelude::SessionContext;
 
 use super::compiled::{Compiled, Slot};
@@ -21,7 +21,7 @@ use super::intake::Intake;
 use super::mistake::located;
 use super::monotone::is_monotone;
 use super::plan::{
-    EVENT_COLUMNS, Planned, bind, input_column, is_filter_and_projection, plan_over,
+    EVENT_COLUMNS, Planned, bind, input_column, is_filter_and_projection, plan_over, table_of,
 };
 use super::requery::{Plans, Requery};
 use crate::event::schema::events_schema;
@@ -34,7 +34,6 @@ pub(crate) async fn windowed(
     detection: &Arc<Detection>,
     context: &SessionContext,
     logical: &LogicalPlan,
-    optimized: &LogicalPlan,
     slot: &Arc<Slot>,
 ) -> Result<Planned, LoadError> {
     if grouped(logical).is_some() && !detection.key.is_empty() {
@@ -54,7 +53,7 @@ pub(crate) async fn windowed(
     let incremental = incremental(detection, context, logical);
     match incremental.map_err(|error| located(detection, &error))? {
         Some(planned) => Ok(planned),
-        None => requery(detection, context, optimized, slot)
+        None => requery(detection, context, logical, slot)
             .await
             .map_err(|error| located(detection, &error)),
     }
@@ -88,52 +87,58 @@ async fn chain(
 ) -> Result<Planned> {
     let parts = match grouped(logical) {
         Some(grouped) => grouped_parts(&grouped)?,
-        None => odd_parts(detection, logical, slot, "findings")?,
+        None => odd_parts(detection, logical, slot)?,
     };
     // Findings must not wait until windows close: what they said too early is taken back.
     let parts = Parts { monotone: true, ..parts };
     let requery = parts.compile(detection, context, slot).await?;
-    let events: Arc<dyn TableProvider> = Slot::new(events_schema()).table()?;
-    let nothing = LogicalPlanBuilder::scan("events", provider_as_source(events), None)?;
-    let intake = Intake::of(context, &nothing.filter(lit(false))?.build()?)?;
-    let intake = intake.ok_or_else(not_flat)?;
+    let intake = Intake::nothing(context)?;
     Ok(Planned { intake, execution: Execution::Chain(requery) })
-}
-
-fn not_flat() -> DataFusionError {
-    DataFusionError::Internal("an intake is filters and projections".to_owned())
 }
 
 async fn requery(
     detection: &Arc<Detection>,
     context: &SessionContext,
-    optimized: &LogicalPlan,
+    logical: &LogicalPlan,
     slot: &Arc<Slot>,
 ) -> Result<Planned> {
-    // The same text again, over a table of just the columns that the buffer holds. It may name
-    // others too, on which nothing depends: then they are there, as NULL.
-    let mut planned = None;
-    for others in [Others::Left, Others::Null] {
-        let intake = intake(detection, optimized, slot, others)?;
-        let intake = Intake::of(context, &intake)?.ok_or_else(not_flat)?;
-        let buffer = Slot::new(intake.outputs.schema());
-        match plan_over(detection, &buffer).await {
-            Ok((context, logical)) => {
-                planned = Some((intake, buffer, context, logical));
-                break;
-            }
-            Err(error) if others == Others::Null => return Err(error),
-            Err(_) => {}
-        }
-    }
-    let (intake, buffer, context, logical) = planned.ok_or_else(not_flat)?;
-    let logical = bind(detection, logical)?;
+    let optimized = context.state().optimize(logical)?;
+    // The text may name columns, too, on which nothing depends: then they are there, as NULL.
+    let reread = match reread(detection, context, &optimized, slot, Others::Left).await {
+        Ok(reread) => reread,
+        Err(_) => reread(detection, context, &optimized, slot, Others::Null).await?,
+    };
+    let logical = bind(detection, reread.logical)?;
     let parts = match grouped(&logical) {
         Some(grouped) => grouped_parts(&grouped)?,
-        None => odd_parts(detection, &logical, &buffer, "events")?,
+        None => odd_parts(detection, &logical, &reread.buffer)?,
     };
-    let requery = parts.compile(detection, &context, &buffer).await?;
-    Ok(Planned { intake, execution: Execution::Requery(requery) })
+    let requery = parts.compile(detection, &reread.context, &reread.buffer).await?;
+    Ok(Planned { intake: reread.intake, execution: Execution::Requery(requery) })
+}
+
+/// A query once more, over a table of just the columns that its buffer holds.
+struct Reread {
+    intake: Intake,
+    buffer: Arc<Slot>,
+    context: SessionContext,
+    logical: LogicalPlan,
+}
+
+async fn reread(
+    detection: &Detection,
+    context: &SessionContext,
+    optimized: &LogicalPlan,
+    slot: &Arc<Slot>,
+    others: Others,
+) -> Result<Reread> {
+    let intake = intake(detection, optimized, slot, others)?;
+    let intake = Intake::of(context, &intake)?.ok_or_else(|| {
+        DataFusionError::Internal("an intake is filters and projections".to_owned())
+    })?;
+    let buffer = Slot::new(intake.outputs.schema());
+    let (context, logical) = plan_over(detection, &buffer).await?;
+    Ok(Reread { intake, buffer, context, logical })
 }
 
 /// The rows and columns of `events` that the query can use: its scans' filters, joined by OR.
@@ -291,14 +296,9 @@ pub(crate) fn key_name(projection: &Projection, group: &Expr, column: &Column) -
 
 /// Any other shape: the key is named, and the events that count are the buffered ones that agree
 /// with it in the columns of the same name.
-fn odd_parts(
-    detection: &Detection,
-    logical: &LogicalPlan,
-    buffer: &Arc<Slot>,
-    table_name: &str,
-) -> Result<Parts> {
-    let names: Vec<String> =
-        detection.key.iter().filter(|name| *name != "cluster").cloned().collect();
+fn odd_parts(detection: &Detection, logical: &LogicalPlan, buffer: &Arc<Slot>) -> Result<Parts> {
+    let (table_name, _) = table_of(detection);
+    let names = detection.key_names();
     let schema = logical.schema();
     let mut outputs: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
     for (position, name) in names.iter().enumerate() {

@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{AsArray as _, RecordBatch};
-use arrow::datatypes::Int64Type;
 use tracing::{error, info, warn};
 
 use super::{Pipeline, PipelineError};
@@ -74,10 +72,9 @@ impl Pipeline {
         let engine = &mut self.engine;
         self.recall.earliest(|rows| {
             for row in 0..rows.num_rows() {
-                if let (Value::Text(cluster), Some(first)) =
-                    (cell(rows, "cluster", row), micros(rows, "first", row))
+                if let [Value::Text(cluster), Value::Int(first)] = Value::row(rows, row).as_slice()
                 {
-                    engine.reaches(&cluster, first);
+                    engine.reaches(cluster, *first);
                 }
             }
         })?;
@@ -85,13 +82,11 @@ impl Pipeline {
             let span = (until.saturating_sub(memory.lookback), until);
             self.recall.keys(&memory.conditions, &memory.key, span, |rows| {
                 for row in 0..rows.num_rows() {
-                    let key = (0..memory.key.len()).map(|at| cell(rows, &format!("key_{at}"), row));
-                    let (key, first, last) =
-                        (key.collect(), micros(rows, "first", row), micros(rows, "last", row));
-                    if let (Value::Text(cluster), Some(first), Some(last)) =
-                        (cell(rows, "cluster", row), first, last)
+                    if let [Value::Text(cluster), key @ .., Value::Int(first), Value::Int(last)] =
+                        Value::row(rows, row).as_slice()
                     {
-                        engine.recall(&memory, &cluster, &Seen { key, first, last });
+                        let seen = Seen { key: key.to_vec(), first: *first, last: *last };
+                        engine.recall(&memory, cluster, &seen);
                     }
                 }
             })?;
@@ -206,13 +201,4 @@ fn owned<'a>(
     classes: impl Iterator<Item = (&'a str, &'static str)>,
 ) -> BTreeMap<String, &'static str> {
     classes.map(|(id, class)| (id.to_owned(), class)).collect()
-}
-
-fn cell(rows: &RecordBatch, name: &str, row: usize) -> Value {
-    rows.column_by_name(name).map_or(Value::Null, |column| Value::at(column, row))
-}
-
-fn micros(rows: &RecordBatch, name: &str, row: usize) -> Option<i64> {
-    let column = rows.column_by_name(name)?.as_primitive_opt::<Int64Type>()?;
-    column.values().get(row).copied()
 }

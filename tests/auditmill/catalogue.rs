@@ -6,6 +6,7 @@ use auditmill::findings::step::{LedgerEntry, LedgerKind, Step};
 use auditmill::findings::store::{Store, StoreSettings};
 use serde_json::Value;
 
+use super::detections::GOOD_TEST;
 use super::events::list;
 use super::program::{Ended, run};
 use super::server::TestServer;
@@ -22,18 +23,6 @@ describe: \"{{user_name}} read {{name}}\"
 SELECT user_name, name
 FROM events
 WHERE user_name = 'alice' AND verb = 'get' AND stage = 'ResponseComplete'
-";
-
-const OWN_TEST: &str = "id: OWN-1
-templates:
-  read: {stage: ResponseComplete, verb: get, user: {username: alice}, objectRef: {name: x}}
-cases:
-  - name: alice
-    events: [{like: read}]
-    fires: [{key: {user_name: alice}, count: 1, summary: alice read x}]
-  - name: somebody else
-    events: [{like: read, set: {user: {username: bob}}}]
-    quiet: true
 ";
 
 const OVERRIDES: &str = "K8A-205: {severity: medium, params: {distinct_secrets: 40}}
@@ -201,10 +190,10 @@ fn a_folder_is_judged_with_all_that_lies_in_it() {
     let dir = folder(&[
         ("a.sql", &bad),
         ("b.sql", OWN),
-        ("b.yaml", OWN_TEST),
+        ("b.yaml", GOOD_TEST),
         ("c.sql", &broken),
         ("d.sql", &unplanned),
-        ("d.yaml", OWN_TEST),
+        ("d.yaml", GOOD_TEST),
     ]);
     let ended = in_folder(&["detections", "lint"], dir.path());
     assert_eq!(ended.code, Some(1));
@@ -239,7 +228,7 @@ fn a_folder_is_judged_with_all_that_lies_in_it() {
 #[test]
 fn errors_of_the_lint_fail_the_test() {
     let never = OWN.replace("AND verb = 'get'", "AND verb = 'get' AND verb IS NULL");
-    let dir = folder(&[("a.sql", &never), ("a.yaml", OWN_TEST)]);
+    let dir = folder(&[("a.sql", &never), ("a.yaml", GOOD_TEST)]);
     let ended = run(["test", dir.path().to_str().unwrap()]);
     assert_eq!(ended.code, Some(1));
     let told = "FAIL  OWN-1  lint\n      ";

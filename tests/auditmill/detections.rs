@@ -19,7 +19,8 @@ FROM events
 WHERE user_name = 'alice' AND verb = 'get'
 ";
 
-const GOOD_TEST: &str = "id: OWN-1
+/// Of a detection `OWN-1` of what alice gets.
+pub(crate) const GOOD_TEST: &str = "id: OWN-1
 templates:
   read: {stage: ResponseComplete, verb: get, user: {username: alice}, objectRef: {name: x}}
 cases:

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value as Json, json};
 
+use super::super::table::styled;
 use super::report::{Change, Diff, Report, key};
 use crate::detect::finding::Finding;
 use crate::findings::record::FindingRecord;
@@ -148,11 +147,8 @@ fn table(
     header: [&str; 4],
     rows: impl Iterator<Item = [String; 4]>,
 ) -> Result<()> {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
+    let mut table = styled();
+    table.set_header(header);
     for row in rows {
         table.add_row(row);
     }

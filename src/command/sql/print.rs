@@ -8,10 +8,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, CellAlignment, Table};
 use futures::StreamExt as _;
 
+use super::super::table::styled;
 use super::source::{AskError, Parts};
 
 /// An answer beyond that is not for reading.
@@ -116,8 +116,7 @@ impl Rows {
     }
 
     fn print_table(&self, looks: Looks, out: &mut impl Write) -> Result<()> {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        let mut table = styled();
         if let Some(width) = looks.width {
             table.set_width(width);
         } else {

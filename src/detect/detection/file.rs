@@ -22,6 +22,19 @@ pub struct Window {
     pub slide: i64,
 }
 
+impl Window {
+    /// Start of the pane that holds a time: a pane is one slide of event time.
+    #[must_use]
+    pub fn pane(self, time: i64) -> i64 {
+        time.div_euclid(self.slide).saturating_mul(self.slide)
+    }
+
+    /// Ends of all windows that hold a pane, ascending.
+    pub fn ends(self, pane: i64) -> impl Iterator<Item = i64> {
+        (1..=self.length / self.slide).map(move |k| pane.saturating_add(k * self.slide))
+    }
+}
+
 /// A value bound to a `$name` placeholder of the query.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Param {
@@ -247,12 +260,22 @@ impl Detection {
             .map(|(name, _)| name.trim())
     }
 
+    /// The columns of its key, without the cluster, which is part of every key.
+    #[must_use]
+    pub fn key_names(&self) -> Vec<String> {
+        without_cluster(&self.key)
+    }
+
     /// One-based line of the file on which the front matter has this key.
     #[must_use]
     pub fn line_of(&self, key: &str) -> Option<u64> {
         let (yaml, line_before) = front_matter(&self.sql)?;
         line_of_key(yaml, key).map(|line| line + line_before)
     }
+}
+
+pub(super) fn without_cluster(key: &[String]) -> Vec<String> {
+    key.iter().filter(|name| *name != "cluster").cloned().collect()
 }
 
 fn window(

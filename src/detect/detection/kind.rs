@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::file::{FrontMatter, LoadError, micros};
+use super::file::{FrontMatter, LoadError, micros, without_cluster};
 
 const LOOKBACK_MAX: i64 = 366 * 24 * 3_600_000_000;
 
@@ -82,28 +82,25 @@ pub(super) fn kind(
         Ok(_) => Err(bad(name, "at most 366d".to_owned())),
         Err(message) => Err(bad(name, message)),
     };
-    // The cluster is part of every key without being named.
-    let own = |key: &[String]| -> Vec<String> {
-        key.iter().filter(|column| *column != "cluster").cloned().collect()
+    let own = |key: &[String]| {
+        let key = without_cluster(key);
+        let message = "`key` must name a column besides the cluster";
+        if key.is_empty() { Err(bad(name, message.to_owned())) } else { Ok(key) }
     };
-    let or_own = |key: &[String]| if front.key.is_empty() { own(key) } else { front.key.clone() };
+    let or_own = |key: Vec<String>| if front.key.is_empty() { key } else { front.key.clone() };
     if let Some(written) = &front.first_seen {
         let lookback = length(&written.lookback)?;
         let learn = written.learn.as_deref().map_or(Ok(lookback), length)?;
-        if own(&written.key).is_empty() {
-            return Err(bad(name, "`key` must name a column besides the cluster".to_owned()));
-        }
-        let novelty = Novelty { key: own(&written.key), lookback, learn };
-        return Ok((Kind::FirstSeen(novelty), or_own(&written.key)));
+        let key = own(&written.key)?;
+        let novelty = Novelty { key: key.clone(), lookback, learn };
+        return Ok((Kind::FirstSeen(novelty), or_own(key)));
     }
     if let Some(written) = &front.absent {
         if !front.key.is_empty() {
             return Err(bad("key", "has no meaning beside `absent`, which has its own".to_owned()));
         }
-        if own(&written.key).is_empty() {
-            return Err(bad(name, "`key` must name a column besides the cluster".to_owned()));
-        }
-        return Ok((Kind::Absent(length(&written.length)?), own(&written.key)));
+        let key = own(&written.key)?;
+        return Ok((Kind::Absent(length(&written.length)?), key));
     }
     if let Some(written) = &front.silent {
         if !front.key.is_empty() {

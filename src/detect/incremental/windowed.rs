@@ -94,7 +94,7 @@ impl Windowed {
         let first = state.touched.len();
         for row in 0..rows.num_rows() {
             let time = events.time(row);
-            let start = self.pane(time);
+            let start = self.window.pane(time);
             // No window that is still told has it.
             if start.saturating_add(self.window.length) < state.told_from {
                 continue;
@@ -176,12 +176,8 @@ impl Windowed {
         let mut touched = std::mem::take(&mut state.touched);
         touched.sort_unstable();
         touched.dedup();
-        let ends = |pane: i64| {
-            let told_from = state.told_from;
-            (1..=self.window.length / self.window.slide)
-                .map(move |k| pane.saturating_add(k.saturating_mul(self.window.slide)))
-                .filter(move |end| *end >= told_from)
-        };
+        let told_from = state.told_from;
+        let ends = |pane: i64| self.window.ends(pane).filter(move |end| *end >= told_from);
         let mut targets: Vec<(At, i64)> = Vec::new();
         let closed = match ask {
             Ask::Ripe { .. } if self.plan.monotone => {
@@ -192,7 +188,7 @@ impl Windowed {
                 targets.dedup();
                 return targets;
             }
-            Ask::Ripe { watermark } => self.pane(watermark),
+            Ask::Ripe { watermark } => self.window.pane(watermark),
             Ask::All => i64::MAX,
         };
         if touched.is_empty() && closed <= state.asked {
@@ -324,10 +320,6 @@ impl Windowed {
         state.capped_to = state.latest;
         state.table.shrink(bytes_max / 8 * 7, |slot| slot.standing.is_none());
         state.table.shrink(bytes_max, |_| true);
-    }
-
-    fn pane(&self, time: i64) -> i64 {
-        time.div_euclid(self.window.slide).saturating_mul(self.window.slide)
     }
 
     pub(crate) fn detection(&self) -> &Arc<Detection> {

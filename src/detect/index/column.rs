@@ -4,7 +4,6 @@
 //! A value's bits are worked out when it is first seen and kept. Values are what clients send, so
 //! there may be no end of them: beyond a bound all are forgotten and worked out anew.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -16,6 +15,7 @@ use datafusion::common::{DataFusionError, Result};
 use hashbrown::HashMap;
 
 use super::super::intake::Expressions;
+use super::super::unwound::unwound;
 use crate::event::schema::events_schema;
 
 /// The most values of a column whose bits are kept, and the most bytes of them.
@@ -144,10 +144,7 @@ impl Column {
         } else if let Some(column) = column.as_primitive_opt() {
             Ok(Resolved::Rows(self.numbers(column, fault)))
         } else {
-            let sets = self.work_out(&truth_values(), fault);
-            let set = |value: Option<bool>| sets.get(value.map_or(2, usize::from)).copied();
-            let sets = column.as_boolean().iter().map(|value| set(value).unwrap_or_default());
-            Ok(Resolved::Rows(sets.collect()))
+            Ok(Resolved::Rows(self.truths(column.as_boolean(), fault)))
         }
     }
 
@@ -189,6 +186,21 @@ impl Column {
         }
         let set = |value: Option<i32>| value.and_then(|value| self.numbers.get(&value)).copied();
         values.iter().map(|value| set(value).unwrap_or(self.null)).collect()
+    }
+
+    /// They are kept as the numbers 0 and 1.
+    fn truths(
+        &mut self,
+        values: &BooleanArray,
+        fault: &mut impl FnMut(usize, &DataFusionError),
+    ) -> Vec<u32> {
+        if self.numbers.is_empty() {
+            let both: ArrayRef = Arc::new(BooleanArray::from(vec![false, true]));
+            let sets = self.work_out(&both, fault);
+            self.numbers.extend((0..).zip(sets));
+        }
+        let set = |value: bool| self.numbers.get(&i32::from(value)).copied();
+        values.iter().map(|value| value.and_then(set).unwrap_or(self.null)).collect()
     }
 
     /// Evaluates every condition on some values; gives the set of each.
@@ -256,14 +268,8 @@ impl Condition {
 
     /// A panic is an error of this condition alone.
     fn on(&self, values: &ArrayRef) -> Result<Vec<bool>> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.expression.of_column(values)));
-        let panicked = || Err(DataFusionError::Execution("a condition panicked".to_owned()));
-        truths(&outcome.unwrap_or_else(|_| panicked())?)
+        truths(&unwound(|| self.expression.of_column(values))?)
     }
-}
-
-fn truth_values() -> ArrayRef {
-    Arc::new(BooleanArray::from(vec![Some(false), Some(true), None]))
 }
 
 /// Whether an array of truth values says true.

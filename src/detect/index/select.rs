@@ -1,7 +1,6 @@
 //! The index: built once for a set of detections, asked for every batch.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -9,6 +8,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
 use super::super::intake::Expressions;
+use super::super::unwound::unwound;
 use super::clause::{Clause, clauses, indexed};
 use super::column::{Column, Condition, Layout, Resolved};
 use super::rest::Rest;
@@ -146,9 +146,11 @@ impl Index {
         let mut rows = self.by_bits(batch.num_rows(), &resolved);
         for rest in &self.rest {
             // A panic is the fault of the detections that ask for it, and of no other.
-            let kept = catch_unwind(AssertUnwindSafe(|| rest.keep(batch, &mut rows, &mut fault)));
-            if kept.is_err() {
-                let error = DataFusionError::Execution("a condition panicked".to_owned());
+            let kept = unwound(|| {
+                rest.keep(batch, &mut rows, &mut fault);
+                Ok(())
+            });
+            if let Err(error) = kept {
                 for detection in &rest.detections {
                     fault(*detection, &error);
                     rows.get_mut(*detection).map(Vec::clear);

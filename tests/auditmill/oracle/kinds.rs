@@ -237,21 +237,9 @@ fn tell(
     row: Row,
     all: &BTreeSet<EventRef>,
 ) -> (String, Told) {
-    let shown: BTreeSet<EventRef> =
-        all.iter().take(3).chain(all.iter().rev().take(2)).cloned().collect();
-    let names = kind.key.iter().map(|name| (*name).to_owned());
-    let told = Told {
-        detection: kind.id.to_owned(),
-        cluster: cluster.to_owned(),
-        key: names.zip(key.iter().cloned()).collect(),
-        summary: sentence(DESCRIBE, &row),
-        row,
-        count: all.len() as u64,
-        shown: shown.into_iter().collect(),
-        first: all.first().cloned(),
-        last: all.last().cloned(),
-        incomplete: false,
-    };
+    let columns = kind.key.iter().map(|name| (*name).to_owned());
+    let (of_key, summary) = (columns.zip(key.iter().cloned()).collect(), sentence(DESCRIBE, &row));
+    let told = Told::by_definition((kind.id, cluster), of_key, summary, row, all);
     (identity(kind.id, cluster, key, bucket), told)
 }
 

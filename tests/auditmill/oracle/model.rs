@@ -159,20 +159,9 @@ fn tell(subject: &Subject, cluster: &str, fired: Fired) -> (String, Told) {
         all.extend(behind);
     }
     let (_, row) = most.expect("a finding has a row");
-    let shown: BTreeSet<EventRef> =
-        all.iter().take(3).chain(all.iter().rev().take(2)).cloned().collect();
-    let told = Told {
-        detection: subject.id.clone(),
-        cluster: cluster.to_owned(),
-        key: subject.key.iter().cloned().zip(key.iter().cloned()).collect(),
-        summary: sentence(&subject.describe, &row),
-        row,
-        count: all.len() as u64,
-        shown: shown.into_iter().collect(),
-        first: all.first().cloned(),
-        last: all.last().cloned(),
-        incomplete: false,
-    };
+    let named = subject.key.iter().cloned().zip(key.iter().cloned()).collect();
+    let summary = sentence(&subject.describe, &row);
+    let told = Told::by_definition((&subject.id, cluster), named, summary, row, &all);
     (identity(&subject.id, cluster, &key, bucket), told)
 }
 

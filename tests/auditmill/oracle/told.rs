@@ -1,6 +1,6 @@
 //! What a finding says, whoever says it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use auditmill::detect::evidence::EventRef;
 use auditmill::detect::finding::Finding;
@@ -40,6 +40,31 @@ impl Told {
             first: finding.evidence.first(),
             last: finding.evidence.last(),
             incomplete: finding.incomplete,
+        }
+    }
+
+    /// What is told of these events: the row that is shown, and the earliest three and the latest
+    /// two of them.
+    pub(super) fn by_definition(
+        (detection, cluster): (&str, &str),
+        key: Row,
+        summary: String,
+        row: Row,
+        all: &BTreeSet<EventRef>,
+    ) -> Self {
+        let shown: BTreeSet<EventRef> =
+            all.iter().take(3).chain(all.iter().rev().take(2)).cloned().collect();
+        Self {
+            detection: detection.to_owned(),
+            cluster: cluster.to_owned(),
+            key,
+            row,
+            summary,
+            count: all.len() as u64,
+            shown: shown.into_iter().collect(),
+            first: all.first().cloned(),
+            last: all.last().cloned(),
+            incomplete: false,
         }
     }
 }
