@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value as Json};
 
@@ -24,7 +24,7 @@ const IN_USE: &str = "SELECT name, state, detections, condition, owner, reason, 
      CAST(expires AS VARCHAR) AS expires, CAST(latest AS VARCHAR) AS latest FROM exceptions";
 
 /// Shows all exceptions, also those that have expired, and those that are gone but hid something:
-/// of a folder, else those that a server uses.
+/// of a folder, else those that a server uses, else those that are shipped.
 ///
 /// # Errors
 /// When the folder cannot be read, or who is asked does not answer.
@@ -35,14 +35,11 @@ pub fn list(args: &ExceptionsArgs) -> Result<Verdict> {
     };
     let is_named = is_named(&args.server);
     let rows = match dir {
-        Some(dir) => {
-            let catalog = Catalog::load(Some(&dir)).map_err(BadDetections)?;
+        None if is_named && args.server.data.is_none() => of_server(&args.server)?,
+        dir => {
+            let catalog = Catalog::load(dir.as_deref()).map_err(BadDetections)?;
             let hidden = if is_named { Some(hidden(&args.server)?) } else { None };
             of_folder(&catalog, hidden.as_ref(), now_micros())
-        }
-        None if is_named && args.server.data.is_none() => of_server(&args.server)?,
-        None => {
-            bail!("no folder: give `--dir`, `--config` with `[detect] dir`, or `--url` of a server")
         }
     };
     let mut out = io::stdout().lock();
@@ -173,8 +170,11 @@ pub(super) fn minute(micros: i64) -> String {
     minute_of(&rfc3339(micros))
 }
 
-/// The same of a time as text.
+/// The same of a time as text; what is listed without an end has this one.
 fn minute_of(text: &str) -> String {
+    if text.starts_with("9999-") {
+        return "never".to_owned();
+    }
     text.get(..16).unwrap_or(text).replace('T', " ")
 }
 

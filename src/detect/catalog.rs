@@ -1,6 +1,7 @@
 //! The set of detections: those shipped in the binary, and a folder of the operator's own that
 //! adds to them or overrides them by id. In that folder may lie `overrides.yaml`, which changes
-//! detections without another copy of them, and `exceptions.yaml`, which says what is exempt.
+//! detections without another copy of them, `exceptions.yaml`, which says what is exempt, and
+//! `lists/`, whose files add to the shipped lists or take their place.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -12,9 +13,11 @@ use include_dir::{Dir, include_dir};
 
 use super::detection::{Detection, LoadError};
 use super::exception::{self, Exception};
+use super::list::{self, Lists};
 use super::overrides::{self, Override};
 
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/detections");
+static SHIPPED_LISTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/lists");
 
 /// Detections by id, in the order of their ids.
 #[derive(Debug, Default, Clone)]
@@ -24,6 +27,7 @@ pub struct Catalog {
     origins: BTreeMap<String, Origin>,
     overrides: BTreeMap<String, Override>,
     exceptions: Vec<Arc<Exception>>,
+    lists: Lists,
 }
 
 /// Where a detection of a catalogue came from.
@@ -51,17 +55,17 @@ impl Origin {
 
 impl Catalog {
     /// The shipped detections and, when given, those below `dir`, changed as its `overrides.yaml`
-    /// says; with the exceptions of its `exceptions.yaml`.
+    /// says; with the exceptions of its `exceptions.yaml`, and of the lists that they name.
     ///
     /// # Errors
     /// Every file that cannot be read, with its line and a hint.
     pub fn load(dir: Option<&Path>) -> Result<Self, Vec<LoadError>> {
-        let mut catalog = Self::from_texts(shipped(&SHIPPED))?;
-        let Some(dir) = dir else { return Ok(catalog) };
-        let mut errors = Vec::new();
-        match Self::load_dir(dir) {
-            Ok(own) => catalog.add_own(own),
-            Err(found) => errors.extend(found),
+        let Some(dir) = dir else { return Self::from_texts(texts_of(&SHIPPED)) };
+        let (mut catalog, mut errors) = Self::gather(texts_of(&SHIPPED));
+        errors.extend(catalog.add_lists(Some(dir)));
+        match files(dir).map(Self::gather) {
+            Ok((own, wrong)) if wrong.is_empty() => catalog.add_own(own),
+            Ok((_, wrong)) | Err(wrong) => errors.extend(wrong),
         }
         // Ids of detections that cannot be read would be told as unknown: one mistake, once.
         let all_known = errors.is_empty();
@@ -75,15 +79,19 @@ impl Catalog {
             Ok(_) => {}
             Err(found) => errors.extend(found),
         }
+        errors.extend(catalog.exempt_listed());
         if errors.is_empty() { Ok(catalog) } else { Err(errors) }
     }
 
-    /// Only the detections below `dir`.
+    /// Only the detections below `dir`, with its lists and the shipped ones.
     ///
     /// # Errors
     /// Every file that cannot be read, with its line and a hint.
     pub fn load_dir(dir: &Path) -> Result<Self, Vec<LoadError>> {
-        Self::from_texts(files(dir)?)
+        let (mut catalog, mut errors) = Self::gather(files(dir)?);
+        errors.extend(catalog.add_lists(Some(dir)));
+        errors.extend(catalog.exempt_listed());
+        if errors.is_empty() { Ok(catalog) } else { Err(errors) }
     }
 
     /// A catalogue of one.
@@ -101,22 +109,29 @@ impl Catalog {
         Self { detections, exceptions: self.exceptions.clone(), ..Self::default() }
     }
 
-    /// A catalogue of these files: path (for messages) and text.
+    /// A catalogue of these files, path (for messages) and text, with the shipped lists.
     ///
     /// # Errors
     /// Every file that cannot be read, and ids that two files share.
     pub fn from_texts(
         texts: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<LoadError>> {
-        let (catalog, errors) = Self::gather(texts);
+        let (mut catalog, mut errors) = Self::gather(texts);
+        errors.extend(catalog.add_lists(None));
+        errors.extend(catalog.exempt_listed());
         if errors.is_empty() { Ok(catalog) } else { Err(errors) }
     }
 
     /// What can be read of the shipped detections, or of those below `dir`, and what cannot.
     #[must_use]
     pub fn readable(dir: Option<&Path>) -> (Self, Vec<LoadError>) {
-        match dir.map_or_else(|| Ok(shipped(&SHIPPED)), files) {
-            Ok(texts) => Self::gather(texts),
+        match dir.map_or_else(|| Ok(texts_of(&SHIPPED)), files) {
+            Ok(texts) => {
+                let (mut catalog, mut errors) = Self::gather(texts);
+                errors.extend(catalog.add_lists(dir));
+                errors.extend(catalog.exempt_listed());
+                (catalog, errors)
+            }
             Err(errors) => (Self::default(), errors),
         }
     }
@@ -184,6 +199,32 @@ impl Catalog {
         }
     }
 
+    /// The shipped lists, and those of the operator's folder, which come first.
+    fn add_lists(&mut self, dir: Option<&Path>) -> Vec<LoadError> {
+        let own = dir.map_or(Ok(Vec::new()), |dir| lists_below(&dir.join(list::FOLDER)));
+        let mut errors = Vec::new();
+        let own = own.unwrap_or_else(|found| {
+            errors = found;
+            Vec::new()
+        });
+        for (path, text) in texts_of(&SHIPPED_LISTS).into_iter().chain(own) {
+            match list::parse(&path, &text) {
+                Ok((name, entries)) => {
+                    self.lists.insert(name, entries);
+                }
+                Err(found) => errors.extend(found),
+            }
+        }
+        errors
+    }
+
+    /// Adds what the lists exempt from the detections that name them, behind the operator's own.
+    fn exempt_listed(&mut self) -> Vec<LoadError> {
+        let (listed, errors) = list::exempting(&self.lists, self.detections.values());
+        self.exceptions.extend(listed.into_iter().map(Arc::new));
+        errors
+    }
+
     fn apply(&mut self, path: &str, overrides: BTreeMap<String, Override>) -> Vec<LoadError> {
         let mut errors = Vec::new();
         for (id, change) in overrides {
@@ -242,17 +283,20 @@ impl Catalog {
     }
 }
 
-fn shipped(dir: &Dir<'_>) -> Vec<(String, String)> {
+/// The detections or lists that a folder of the binary holds.
+fn texts_of(dir: &Dir<'_>) -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for file in dir.files() {
-        if let (Some("sql"), Some(text)) =
-            (file.path().extension().and_then(|e| e.to_str()), file.contents_utf8())
-        {
-            let path = format!("queries/detections/{}", file.path().display());
-            texts.push((path, text.to_owned()));
+        let folder = match file.path().extension().and_then(|extension| extension.to_str()) {
+            Some("sql") => "queries/detections",
+            Some("yaml") => "queries/lists",
+            _ => continue,
+        };
+        if let Some(text) = file.contents_utf8() {
+            texts.push((format!("{folder}/{}", file.path().display()), text.to_owned()));
         }
     }
-    texts.extend(dir.dirs().flat_map(shipped));
+    texts.extend(dir.dirs().flat_map(texts_of));
     texts.sort();
     texts
 }
@@ -288,7 +332,16 @@ fn read_file(path: &Path) -> Result<Option<(String, String)>, LoadError> {
     }
 }
 
+/// The lists of a folder; none when it is not there.
+fn lists_below(dir: &Path) -> Result<Vec<(String, String)>, Vec<LoadError>> {
+    if dir.is_dir() { files_of(dir, "yaml") } else { Ok(Vec::new()) }
+}
+
 fn files(dir: &Path) -> Result<Vec<(String, String)>, Vec<LoadError>> {
+    files_of(dir, "sql")
+}
+
+fn files_of(dir: &Path, extension: &str) -> Result<Vec<(String, String)>, Vec<LoadError>> {
     let fail = |path: &Path, error: &std::io::Error| {
         vec![LoadError {
             path: path.display().to_string().into(),
@@ -309,7 +362,7 @@ fn files(dir: &Path) -> Result<Vec<(String, String)>, Vec<LoadError>> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "sql") {
+            } else if path.extension().is_some_and(|of| of == extension) {
                 let text = std::fs::read_to_string(&path).map_err(|error| fail(&path, &error))?;
                 texts.push((path.display().to_string(), text));
             }

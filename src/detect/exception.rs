@@ -23,6 +23,7 @@ use datafusion::common::tree_node::{
     Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion,
 };
 use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, ScalarValue};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable as _, Operator, Volatility, col, lit,
@@ -259,8 +260,8 @@ fn detections(written: &serde_json::Value) -> Option<Detections> {
     }
 }
 
-/// The end of a day, or a time.
-fn expires(text: &str) -> Option<i64> {
+/// The end of a day, or a time; `None` when it is neither.
+pub(super) fn expires(text: &str) -> Option<i64> {
     const DAY_MICROS: i64 = 86_400_000_000;
     let text = text.trim();
     let day = (text.len() == 10).then(|| parse_rfc3339(&format!("{text}T00:00:00Z"))).flatten();
@@ -312,7 +313,13 @@ pub fn planned(condition: &str) -> Result<Expr, DataFusionError> {
 }
 
 fn parsed(condition: &str) -> Result<Expr, DataFusionError> {
-    session()?.state().create_logical_expr(condition, &schema())
+    // One for all: to make a session takes longer than to read a condition.
+    static SESSION: LazyLock<Option<SessionState>> =
+        LazyLock::new(|| session().ok().map(|session| session.state()));
+    match SESSION.as_ref() {
+        Some(session) => session.create_logical_expr(condition, &schema()),
+        None => session()?.state().create_logical_expr(condition, &schema()),
+    }
 }
 
 fn settled(expr: Expr) -> Result<Expr, DataFusionError> {
@@ -321,7 +328,8 @@ fn settled(expr: Expr) -> Result<Expr, DataFusionError> {
     ExprSimplifier::new(context).coerce(expr, &schema)
 }
 
-fn check(condition: &str) -> Result<(), Told> {
+/// What is wrong with a condition.
+pub(super) fn check(condition: &str) -> Result<(), Told> {
     let wrong = |message: &str, hint: &str| Told {
         line: None,
         message: message.to_owned(),

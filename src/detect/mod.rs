@@ -37,6 +37,7 @@ pub(crate) mod incremental;
 pub(crate) mod index;
 pub(crate) mod intake;
 pub mod lint;
+mod list;
 pub(crate) mod mistake;
 pub(crate) mod monotone;
 pub(crate) mod noted;

@@ -12,7 +12,7 @@ use crate::cli::TestArgs;
 use crate::command::{BadDetections, Verdict};
 use crate::decode::{Decoder, Delivery};
 use crate::detect::catalog::Catalog;
-use crate::detect::detection::Detection;
+use crate::detect::detection::{Detection, Kind};
 use crate::detect::engine::{Engine, EngineSettings, Pace};
 use crate::detect::finding::Status;
 use crate::detect::lint::{Level, lint};
@@ -40,7 +40,7 @@ pub fn run(args: &TestArgs) -> Result<Verdict> {
     for detection in catalog.detections().filter(|detection| wanted(&detection.id)) {
         report.lint(detection);
         match tests.get(stem(&detection.path)) {
-            Some(text) => report.file(detection, text),
+            Some(text) => report.file(&catalog, detection, text),
             None => report.line(&detection.id, "has a test file", Err(missing(detection))),
         }
     }
@@ -64,7 +64,7 @@ impl Report {
         }
     }
 
-    fn file(&mut self, detection: &Detection, text: &str) {
+    fn file(&mut self, catalog: &Catalog, detection: &Detection, text: &str) {
         let file = match TestFile::parse(text) {
             Ok(file) if file.id == detection.id => file,
             Ok(file) => {
@@ -79,14 +79,14 @@ impl Report {
             let message = "needs a case that fires and one that is quiet".to_owned();
             self.line(&detection.id, "test file", Err(message));
         }
-        let engines = engine(detection, Pace::Replay)
-            .and_then(|in_order| Ok((in_order, engine(detection, Pace::Live)?)));
+        let engines = engine(catalog, detection, Pace::Replay)
+            .and_then(|in_order| Ok((in_order, engine(catalog, detection, Pace::Live)?)));
         let (mut in_order, mut disturbed) = match engines {
             Ok(engines) => engines,
             Err(message) => return self.line(&detection.id, "query", Err(message)),
         };
         for case in &file.cases {
-            let result = check(&mut in_order, &mut disturbed, &file, case);
+            let result = check((&mut in_order, &mut disturbed), &file, case);
             self.line(&detection.id, &case.name, result);
         }
     }
@@ -117,16 +117,17 @@ impl Report {
     }
 }
 
-/// An engine of one detection: planned once, used for every case.
-fn engine(detection: &Detection, pace: Pace) -> Result<Engine, String> {
-    let catalog = Catalog::of(detection.clone());
+/// An engine of one detection, planned once, used for every case; of all where it judges what
+/// others find.
+fn engine(catalog: &Catalog, detection: &Detection, pace: Pace) -> Result<Engine, String> {
+    let is_chain = detection.kind == Kind::OverFindings;
+    let catalog = catalog.selected(|id| is_chain || id == detection.id);
     let settings = EngineSettings { pace, ..EngineSettings::default() };
     Engine::new(&catalog, settings).map_err(|errors| BadDetections(errors).to_string())
 }
 
 fn check(
-    in_order: &mut Engine,
-    disturbed: &mut Engine,
+    (in_order, disturbed): (&mut Engine, &mut Engine),
     file: &TestFile,
     case: &Case,
 ) -> Result<(), String> {
@@ -134,12 +135,12 @@ fn check(
         return Err("say either `fires:` or `quiet: true`".to_owned());
     }
     let events = file.events(case)?;
-    let forwards = findings(in_order, std::slice::from_ref(&events))?;
+    let forwards = findings(in_order, &file.id, std::slice::from_ref(&events))?;
     let mut backwards = events;
     backwards.reverse();
     let deliveries: Vec<Vec<Json>> =
         backwards.chunks(7).flat_map(|chunk| [chunk.to_vec(), chunk.to_vec()]).collect();
-    let backwards = findings(disturbed, &deliveries)?;
+    let backwards = findings(disturbed, &file.id, &deliveries)?;
     if forwards != backwards {
         let show =
             |found: &[FindingRecord]| serde_json::to_string_pretty(found).unwrap_or_default();
@@ -152,8 +153,12 @@ fn check(
     compare(&case.fires, &forwards)
 }
 
-/// What an engine finds in these deliveries, in the order of ids.
-fn findings(engine: &mut Engine, deliveries: &[Vec<Json>]) -> Result<Vec<FindingRecord>, String> {
+/// What a detection finds in these deliveries, in the order of ids.
+fn findings(
+    engine: &mut Engine,
+    detection: &str,
+    deliveries: &[Vec<Json>],
+) -> Result<Vec<FindingRecord>, String> {
     engine.clear();
     let mut decoder = Decoder::new();
     let mut seen = Seen::new(1_000_000, i64::MAX);
@@ -177,7 +182,7 @@ fn findings(engine: &mut Engine, deliveries: &[Vec<Json>]) -> Result<Vec<Finding
         gather(engine.on_batch(&batch, now), &mut latest)?;
     }
     gather(engine.finish(), &mut latest)?;
-    Ok(latest.into_values().collect())
+    Ok(latest.into_values().filter(|finding| finding.detection == detection).collect())
 }
 
 fn gather(outcome: Outcome, latest: &mut BTreeMap<String, FindingRecord>) -> Result<(), String> {

@@ -98,6 +98,8 @@ pub struct Detection {
     pub false_positives: String,
     /// What to do first.
     pub respond: String,
+    /// The lists of what is known to be harmless that hold for it, by their names.
+    pub exempt: Vec<String>,
     /// The whole text of the file, comment included: line numbers in errors are the file's.
     pub sql: String,
     /// Where it came from, for messages.
@@ -167,6 +169,8 @@ pub(super) struct FrontMatter {
     false_positives: String,
     #[serde(default)]
     respond: String,
+    #[serde(default)]
+    exempt: Vec<String>,
 }
 
 const DEDUP_DEFAULT: &str = "1h";
@@ -240,6 +244,7 @@ impl Detection {
             describe: front.describe,
             false_positives: front.false_positives,
             respond: front.respond,
+            exempt: front.exempt,
             sql: text.to_owned(),
             path,
         })
