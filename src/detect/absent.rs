@@ -15,8 +15,8 @@ use super::detection::Detection;
 use super::evidence::Mark;
 use super::finding::{Finding, bucket};
 use super::noted::Noted;
+use super::row::Row;
 use super::rows::{Columns, Events, KeyCells};
-use super::standing::Row;
 
 /// A guess at what a key takes, bytes.
 const KEY_BYTES: usize = 1_024;
@@ -34,7 +34,7 @@ pub(crate) enum Clock {
 #[derive(Debug)]
 pub(crate) struct Absent {
     detection: Arc<Detection>,
-    names: Vec<String>,
+    names: Arc<[String]>,
     length: i64,
     clock: Clock,
 }
@@ -74,7 +74,7 @@ struct Streak {
 
 impl Absent {
     pub(crate) fn new(detection: Arc<Detection>, length: i64, clock: Clock) -> Self {
-        let names = detection.key_names();
+        let names = detection.key_names().into();
         Self { detection, names, length, clock }
     }
 
@@ -102,7 +102,7 @@ impl Absent {
                 streak.first.saturating_sub(self.length) < at
                     && at < streak.last.saturating_add(self.length)
             };
-            let mut joined = Streak { first: at, last: at, event, row: Vec::new() };
+            let mut joined = Streak { first: at, last: at, event, row: Row::default() };
             let mut is_last = true;
             for streak in streaks.extract_if(.., touches) {
                 let due = streak.last.saturating_add(self.length);
@@ -190,6 +190,11 @@ fn arrivals(rows: &RecordBatch) -> Result<&TimestampMicrosecondArray> {
 }
 
 impl State {
+    /// Events were not judged.
+    pub(crate) fn misses(&mut self) {
+        self.capped = true;
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.streaks.len() * KEY_BYTES + self.noted.bytes()
     }

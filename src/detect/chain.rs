@@ -17,6 +17,7 @@ use serde_json::Value as Json;
 
 use super::detection::Window;
 use super::finding::{Finding, Status};
+use super::row::Row;
 use super::value::Value;
 
 /// What a finding is about, as columns: of its row, else of its key, else NULL.
@@ -69,8 +70,8 @@ fn rows<'a>(
         Arc::new(times.with_timezone("UTC"))
     };
     let id = |finding: &Finding| Some(finding.id.clone());
-    let json = |values: &[(String, Value)]| {
-        let object = values.iter().map(|(name, value)| (name.clone(), value.to_json()));
+    let json = |values: &Row| {
+        let object = values.iter().map(|(name, value)| (name.to_owned(), value.to_json()));
         Some(Json::Object(object.collect()).to_string())
     };
     let list = |values: &[String]| Some(Json::from(values.to_vec()).to_string());
@@ -86,20 +87,19 @@ fn rows<'a>(
         times(&|finding| time(finding)),
         times(&|finding| finding.evidence.last().map(|event| event.event_time)),
         Arc::new(findings.clone().map(|f| Some(f.evidence.count())).collect::<UInt64Array>()),
-        texts(&|finding| Some(finding.summary.clone())),
+        texts(&|finding| Some(finding.summary())),
         texts(&|finding| list(&finding.detection.attack)),
         texts(&|finding| list(&finding.detection.controls)),
         texts(&|finding| json(&finding.key)),
         texts(&|finding| json(&finding.row)),
     ];
     for name in ABOUT {
-        columns.push(texts(&|finding| {
-            let mut values = finding.row.iter().chain(&finding.key);
-            match values.find(|(column, _)| column == name) {
-                None | Some((_, Value::Null)) => None,
-                Some((_, value)) => Some(value.to_string()),
-            }
-        }));
+        columns.push(texts(
+            &|finding| match finding.row.get(name).or_else(|| finding.key.get(name)) {
+                None | Some(Value::Null) => None,
+                Some(value) => Some(value.to_string()),
+            },
+        ));
     }
     RecordBatch::try_new(findings_schema(), columns)
 }

@@ -24,6 +24,8 @@ pub(crate) struct Now<'a> {
     pub(crate) ask: Ask,
     /// Arrival, microseconds; at the end of the input the last event's time.
     pub(crate) time: i64,
+    /// How many clusters there are.
+    pub(crate) sharers: usize,
     /// Where the cluster's findings begin in the outcome.
     pub(crate) first: usize,
 }
@@ -62,18 +64,24 @@ impl Cluster {
                 self.tell_chains(detections, now.first, outcome);
             }
             for (running, kept) in detections.iter_mut().zip(&mut self.states) {
-                if running.is_chain() != chains {
+                let is_ripe = now.ask != Ask::All;
+                if running.is_chain() != chains || is_ripe && !kept.rest.is_over() {
                     continue;
                 }
                 let begun = Instant::now();
                 let (execution, state) = (&running.execution, &mut kept.state);
-                let answer =
-                    unwound(|| execution.evaluate(runtime, state, now.cluster, now.ask, now.time));
+                let mut faults = Vec::new();
+                let answer = unwound(|| execution.evaluate(runtime, state, now, &mut faults));
+                outcome.faults.extend(faults.iter().map(|error| running.fault(error)));
                 match answer {
                     Ok(findings) => outcome.findings.extend(findings),
                     Err(error) => outcome.faults.push(running.fault(&error)),
                 }
-                running.nanos += nanos(begun);
+                let took = begun.elapsed();
+                running.nanos += nanos(took);
+                if running.execution.is_run_again() {
+                    kept.rest.after(took, now.sharers);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
@@ -14,7 +15,7 @@ use super::cluster::{Cluster, Now};
 use super::detection::LoadError;
 use super::execution::{Execution, State};
 use super::first_seen::FirstSeen;
-use super::index::select::Index;
+use super::index::select::{Index, Selection};
 use super::requery::Ask;
 use super::rows::{by_cluster, event_times};
 use super::running::{Running, Taken, fault};
@@ -156,11 +157,12 @@ impl Engine {
         let mut outcome = Outcome::default();
         let Self { runtime, settings, detections, clusters, .. } = self;
         let read = past::read_span(detections);
+        let sharers = clusters.len();
         for (name, cluster) in clusters {
             let watermark = cluster.watermark.advance(now);
             if settings.pace == Pace::Live {
                 let (ask, first) = (Ask::Ripe { watermark }, outcome.findings.len());
-                let now = Now { cluster: name, ask, time: now, first };
+                let now = Now { cluster: name, ask, time: now, sharers, first };
                 cluster.evaluate(runtime, detections, &now, &mut outcome);
             }
             let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
@@ -182,7 +184,7 @@ impl Engine {
             let first = outcome.findings.len();
             // There is no later event: time has come as far as the last one.
             let time = cluster.watermark.latest();
-            let now = Now { cluster: name, ask: Ask::All, time, first };
+            let now = Now { cluster: name, ask: Ask::All, time, sharers: 1, first };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
         }
         outcome
@@ -247,6 +249,7 @@ impl Engine {
         let times = event_times(rows)?;
         self.cluster(name);
         let Self { runtime, settings, index, detections, clusters, .. } = self;
+        let sharers = clusters.len();
         let Some(cluster) = clusters.get_mut(name) else { return Ok(()) };
         let oldest = times.iter().copied().min().unwrap_or(i64::MAX);
         let arrives = only.is_none();
@@ -261,15 +264,29 @@ impl Engine {
         }
         let watermark = cluster.watermark.advance(now);
         let first = outcome.findings.len();
-        let selection = index.select(rows)?;
-        for (number, message) in selection.faults {
+        let is_live = settings.pace == Pace::Live && arrives;
+        let begun = Instant::now();
+        if is_live {
+            let aside = detections.iter().enumerate().filter(|(_, of)| of.budget.is_aside(begun));
+            index.set_aside(aside.map(|(number, _)| number).collect());
+        }
+        let Selection { rows: selected, report } = index.select(rows)?;
+        for (number, message) in report.faults {
             let detection = detections.get(number).map(|of| of.detection().id.clone());
             outcome.faults.push(Fault { detection: detection.unwrap_or_default(), message });
         }
+        for (number, took) in report.took {
+            if let Some(running) = detections.get_mut(number) {
+                running.take_time(took);
+            }
+        }
         let states = detections.iter_mut().zip(&mut cluster.states);
-        for (number, ((running, kept), selected)) in states.zip(selection.rows).enumerate() {
+        for (number, ((running, kept), selected)) in states.zip(selected).enumerate() {
             if let State::FirstSeen(state) = &mut kept.state {
                 FirstSeen::reaches(state, oldest);
+            }
+            if running.budget.is_aside(begun) && is_live {
+                running.execution.misses(&mut kept.state, cluster.watermark.latest());
             }
             if selected.is_empty() || only.is_some_and(|only| !only.contains(&number)) {
                 continue;
@@ -284,9 +301,14 @@ impl Engine {
             }
             Execution::cap(&mut kept.state, settings.state_bytes_max);
         }
+        if is_live {
+            let now = Instant::now();
+            let aside = detections.iter_mut().filter_map(|running| running.over_budget(now));
+            outcome.faults.extend(aside);
+        }
         let ask = Ask::Ripe { watermark };
-        let now = Now { cluster: name, ask, time: now, first };
-        if settings.pace == Pace::Live && arrives {
+        let now = Now { cluster: name, ask, time: now, sharers, first };
+        if is_live {
             cluster.evaluate(runtime, detections, &now, outcome);
         } else {
             cluster.tell_chains(detections, first, outcome);

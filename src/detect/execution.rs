@@ -1,23 +1,19 @@
 //! The ways a detection runs, as one: rows in, findings out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 use tokio::runtime::Runtime;
 
 use super::absent::{self, Absent};
+use super::cluster::Now;
 use super::detection::Detection;
 use super::finding::Finding;
 use super::first_seen::{self, FirstSeen};
 use super::incremental::windowed::{self, Windowed};
 use super::per_event::{self, PerEvent};
 use super::requery::{self, Ask, Requery};
-
-/// How long one call of a detection may take: a query that is asked again and again must not hold
-/// up the others.
-const CALL_MAX: Duration = Duration::from_secs(10);
 
 /// How a detection runs.
 #[derive(Debug)]
@@ -113,15 +109,16 @@ impl Execution {
         }
     }
 
-    /// Asks the windows that changed and are to be asked; gives the findings that changed.
+    /// Asks the windows that changed and are to be asked; gives the findings that changed, and
+    /// what failed beside them.
     pub(crate) fn evaluate(
         &self,
         runtime: &Runtime,
         state: &mut State,
-        cluster: &str,
-        ask: Ask,
-        now: i64,
+        now: &Now<'_>,
+        faults: &mut Vec<DataFusionError>,
     ) -> Result<Vec<Finding>> {
+        let (cluster, ask) = (now.cluster, now.ask);
         match (self, state) {
             (Self::PerEvent(_), _) => Ok(Vec::new()),
             (Self::Windowed(of), State::Windowed(state)) => of.evaluate(state, cluster, ask),
@@ -131,15 +128,29 @@ impl Execution {
                     Ask::Ripe { watermark } => Some(watermark),
                     Ask::All => None,
                 };
-                Ok(of.evaluate(state, cluster, watermark, now))
+                Ok(of.evaluate(state, cluster, watermark, now.time))
             }
             (Self::Requery(of) | Self::Chain(of), State::Requery(state)) => {
-                runtime.block_on(async {
-                    let answer = of.evaluate(state, cluster, ask);
-                    tokio::time::timeout(CALL_MAX, answer).await.unwrap_or_else(|_| Err(too_long()))
-                })
+                Ok(runtime.block_on(of.evaluate(state, cluster, ask, faults)))
             }
             _ => Err(mixed_up()),
+        }
+    }
+
+    /// True of what runs a whole query for each window that changed.
+    pub(crate) fn is_run_again(&self) -> bool {
+        matches!(self, Self::Requery(_) | Self::Chain(_))
+    }
+
+    /// Events up to this time were not judged; findings that miss them say so.
+    pub(crate) fn misses(&self, state: &mut State, latest: i64) {
+        match (self, state) {
+            (Self::PerEvent(of), State::PerEvent(state)) => of.misses(state, latest),
+            (Self::Windowed(_), State::Windowed(state)) => state.misses(latest),
+            (Self::Requery(_) | Self::Chain(_), State::Requery(state)) => state.misses(latest),
+            (Self::FirstSeen(_), State::FirstSeen(state)) => state.misses(),
+            (Self::Absent(_), State::Absent(state)) => state.misses(),
+            _ => {}
         }
     }
 
@@ -195,8 +206,4 @@ impl State {
 
 fn mixed_up() -> DataFusionError {
     DataFusionError::Internal("a detection's state is of another".to_owned())
-}
-
-fn too_long() -> DataFusionError {
-    DataFusionError::Execution(format!("it took longer than {} s", CALL_MAX.as_secs()))
 }

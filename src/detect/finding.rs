@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::detection::Detection;
 use super::evidence::Evidence;
+use super::row::Row;
 use super::value::Value;
 
 /// Whether a finding still stands.
@@ -44,13 +45,11 @@ pub struct Finding {
     /// The cluster of its events.
     pub cluster: String,
     /// The key: column name and value, without the cluster.
-    pub key: Vec<(String, Value)>,
+    pub key: Row,
     /// Its deduplication bucket: a time, in units of the detection's `dedup`.
     pub bucket: i64,
     /// The row it shows: that of the window with the most events (ties: the earliest).
-    pub row: Vec<(String, Value)>,
-    /// The sentence made of `describe` and `row`; one line, safe to print.
-    pub summary: String,
+    pub row: Row,
     /// The events behind it.
     pub evidence: Evidence,
     /// State was capped while it was made: it may miss events.
@@ -58,6 +57,12 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// The sentence made of the detection's `describe` and the row; one line, safe to print.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        render(&self.detection.describe, &self.row)
+    }
+
     /// True when nothing is said that `other` does not say.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.status == other.status
@@ -71,7 +76,8 @@ impl Finding {
 pub(crate) struct Identity<'a> {
     pub(crate) detection: &'a Detection,
     pub(crate) cluster: &'a str,
-    pub(crate) key: &'a [Value],
+    /// Its values, written one behind the other by [`Value::write_canonical`].
+    pub(crate) key: &'a [u8],
     pub(crate) bucket: i64,
 }
 
@@ -84,17 +90,22 @@ impl Identity<'_> {
     /// First half of SHA-256 over detection id, cluster, key values and bucket, each delimited.
     pub(crate) fn id(&self) -> String {
         let mut bytes = Vec::with_capacity(128);
-        Value::Text(self.detection.id.clone()).write_canonical(&mut bytes);
-        Value::Text(self.cluster.to_owned()).write_canonical(&mut bytes);
-        for value in self.key {
-            value.write_canonical(&mut bytes);
-        }
+        Value::write_text(&self.detection.id, &mut bytes);
+        Value::write_text(self.cluster, &mut bytes);
+        bytes.extend(self.key);
         Value::Int(self.bucket).write_canonical(&mut bytes);
         let digest = Sha256::digest(&bytes);
         digest.iter().take(16).fold(String::with_capacity(32), |mut id, byte| {
-            let _ = write!(id, "{byte:02x}");
+            for nibble in [byte >> 4, byte & 15] {
+                id.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+            }
             id
         })
+    }
+
+    /// The key's columns by name, without the cluster.
+    pub(crate) fn columns(&self, names: &Arc<[String]>) -> Row {
+        Row::new(names, Value::read_canonical(self.key))
     }
 }
 
@@ -102,7 +113,7 @@ const VALUE_CHARS_MAX: usize = 200;
 
 /// `describe` with the row's values in place: one line, each value bounded, control characters
 /// as escapes, because the values are an attacker's words.
-pub(crate) fn render(describe: &str, row: &[(String, Value)]) -> String {
+fn render(describe: &str, row: &Row) -> String {
     let mut out = String::with_capacity(describe.len() + 64);
     let mut rest = describe.trim();
     while let Some((text, after)) = rest.split_once("{{") {
@@ -112,7 +123,7 @@ pub(crate) fn render(describe: &str, row: &[(String, Value)]) -> String {
             break;
         };
         let name = name.trim();
-        if let Some((_, value)) = row.iter().find(|(column, _)| column == name) {
+        if let Some(value) = row.get(name) {
             push_safe(&mut out, &value.to_string());
         }
         rest = after;
@@ -147,12 +158,14 @@ mod tests {
 
     #[test]
     fn summaries_are_one_bounded_line() {
-        let row = vec![
-            ("user".to_owned(), Value::Text("eve\n\u{202e}root".to_owned())),
-            ("n".to_owned(), Value::Int(3)),
-            ("long".to_owned(), Value::Text("x".repeat(300))),
-            ("none".to_owned(), Value::Null),
+        let names = ["user", "n", "long", "none"].map(str::to_owned);
+        let values = vec![
+            Value::Text("eve\n\u{202e}root".to_owned()),
+            Value::Int(3),
+            Value::Text("x".repeat(300)),
+            Value::Null,
         ];
+        let row = Row::new(&names.to_vec().into(), values);
         assert_eq!(render("{{ user }} did {{n}}", &row), "eve\\u{a}\\u{202e}root did 3");
         assert_eq!(render("{{none}} {{missing}}.", &row), "none .");
         assert_eq!(render("{{long}}", &row).chars().count(), 201);

@@ -26,7 +26,7 @@ pub(crate) struct FirstSeen {
     detection: Arc<Detection>,
     novelty: Novelty,
     /// Columns of the finding's key, without the cluster.
-    names: Vec<String>,
+    names: Arc<[String]>,
 }
 
 /// One cluster's keys.
@@ -58,7 +58,7 @@ struct Streak {
 
 impl FirstSeen {
     pub(crate) fn new(detection: Arc<Detection>, novelty: Novelty) -> Self {
-        let names = detection.key_names();
+        let names = detection.key_names().into();
         Self { detection, novelty, names }
     }
 
@@ -194,6 +194,11 @@ impl FirstSeen {
 }
 
 impl State {
+    /// Events were not judged.
+    pub(crate) fn misses(&mut self) {
+        self.capped = true;
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.streaks.len() * KEY_BYTES + self.noted.bytes()
     }

@@ -19,6 +19,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 
 use crate::event::schema::events_schema;
+use crate::sql::functions::pattern::compiled;
 
 /// Conditions on rows of the events table, and what is made of the rows that pass.
 #[derive(Debug)]
@@ -154,6 +155,7 @@ impl Expressions {
     pub(crate) fn new(context: &SessionContext, expressions: &[Expr]) -> Result<Self> {
         let table = events_schema();
         let unqualified = expressions.iter().cloned().map(unqualified);
+        let unqualified = unqualified.map(|expr| compiled(expr?));
         let expressions = unqualified.collect::<Result<Vec<_>>>()?;
         let mut columns = Vec::new();
         for expr in &expressions {

@@ -16,7 +16,8 @@
 pub(crate) mod absent;
 pub mod again;
 pub(crate) mod aged;
-pub(crate) mod buffer;
+pub(crate) mod budget;
+mod buffer;
 pub mod catalog;
 pub(crate) mod chain;
 pub(crate) mod cluster;
@@ -46,6 +47,7 @@ pub mod overrides;
 pub(crate) mod per_event;
 pub(crate) mod plan;
 pub(crate) mod requery;
+pub mod row;
 pub(crate) mod rows;
 pub(crate) mod running;
 pub(crate) mod standing;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use super::detection::Detection;
 use super::evidence::{Evidence, Mark};
-use super::finding::{Finding, Identity, Status, render};
-use super::standing::Row;
-use super::value::Value;
+use super::finding::{Finding, Identity, Status};
+use super::row::Row;
 
 /// A guess at what an event and its row take, bytes.
 const EVENT_BYTES: usize = 1_024;
@@ -66,7 +65,7 @@ impl Noted {
     pub(crate) fn revise(
         &mut self,
         detection: &Arc<Detection>,
-        names: &[String],
+        names: &Arc<[String]>,
         cluster: &str,
         counts: impl Fn(&Mark) -> bool,
         incomplete: bool,
@@ -78,8 +77,7 @@ impl Noted {
             let mut events = open.events.iter().filter(|(event, _)| counts(event)).peekable();
             let now = match events.peek() {
                 Some((_, row)) => {
-                    let key = Value::read_canonical(key);
-                    let identity = Identity { detection, cluster, key: &key, bucket: *bucket };
+                    let identity = Identity { detection, cluster, key, bucket: *bucket };
                     let (id, row) = (identity.id(), (*row).clone());
                     let mut evidence = Evidence::default();
                     for (event, _) in events {
@@ -90,8 +88,7 @@ impl Noted {
                         detection: Arc::clone(detection),
                         status: Status::Open,
                         cluster: cluster.to_owned(),
-                        key: names.iter().cloned().zip(key).collect(),
-                        summary: render(&detection.describe, &row),
+                        key: identity.columns(names),
                         bucket: *bucket,
                         row,
                         evidence,

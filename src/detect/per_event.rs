@@ -10,9 +10,9 @@ use datafusion::error::Result;
 use super::aged::gone_up_to;
 use super::detection::Detection;
 use super::evidence::{Evidence, Mark};
-use super::finding::{Finding, Identity, Status, bucket, render};
+use super::finding::{Finding, Identity, Status, bucket};
+use super::row::Row;
 use super::rows::{Columns, Events, KeyCells};
-use super::value::Value;
 
 /// A guess at what an open finding takes, bytes.
 const OPEN_BYTES: usize = 2_048;
@@ -22,7 +22,7 @@ const OPEN_BYTES: usize = 2_048;
 pub(crate) struct PerEvent {
     detection: Arc<Detection>,
     /// Key columns without the cluster.
-    key: Vec<String>,
+    key: Arc<[String]>,
 }
 
 /// What one cluster's events have come to so far: findings of open buckets.
@@ -37,10 +37,12 @@ pub(crate) struct State {
 
 #[derive(Debug)]
 struct Open {
+    id: String,
+    key: Row,
     evidence: Evidence,
     /// The event whose row is shown: the earliest.
     shown: Mark,
-    row: Vec<(String, Value)>,
+    row: Row,
     /// The last call that touched it.
     round: u64,
 }
@@ -53,7 +55,7 @@ impl State {
 
 impl PerEvent {
     pub(crate) fn new(detection: Arc<Detection>) -> Self {
-        let key = detection.key_names();
+        let key = detection.key_names().into();
         Self { detection, key }
     }
 
@@ -75,11 +77,17 @@ impl PerEvent {
             let time = events.time(row);
             keys.write(row, &mut key);
             let at = (bucket(&self.detection, time), key.as_slice().into());
-            let open = state.open.entry(at).or_insert_with(|| Open {
-                evidence: Evidence::default(),
-                shown: events.at(row),
-                row: shown.named(row),
-                round: 0,
+            let open = state.open.entry(at).or_insert_with_key(|(bucket, key)| {
+                let identity =
+                    Identity { detection: &self.detection, cluster, key, bucket: *bucket };
+                Open {
+                    id: identity.id(),
+                    key: identity.columns(&self.key),
+                    evidence: Evidence::default(),
+                    shown: events.at(row),
+                    row: shown.named(row),
+                    round: 0,
+                }
             });
             if open.round != state.round {
                 open.round = state.round;
@@ -95,8 +103,13 @@ impl PerEvent {
             }
         }
         touched.sort_unstable();
-        let found = touched.iter().filter_map(|at| Some((at, state.open.get(at)?)));
-        Ok(found.map(|(at, open)| self.finding(cluster, at, open, state.capped)).collect())
+        let found = touched.iter().filter_map(|at| Some((at.0, state.open.get(at)?)));
+        Ok(found.map(|(bucket, open)| self.finding(cluster, bucket, open, state.capped)).collect())
+    }
+
+    /// Events up to this time were not judged.
+    pub(crate) fn misses(&self, state: &mut State, latest: i64) {
+        state.capped = state.capped.max(Some(bucket(&self.detection, latest)));
     }
 
     /// Forgets buckets that end before `told_from`, a bucket's edge.
@@ -133,27 +146,17 @@ impl PerEvent {
         &self.detection
     }
 
-    fn finding(
-        &self,
-        cluster: &str,
-        (bucket, key): &(i64, Box<[u8]>),
-        open: &Open,
-        capped: Option<i64>,
-    ) -> Finding {
-        let detection = &self.detection;
-        let key = Value::read_canonical(key);
-        let identity = Identity { detection, cluster, key: &key, bucket: *bucket };
+    fn finding(&self, cluster: &str, bucket: i64, open: &Open, capped: Option<i64>) -> Finding {
         Finding {
-            id: identity.id(),
-            detection: Arc::clone(detection),
+            id: open.id.clone(),
+            detection: Arc::clone(&self.detection),
             status: Status::Open,
             cluster: cluster.to_owned(),
-            key: self.key.iter().cloned().zip(key).collect(),
-            summary: render(&detection.describe, &open.row),
-            bucket: *bucket,
+            key: open.key.clone(),
+            bucket,
             row: open.row.clone(),
             evidence: open.evidence.clone(),
-            incomplete: capped.is_some_and(|capped| *bucket <= capped),
+            incomplete: capped.is_some_and(|capped| bucket <= capped),
         }
     }
 }

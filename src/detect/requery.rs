@@ -6,9 +6,11 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
+use tokio::time::timeout;
 
 use super::buffer::Buffer;
 use super::chain::FindingsBuffer;
@@ -16,9 +18,19 @@ use super::compiled::Compiled;
 use super::detection::{Detection, Kind, Window};
 use super::evidence::Evidence;
 use super::finding::{Finding, bucket};
+use super::row::Row;
 use super::rows::{Columns, Events, event_times, key_bytes};
-use super::standing::{About, Row, Standing};
+use super::standing::{About, Standing};
 use super::value::Value;
+
+/// How long a call may go on with one window after the other.
+const CALL_MAX: Duration = Duration::from_secs(1);
+/// How long the query may take over one window.
+const WINDOW_MAX: Duration = Duration::from_secs(5);
+/// How often a window is asked that fails; it is asked anew when it changes.
+const TRIES_MAX: u32 = 3;
+/// How many windows may fail at the end of the input.
+const FAULTS_MAX: usize = 3;
 
 /// The plans of a windowed detection, and how its key is read from their results.
 #[derive(Debug)]
@@ -28,7 +40,7 @@ pub(crate) struct Plans {
     /// One row per event of a window: `__key_N`, then the event columns.
     pub(crate) evidence: Compiled,
     /// Names of the key columns, without the cluster.
-    pub(crate) key: Vec<String>,
+    pub(crate) key: Arc<[String]>,
     /// Which key columns the evidence rows carry.
     pub(crate) evidence_key: Vec<usize>,
     /// A row that appeared stays while events come.
@@ -62,6 +74,8 @@ pub(crate) struct State {
     latest: i64,
     /// Rows were dropped while windows that begin before this were open.
     capped_to: i64,
+    /// Windows that failed, and how often.
+    failed: BTreeMap<i64, u32>,
 }
 
 /// The rows that windows are asked over.
@@ -73,7 +87,6 @@ enum Held {
 
 #[derive(Debug)]
 struct Keyed {
-    values: Vec<Value>,
     /// The key's events in each pane of the windows that found it.
     panes: BTreeMap<i64, Evidence>,
     standing: Standing,
@@ -103,6 +116,11 @@ impl Held {
 }
 
 impl State {
+    /// Events up to this time were not judged.
+    pub(crate) fn misses(&mut self, latest: i64) {
+        self.capped_to = self.capped_to.max(latest);
+    }
+
     pub(crate) fn keys(&self) -> usize {
         self.keys.len()
     }
@@ -147,6 +165,7 @@ impl Requery {
             told_from: i64::MIN,
             latest: i64::MIN,
             capped_to: i64::MIN,
+            failed: BTreeMap::new(),
         }
     }
 
@@ -176,13 +195,16 @@ impl Requery {
         state.dirty.extend(ends.filter(|end| *end >= state.told_from));
     }
 
-    /// Asks the windows that changed and are to be asked; gives the findings that changed.
+    /// Asks the windows that changed and are to be asked, while there is time; gives the findings
+    /// that changed. A window that fails is asked again later, a few times.
     pub(crate) async fn evaluate(
         &self,
         state: &mut State,
         cluster: &str,
         ask: Ask,
-    ) -> Result<Vec<Finding>> {
+        faults: &mut Vec<DataFusionError>,
+    ) -> Vec<Finding> {
+        let begun = Instant::now();
         let ripe: Vec<i64> = match ask {
             Ask::Ripe { watermark } if !self.plans.monotone => {
                 state.dirty.range(..=watermark).copied().collect()
@@ -191,16 +213,40 @@ impl Requery {
         };
         let mut changed = BTreeSet::new();
         for end in ripe {
-            if let Some(rows) = state.held.window(end) {
-                self.ask(state, end, rows, &mut changed).await?;
+            if ask != Ask::All && begun.elapsed() > CALL_MAX {
+                break;
             }
-            state.dirty.remove(&end);
+            let Some(rows) = state.held.window(end) else {
+                state.dirty.remove(&end);
+                continue;
+            };
+            let answer = timeout(WINDOW_MAX, self.ask(state, end, rows, &mut changed)).await;
+            let Err(error) = answer.unwrap_or_else(|_| Err(too_long())) else {
+                state.dirty.remove(&end);
+                state.failed.remove(&end);
+                continue;
+            };
+            faults.push(error);
+            let tries = state.failed.entry(end).or_default();
+            *tries += 1;
+            if *tries >= TRIES_MAX || ask == Ask::All {
+                state.dirty.remove(&end);
+                state.failed.remove(&end);
+            }
+            // The input has ended, and nothing will be better.
+            if ask == Ask::All && faults.len() >= FAULTS_MAX {
+                faults.push(given_up(state.dirty.len()));
+                state.dirty.clear();
+            }
+            if ask != Ask::All || state.dirty.is_empty() {
+                break;
+            }
         }
         let mut findings = Vec::new();
         for (key, bucket) in changed {
             findings.extend(self.revise(state, cluster, &key, bucket));
         }
-        Ok(findings)
+        findings
     }
 
     /// Forgets windows that end before `told_from`, a bucket's edge.
@@ -210,6 +256,7 @@ impl Requery {
         let first = told_from.saturating_sub(self.window.length);
         state.held.forget(first);
         state.dirty = state.dirty.split_off(&told_from);
+        state.failed = state.failed.split_off(&told_from);
         state.fired = state.fired.split_off(&told_from);
         state.keys.retain(|_, keyed| {
             keyed.panes = keyed.panes.split_off(&first);
@@ -268,12 +315,11 @@ impl Requery {
             }
         }
         let keys: BTreeSet<Key> = found.keys().cloned().collect();
-        for (key, (values, row)) in found {
-            let keyed = state.keys.entry(key.clone()).or_insert_with(|| Keyed {
-                values,
-                panes: BTreeMap::new(),
-                standing: Standing::default(),
-            });
+        for (key, (_, row)) in found {
+            let keyed = state
+                .keys
+                .entry(key.clone())
+                .or_insert_with(|| Keyed { panes: BTreeMap::new(), standing: Standing::default() });
             let start = end.saturating_sub(self.window.length);
             let panes = evidence.get(&key).cloned().unwrap_or_default();
             // Findings move and go, events do not.
@@ -323,17 +369,26 @@ impl Requery {
     fn revise(&self, state: &mut State, cluster: &str, key: &Key, bucket: i64) -> Option<Finding> {
         let first = bucket.saturating_mul(self.detection.dedup);
         let incomplete = first.saturating_sub(self.window.length) < state.capped_to;
-        let Keyed { values, panes, standing } = state.keys.get_mut(key)?;
+        let Keyed { panes, standing } = state.keys.get_mut(key)?;
         let panes: Vec<(i64, &Evidence)> =
             panes.iter().map(|(start, evidence)| (*start, evidence)).collect();
         let about = About {
             detection: &self.detection,
             cluster,
             names: &self.plans.key,
-            key: values,
+            key,
             panes: &panes,
             incomplete,
         };
         standing.revise(&about, bucket)
     }
+}
+
+fn too_long() -> DataFusionError {
+    let limit = WINDOW_MAX.as_secs();
+    DataFusionError::Execution(format!("it took longer than {limit} seconds over one window"))
+}
+
+fn given_up(windows: usize) -> DataFusionError {
+    DataFusionError::Execution(format!("{windows} more windows were not asked"))
 }

@@ -1,6 +1,7 @@
 //! A plan's result, read back: the query's own columns in front, ours behind them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int64Array, RecordBatch, StringArray,
@@ -11,6 +12,7 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicros
 use datafusion::error::{DataFusionError, Result};
 
 use super::evidence::Mark;
+use super::row::Row;
 use super::value::Value;
 
 /// Reads the event columns that plans append.
@@ -63,7 +65,7 @@ pub(crate) fn event_times(rows: &RecordBatch) -> Result<&[i64]> {
 
 /// Columns by position, with their names.
 pub(crate) struct Columns {
-    names: Vec<String>,
+    names: Arc<[String]>,
     arrays: Vec<ArrayRef>,
 }
 
@@ -72,8 +74,9 @@ impl Columns {
     pub(crate) fn of(batch: &RecordBatch, keep: impl Fn(&str) -> bool) -> Self {
         let schema = batch.schema();
         let kept = schema.fields().iter().zip(batch.columns()).filter(|(f, _)| keep(f.name()));
-        let (names, arrays) = kept.map(|(f, array)| (f.name().clone(), array.clone())).unzip();
-        Self { names, arrays }
+        let (names, arrays): (Vec<_>, _) =
+            kept.map(|(f, array)| (f.name().clone(), array.clone())).unzip();
+        Self { names: names.into(), arrays }
     }
 
     /// The values of a row.
@@ -82,8 +85,8 @@ impl Columns {
     }
 
     /// The values of a row with their column names.
-    pub(crate) fn named(&self, row: usize) -> Vec<(String, Value)> {
-        self.names.iter().cloned().zip(self.values(row)).collect()
+    pub(crate) fn named(&self, row: usize) -> Row {
+        Row::new(&self.names, self.values(row))
     }
 }
 

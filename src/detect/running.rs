@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray as _, RecordBatch, UInt32Array};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -11,6 +11,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 use tokio::runtime::Runtime;
 
+use super::budget::{Budget, Rest, aside};
 use super::catalog::Catalog;
 use super::detection::{Detection, Kind, LoadError};
 use super::exception::{self, Exception};
@@ -33,6 +34,9 @@ pub(crate) struct Running {
     pub(crate) execution: Execution,
     pub(crate) rows: u64,
     pub(crate) nanos: u64,
+    pub(crate) budget: Budget,
+    /// What it took for events since that was last looked at.
+    taken: Duration,
 }
 
 #[derive(Debug)]
@@ -49,6 +53,7 @@ pub(crate) struct Kept {
     pub(crate) state: State,
     /// What ends before this is forgotten: an edge of the detection's buckets.
     pub(crate) told_from: i64,
+    pub(crate) rest: Rest,
 }
 
 /// The rows of a batch that a detection can use.
@@ -82,7 +87,8 @@ impl Running {
         let exemptions = exemptions.map_err(|error| located(detection, &error))?;
         let outputs = intake.outputs;
         let conditions = intake.conditions;
-        Ok(Self { conditions, outputs, exemptions, execution, rows: 0, nanos: 0 })
+        let (budget, taken) = (Budget::default(), Duration::ZERO);
+        Ok(Self { conditions, outputs, exemptions, execution, rows: 0, nanos: 0, budget, taken })
     }
 
     pub(crate) fn detection(&self) -> &Arc<Detection> {
@@ -150,7 +156,7 @@ impl Running {
     pub(crate) fn start(&self, told_from: i64) -> Kept {
         let mut state = self.execution.state();
         self.execution.forget(&mut state, told_from);
-        Kept { state, told_from }
+        Kept { state, told_from, rest: Rest::default() }
     }
 
     /// The first edge of its buckets that is not before a time.
@@ -184,8 +190,23 @@ impl Running {
             let rows = self.outputs.of(taken.batch, &UInt32Array::from(taken.selected))?;
             self.execution.take_in(&mut kept.state, taken.cluster, &rows)
         });
-        self.nanos += nanos(begun);
+        self.take_time(begun.elapsed());
         findings
+    }
+
+    /// So much was spent on its events.
+    pub(crate) fn take_time(&mut self, took: Duration) {
+        self.nanos += nanos(took);
+        self.taken += took;
+    }
+
+    /// Says so when it has taken too much, and is set aside.
+    pub(crate) fn over_budget(&mut self, now: Instant) -> Option<Fault> {
+        let taken = std::mem::take(&mut self.taken);
+        if taken.is_zero() || !self.budget.spend(taken, now) {
+            return None;
+        }
+        Some(Fault { detection: self.detection().id.clone(), message: aside() })
     }
 
     /// Takes the rows out that an exception is about.
@@ -257,8 +278,8 @@ fn arrivals(rows: &RecordBatch) -> Option<&[i64]> {
     Some(column.as_primitive_opt::<TimestampMicrosecondType>()?.values())
 }
 
-pub(crate) fn nanos(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+pub(crate) fn nanos(took: Duration) -> u64 {
+    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn fault(detection: &str, error: &DataFusionError) -> Fault {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
+use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion::common::ScalarValue;
 
 use crate::event::time::rfc3339;
@@ -26,6 +27,24 @@ impl Value {
     /// The cell of `array` at `row`; `Null` when the row does not exist.
     #[must_use]
     pub fn at(array: &ArrayRef, row: usize) -> Self {
+        if row >= array.len() || array.is_null(row) {
+            return Self::Null;
+        }
+        // What nearly all columns are, without a detour.
+        match array.data_type() {
+            DataType::Utf8 => return Self::Text(array.as_string::<i32>().value(row).to_owned()),
+            DataType::Utf8View => {
+                return Self::Text(array.as_string_view().value(row).to_owned());
+            }
+            DataType::Int64 => return Self::Int(array.as_primitive::<Int64Type>().value(row)),
+            DataType::Boolean => return Self::Bool(array.as_boolean().value(row)),
+            DataType::Dictionary(..) => {
+                if let Some(array) = array.as_dictionary_opt::<Int32Type>() {
+                    return array.key(row).map_or(Self::Null, |key| Self::at(array.values(), key));
+                }
+            }
+            _ => {}
+        }
         match ScalarValue::try_from_array(array, row) {
             Ok(scalar) => Self::from_scalar(&scalar),
             Err(_) => Self::Null,

@@ -246,7 +246,7 @@ impl Parts {
         let plans = Plans {
             query: Compiled::new(context, &self.query, slot).await?,
             evidence: Compiled::new(context, &self.evidence, slot).await?,
-            key: self.key,
+            key: self.key.into(),
             evidence_key: self.evidence_key,
             monotone: self.monotone,
         };

@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::detect::detection::Severity;
 use crate::detect::finding::{Finding, Status};
+use crate::detect::row::Row;
 use crate::event::time::rfc3339;
 
 /// A finding's fields, in the order in which they are written. The store keeps them as written: a
@@ -84,7 +85,7 @@ impl FindingRecord {
             count: finding.evidence.count(),
             first_seen: time(finding.evidence.first()),
             last_seen: time(finding.evidence.last()),
-            summary: finding.summary.clone(),
+            summary: finding.summary(),
             evidence: evidence.collect(),
             attack: detection.attack.clone(),
             controls: detection.controls.clone(),
@@ -96,6 +97,6 @@ impl FindingRecord {
     }
 }
 
-fn object(values: &[(String, crate::detect::value::Value)]) -> Map<String, Json> {
-    values.iter().map(|(name, value)| (name.clone(), value.to_json())).collect()
+fn object(row: &Row) -> Map<String, Json> {
+    row.iter().map(|(name, value)| (name.to_owned(), value.to_json())).collect()
 }

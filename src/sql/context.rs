@@ -31,7 +31,8 @@ const MERGE_BYTES: usize = 10 << 20;
 /// Only when a function cannot be registered.
 pub fn session() -> Result<SessionContext> {
     let config = SessionConfig::new().with_target_partitions(1);
-    session_with(config, runtime(DETECTION_MEMORY_BYTES, None)?)
+    let context = session_with(config, runtime(DETECTION_MEMORY_BYTES, None)?)?;
+    Ok(guarded(&context, DETECTION_MEMORY_BYTES))
 }
 
 /// A session for analysts' queries, which together may use up to `memory_bytes`.
@@ -60,11 +61,16 @@ pub fn analyst_session_with(memory_bytes: usize, spill: Option<Spill>) -> Result
     let meter = Arc::new(Meter::new(Arc::new(GreedyMemoryPool::new(functions_bytes))));
     let config = config.with_extension(Arc::clone(&meter));
     let context = session_with(config, runtime)?;
-    let state = SessionStateBuilder::new_from_existing(context.state());
-    let state = state.with_physical_optimizer_rule(Arc::new(Guards::new(memory_bytes)));
-    let context = SessionContext::new_with_state(state.build());
+    let context = guarded(&context, memory_bytes);
     bounded::bound(&context, &meter)?;
     Ok(context)
+}
+
+/// The same session, whose plans are watched and give way.
+fn guarded(context: &SessionContext, memory_bytes: usize) -> SessionContext {
+    let state = SessionStateBuilder::new_from_existing(context.state());
+    let state = state.with_physical_optimizer_rule(Arc::new(Guards::new(memory_bytes)));
+    SessionContext::new_with_state(state.build())
 }
 
 fn runtime(memory_bytes: usize, spill: Option<Spill>) -> Result<Arc<RuntimeEnv>> {

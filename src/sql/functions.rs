@@ -20,6 +20,7 @@ mod json;
 mod lists;
 mod members;
 mod network;
+pub(crate) mod pattern;
 mod required;
 mod text;
 mod url;

@@ -48,6 +48,7 @@ mod durability;
 mod events;
 mod explain;
 mod full_disk;
+mod greedy;
 mod hostile;
 mod import;
 #[cfg(feature = "kafka")]

@@ -175,7 +175,7 @@ fn diff(
 fn is_same(a: &Finding, b: &Finding) -> bool {
     a.detection.severity == b.detection.severity
         && a.detection.title == b.detection.title
-        && a.summary == b.summary
+        && a.summary() == b.summary()
         && a.row == b.row
         && a.evidence == b.evidence
 }

@@ -20,7 +20,7 @@ use datafusion::prelude::SessionContext;
 use super::super::explain::sql;
 use super::super::intake::Intake;
 use super::super::plan::{EVENT_COLUMNS, input_column};
-use super::super::standing::Row;
+use super::super::row::Row;
 use super::super::value::Value;
 use super::super::windowed::{Grouped, key_name};
 use super::aggregate::{Aggregate, Extreme, Kind, Partial};
@@ -29,7 +29,7 @@ use super::aggregate::{Aggregate, Extreme, Kind, Partial};
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// Names of the key columns, without the cluster; in the intake they come first.
-    pub(crate) names: Vec<String>,
+    pub(crate) names: Arc<[String]>,
     pub(crate) aggregates: Vec<Aggregate>,
     /// The group columns, then the aggregates.
     schema: SchemaRef,
@@ -38,7 +38,8 @@ pub(crate) struct Plan {
     having: Option<Arc<dyn PhysicalExpr>>,
     /// The HAVING reads group columns.
     having_reads_key: bool,
-    shown: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    shown: Vec<Arc<dyn PhysicalExpr>>,
+    shown_names: Arc<[String]>,
     /// Counts that the HAVING demands at least: aggregate and number.
     pub(crate) floors: Vec<(usize, i64)>,
     /// The same in words.
@@ -97,6 +98,8 @@ impl Plan {
         let planned = |expr: &Expr| state.create_physical_expr(expr.clone(), &aggregate.schema);
         let shown = grouped.projection.expr.iter().zip(grouped.projection.schema.fields());
         let shown = shown.map(|(expr, field)| Ok((field.name().clone(), planned(expr)?)));
+        let (shown_names, shown): (Vec<_>, Vec<_>) =
+            shown.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         let fields = aggregate.schema.fields().iter();
         let fields: Vec<Field> =
             fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
@@ -108,13 +111,14 @@ impl Plan {
         });
         let thresholds = thresholds.collect();
         let plan = Self {
-            names,
+            names: names.into(),
             aggregates,
             schema: Arc::new(Schema::new(fields)),
             groups,
             having: grouped.having.map(planned).transpose()?,
             having_reads_key: grouped.having.is_some_and(|having| reads_key(having, grouped)),
-            shown: shown.collect::<Result<_>>()?,
+            shown,
+            shown_names: shown_names.into(),
             floors,
             thresholds,
             monotone,
@@ -123,7 +127,7 @@ impl Plan {
     }
 
     /// Asks groups of a cluster by the values of their aggregates; `key` gives the key columns of
-    /// each, by its number. Gives the row of each that is found, in their order.
+    /// each, by its number.
     ///
     /// # Errors
     /// When an expression of the query fails.
@@ -132,7 +136,7 @@ impl Plan {
         cluster: &str,
         groups: Vec<Vec<Partial>>,
         key: impl Fn(usize) -> Vec<Value>,
-    ) -> Result<Vec<Option<Row>>> {
+    ) -> Result<Answers> {
         let len = groups.len();
         let mut partials: Vec<_> = groups.into_iter().map(Vec::into_iter).collect();
         let aggregates = self.aggregates.iter().map(|aggregate| {
@@ -158,25 +162,20 @@ impl Plan {
         let found = found.unwrap_or_else(|| BooleanArray::from(vec![true; len]));
         let numbers: Vec<usize> = all.into_iter().filter(|at| found.value(*at)).collect();
         if numbers.is_empty() {
-            return Ok(vec![None; len]);
+            return Ok(Answers::default());
         }
         let aggregates = aggregates.iter().map(|column| filter(column, &found));
         let aggregates = aggregates.collect::<Result<Vec<_>, _>>()?;
         let rows = self.batch(self.keys(cluster, &numbers, &key)?, aggregates)?;
-        let shown = self
-            .shown
-            .iter()
-            .map(|(name, expr)| Ok((name, expr.evaluate(&rows)?.into_array(rows.num_rows())?)));
-        let shown = shown.collect::<Result<Vec<_>>>()?;
-        let mut answers = vec![None; len];
+        let shown = self.shown.iter().map(|expr| expr.evaluate(&rows)?.into_array(rows.num_rows()));
+        let mut places = vec![None; len];
         for (row, number) in numbers.into_iter().enumerate() {
-            let values = shown.iter();
-            let values = values.map(|(name, array)| ((*name).clone(), Value::at(array, row)));
-            if let Some(answer) = answers.get_mut(number) {
-                *answer = Some(values.collect());
+            if let Some(place) = places.get_mut(number) {
+                *place = Some(row);
             }
         }
-        Ok(answers)
+        let (names, shown) = (Arc::clone(&self.shown_names), shown.collect::<Result<_>>()?);
+        Ok(Answers { names, shown, places })
     }
 
     fn batch(&self, mut columns: Vec<ArrayRef>, aggregates: Vec<ArrayRef>) -> Result<RecordBatch> {
@@ -200,6 +199,24 @@ impl Plan {
             column(values, field.data_type())
         });
         columns.collect()
+    }
+}
+
+/// What groups that were asked answer.
+#[derive(Default)]
+pub(crate) struct Answers {
+    names: Arc<[String]>,
+    shown: Vec<ArrayRef>,
+    /// Where the row of each group is that is found.
+    places: Vec<Option<usize>>,
+}
+
+impl Answers {
+    /// What makes the row of a group, by its number; `None` when it is not found.
+    pub(crate) fn row(&self, number: usize) -> Option<impl FnOnce() -> Row> {
+        let at = (*self.places.get(number)?)?;
+        let values = move || self.shown.iter().map(|array| Value::at(array, at)).collect();
+        Some(move || Row::new(&self.names, values()))
     }
 }
 

@@ -251,11 +251,16 @@ impl Windowed {
             slot.map(|slot| Value::read_canonical(&slot.key)).unwrap_or_default()
         };
         let answers = self.plan.ask(cluster, std::mem::take(candidates), key)?;
-        for ((at, end, events), answer) in asked.drain(..).zip(answers) {
+        for (number, (at, end, events)) in asked.drain(..).enumerate() {
             let Some(slot) = state.table.get_mut(at) else { continue };
-            let is_changed = match answer {
+            let is_changed = match answers.row(number) {
                 Some(row) => {
-                    slot.standing.get_or_insert_default().found(end, events, row);
+                    let standing = slot.standing.get_or_insert_default();
+                    if self.plan.monotone {
+                        standing.grown(&self.detection, end, events, row);
+                    } else {
+                        standing.found(end, events, row());
+                    }
                     true
                 }
                 None => slot.standing.as_mut().is_some_and(|standing| standing.not_found(end)),
@@ -272,14 +277,13 @@ impl Windowed {
         let incomplete = first.saturating_sub(self.window.length) < state.capped_to;
         let slot = state.table.get_mut(at)?;
         let Slot { key, panes, standing, .. } = slot;
-        let key = Value::read_canonical(key);
         let panes: Vec<(i64, &Evidence)> =
             panes.iter().map(|pane| (pane.start, &pane.evidence)).collect();
         let about = About {
             detection: &self.detection,
             cluster,
             names: &self.plan.names,
-            key: &key,
+            key,
             panes: &panes,
             incomplete,
         };
@@ -328,6 +332,11 @@ impl Windowed {
 }
 
 impl State {
+    /// Events up to this time were not judged.
+    pub(crate) fn misses(&mut self, latest: i64) {
+        self.capped_to = self.capped_to.max(latest);
+    }
+
     /// Bytes that it takes.
     pub(crate) fn bytes(&self) -> usize {
         let touched = self.touched.capacity() * size_of::<(At, i64)>();

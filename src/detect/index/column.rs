@@ -5,6 +5,7 @@
 //! there may be no end of them: beyond a bound all are forgotten and worked out anew.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, RecordBatch, StringArray,
@@ -16,6 +17,7 @@ use hashbrown::HashMap;
 
 use super::super::intake::Expressions;
 use super::super::unwound::unwound;
+use super::select::Report;
 use crate::event::schema::events_schema;
 
 /// The most values of a column whose bits are kept, and the most bytes of them.
@@ -30,6 +32,8 @@ pub(crate) struct Condition {
     pub(crate) detections: Vec<usize>,
     /// Alternatives that it makes true.
     pub(crate) alternatives: Vec<usize>,
+    /// All detections that it matters to.
+    pub(crate) users: Vec<usize>,
 }
 
 /// How the bits of a value are laid out: first a bit for each detection, then one for each
@@ -58,6 +62,8 @@ pub(crate) struct Column {
     at: usize,
     conditions: Vec<Condition>,
     layout: Layout,
+    /// Detections that are not asked about.
+    aside: Vec<usize>,
     texts: HashMap<Box<str>, u32>,
     numbers: HashMap<i32, u32>,
     bytes: usize,
@@ -106,6 +112,7 @@ impl Column {
             at,
             conditions,
             layout,
+            aside: Vec::new(),
             texts: HashMap::new(),
             numbers: HashMap::new(),
             bytes: 0,
@@ -115,9 +122,16 @@ impl Column {
         };
         let schema = events_schema();
         let null = new_null_array(schema.field(at).data_type(), 1);
-        let sets = column.work_out(&null, &mut |_, _| {});
+        let sets = column.work_out(&null, &mut Report::default());
         column.null = sets.first().copied().unwrap_or_default();
         column
+    }
+
+    /// The same, all values forgotten; conditions that matter to these detections alone are not
+    /// worked out.
+    pub(crate) fn without(self, detections: &[usize]) -> Self {
+        let aside = detections.to_vec();
+        Self { aside, ..Self::new(self.at, self.conditions, self.layout) }
     }
 
     /// The bits of a set.
@@ -127,33 +141,31 @@ impl Column {
         self.sets.get(start..start + width).unwrap_or_default()
     }
 
-    /// Finds the bits of every row of a batch; new values are worked out. `fault` is told of
-    /// detections whose condition fails on a value, which then lets nothing through.
+    /// Finds the bits of every row of a batch; new values are worked out. A
+    /// condition that fails on a value, which the report tells, lets nothing through.
     pub(crate) fn resolve<'a>(
         &mut self,
         batch: &'a RecordBatch,
-        fault: &mut impl FnMut(usize, &DataFusionError),
+        report: &mut Report,
     ) -> Result<Resolved<'a>> {
         if self.texts.len() + self.numbers.len() > VALUES_MAX || self.bytes > BYTES_MAX {
-            *self = Self::new(self.at, std::mem::take(&mut self.conditions), self.layout);
+            let (conditions, aside) =
+                (std::mem::take(&mut self.conditions), std::mem::take(&mut self.aside));
+            *self = Self { aside, ..Self::new(self.at, conditions, self.layout) };
         }
         let column = batch.column(self.at);
         if let Some(column) = column.as_dictionary_opt::<Int32Type>() {
-            let by_key = self.texts(column.values().as_string(), fault)?;
+            let by_key = self.texts(column.values().as_string(), report)?;
             Ok(Resolved::Keys { column, by_key })
         } else if let Some(column) = column.as_primitive_opt() {
-            Ok(Resolved::Rows(self.numbers(column, fault)))
+            Ok(Resolved::Rows(self.numbers(column, report)))
         } else {
-            Ok(Resolved::Rows(self.truths(column.as_boolean(), fault)))
+            Ok(Resolved::Rows(self.truths(column.as_boolean(), report)))
         }
     }
 
     /// The sets of a dictionary's values, then that of NULL.
-    fn texts(
-        &mut self,
-        values: &StringArray,
-        fault: &mut impl FnMut(usize, &DataFusionError),
-    ) -> Result<Vec<u32>> {
+    fn texts(&mut self, values: &StringArray, report: &mut Report) -> Result<Vec<u32>> {
         let mut new: Vec<&str> =
             values.iter().flatten().filter(|value| !self.texts.contains_key(*value)).collect();
         if !new.is_empty() {
@@ -162,7 +174,7 @@ impl Column {
             let keys = Int32Array::from_iter_values((0_i32..).zip(&new).map(|(key, _)| key));
             let strings = Arc::new(StringArray::from(new.clone()));
             let array = DictionaryArray::<Int32Type>::try_new(keys, strings)?;
-            let sets = self.work_out(&(Arc::new(array) as ArrayRef), fault);
+            let sets = self.work_out(&(Arc::new(array) as ArrayRef), report);
             self.bytes += new.iter().map(|value| value.len() + 64).sum::<usize>();
             self.texts.extend(new.into_iter().map(Into::into).zip(sets));
         }
@@ -170,18 +182,14 @@ impl Column {
         Ok(values.iter().map(|value| set(value).unwrap_or(self.null)).chain([self.null]).collect())
     }
 
-    fn numbers(
-        &mut self,
-        values: &Int32Array,
-        fault: &mut impl FnMut(usize, &DataFusionError),
-    ) -> Vec<u32> {
+    fn numbers(&mut self, values: &Int32Array, report: &mut Report) -> Vec<u32> {
         let mut new: Vec<i32> = values.iter().flatten().collect();
         new.sort_unstable();
         new.dedup();
         new.retain(|value| !self.numbers.contains_key(value));
         if !new.is_empty() {
             let array: ArrayRef = Arc::new(Int32Array::from(new.clone()));
-            let sets = self.work_out(&array, fault);
+            let sets = self.work_out(&array, report);
             self.numbers.extend(new.into_iter().zip(sets));
         }
         let set = |value: Option<i32>| value.and_then(|value| self.numbers.get(&value)).copied();
@@ -189,14 +197,10 @@ impl Column {
     }
 
     /// They are kept as the numbers 0 and 1.
-    fn truths(
-        &mut self,
-        values: &BooleanArray,
-        fault: &mut impl FnMut(usize, &DataFusionError),
-    ) -> Vec<u32> {
+    fn truths(&mut self, values: &BooleanArray, report: &mut Report) -> Vec<u32> {
         if self.numbers.is_empty() {
             let both: ArrayRef = Arc::new(BooleanArray::from(vec![false, true]));
-            let sets = self.work_out(&both, fault);
+            let sets = self.work_out(&both, report);
             self.numbers.extend((0..).zip(sets));
         }
         let set = |value: bool| self.numbers.get(&i32::from(value)).copied();
@@ -204,11 +208,7 @@ impl Column {
     }
 
     /// Evaluates every condition on some values; gives the set of each.
-    fn work_out(
-        &mut self,
-        values: &ArrayRef,
-        fault: &mut impl FnMut(usize, &DataFusionError),
-    ) -> Vec<u32> {
+    fn work_out(&mut self, values: &ArrayRef, report: &mut Report) -> Vec<u32> {
         let (width, split) = (self.layout.width(), self.layout.split());
         let mut bits = vec![0_u64; width * values.len()];
         for value in bits.chunks_mut(width.max(1)) {
@@ -216,8 +216,11 @@ impl Column {
                 detections.fill(u64::MAX);
             }
         }
-        for condition in &self.conditions {
-            let outcome = condition.on_values(values, fault);
+        let is_asked = |condition: &&Condition| {
+            self.aside.is_empty() || !condition.users.iter().all(|of| self.aside.contains(of))
+        };
+        for condition in self.conditions.iter().filter(is_asked) {
+            let outcome = condition.on_values(values, report);
             for (value, bits) in bits.chunks_mut(width.max(1)).enumerate() {
                 if outcome.get(value).copied().unwrap_or_default() {
                     for alternative in &condition.alternatives {
@@ -245,12 +248,11 @@ impl Column {
 
 impl Condition {
     /// Whether each value makes it true. Where it fails as a whole, it is asked value by value.
-    fn on_values(
-        &self,
-        values: &ArrayRef,
-        fault: &mut impl FnMut(usize, &DataFusionError),
-    ) -> Vec<bool> {
-        if let Ok(outcome) = self.on(values) {
+    fn on_values(&self, values: &ArrayRef, report: &mut Report) -> Vec<bool> {
+        let begun = Instant::now();
+        let outcome = self.on(values);
+        report.took(&self.users, begun);
+        if let Ok(outcome) = outcome {
             return outcome;
         }
         let mut outcome = Vec::with_capacity(values.len());
@@ -258,7 +260,7 @@ impl Condition {
             match self.on(&values.slice(row, 1)) {
                 Ok(one) => outcome.extend(one),
                 Err(error) => {
-                    self.detections.iter().for_each(|detection| fault(*detection, &error));
+                    self.users.iter().for_each(|of| report.fault(*of, &error));
                     outcome.push(false);
                 }
             }

@@ -1,11 +1,14 @@
 //! Conditions that bits cannot tell: worked out for the rows that are left, once for all
 //! detections that share them.
 
+use std::time::Instant;
+
 use arrow::array::{RecordBatch, UInt32Array};
 use datafusion::common::{DataFusionError, Result};
 
 use super::super::intake::Expressions;
 use super::column::truths;
+use super::select::Report;
 
 /// A condition on rows.
 #[derive(Debug)]
@@ -17,12 +20,7 @@ pub(crate) struct Rest {
 
 impl Rest {
     /// Keeps of the rows of its detections those that make it true. `rows[detection]` ascend.
-    pub(crate) fn keep(
-        &self,
-        batch: &RecordBatch,
-        rows: &mut [Vec<u32>],
-        fault: &mut impl FnMut(usize, &DataFusionError),
-    ) {
+    pub(crate) fn keep(&self, batch: &RecordBatch, rows: &mut [Vec<u32>], report: &mut Report) {
         let mut union: Vec<u32> = Vec::new();
         for detection in &self.detections {
             union.extend(rows.get(*detection).into_iter().flatten());
@@ -33,11 +31,13 @@ impl Rest {
         union.sort_unstable();
         union.dedup();
         let union = UInt32Array::from(union);
+        let begun = Instant::now();
         let passes = match self.on_rows(batch, &union) {
             Ok(passes) => passes,
             // One row may be to blame: the others must not suffer.
-            Err(_) => self.one_by_one(batch, &union, fault),
+            Err(_) => self.one_by_one(batch, &union, report),
         };
+        report.took(&self.detections, begun);
         let is_kept = |row: &u32| {
             let place = union.values().binary_search(row);
             place.is_ok_and(|place| passes.get(place).copied().unwrap_or_default())
@@ -59,14 +59,14 @@ impl Rest {
         &self,
         batch: &RecordBatch,
         rows: &UInt32Array,
-        fault: &mut impl FnMut(usize, &DataFusionError),
+        report: &mut Report,
     ) -> Vec<bool> {
         let mut passes = Vec::with_capacity(rows.values().len());
         for row in rows.values() {
             match self.on_rows(batch, &UInt32Array::from(vec![*row])) {
                 Ok(one) => passes.extend(one),
                 Err(error) => {
-                    self.detections.iter().for_each(|detection| fault(*detection, &error));
+                    self.detections.iter().for_each(|of| report.fault(*of, &error));
                     passes.push(false);
                 }
             }

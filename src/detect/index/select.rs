@@ -1,6 +1,7 @@
 //! The index: built once for a set of detections, asked for every batch.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -24,6 +25,8 @@ pub(crate) struct Index {
     rest: Vec<Rest>,
     /// A bit for each detection that any row can matter to.
     all: Vec<u64>,
+    /// Detections that are not asked about.
+    aside: Vec<usize>,
 }
 
 /// The rows of a batch that each detection can use.
@@ -31,8 +34,31 @@ pub(crate) struct Index {
 pub(crate) struct Selection {
     /// By detection; they ascend.
     pub(crate) rows: Vec<Vec<u32>>,
+    /// What came of asking.
+    pub(crate) report: Report,
+}
+
+/// What is told of detections while their conditions are worked out.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
     /// Detections whose conditions failed on some rows, with what was said first.
     pub(crate) faults: HashMap<usize, String>,
+    /// What conditions took that are not looked up, by detection; what is shared counts in parts.
+    pub(crate) took: HashMap<usize, Duration>,
+}
+
+impl Report {
+    pub(crate) fn fault(&mut self, detection: usize, error: &DataFusionError) {
+        self.faults.entry(detection).or_insert_with(|| error.strip_backtrace());
+    }
+
+    pub(crate) fn took(&mut self, detections: &[usize], begun: Instant) {
+        let parts = u32::try_from(detections.len().max(1)).unwrap_or(u32::MAX);
+        let part = begun.elapsed() / parts;
+        for detection in detections {
+            *self.took.entry(*detection).or_default() += part;
+        }
+    }
 }
 
 /// A condition on a column, the detections that it decides for and the alternatives it is one of.
@@ -107,6 +133,14 @@ impl Index {
                 }
             }
         }
+        let mut users: Vec<Vec<usize>> = vec![Vec::new(); gathered.alternatives.len()];
+        for (detection, needed) in alternatives.iter().enumerate() {
+            for number in needed {
+                if let Some(users) = users.get_mut(*number) {
+                    users.push(detection);
+                }
+            }
+        }
         let layout =
             Layout { detections: conditions.len(), alternatives: gathered.alternatives.len() };
         // Those that speak for most detections first: they leave the fewest.
@@ -119,7 +153,12 @@ impl Index {
         for (at, conditions) in by_weight {
             let conditions = conditions.into_iter().map(|(expr, detections, alternatives)| {
                 let expression = Expressions::new(context, &[expr])?;
-                Ok(Condition { expression, detections, alternatives })
+                let of_alternatives = alternatives.iter().filter_map(|number| users.get(*number));
+                let mut users: Vec<usize> = of_alternatives.flatten().copied().collect();
+                users.extend(&detections);
+                users.sort_unstable();
+                users.dedup();
+                Ok(Condition { expression, detections, alternatives, users })
             });
             columns.push(Column::new(at, conditions.collect::<Result<_>>()?, layout));
         }
@@ -127,7 +166,19 @@ impl Index {
         let rest = gathered.rest.into_iter().map(|(expr, detections)| {
             Ok(Rest { expression: Expressions::new(context, &[expr])?, detections })
         });
-        Ok(Self { layout, columns, alternatives, rest: rest.collect::<Result<_>>()?, all })
+        let rest = rest.collect::<Result<_>>()?;
+        Ok(Self { layout, columns, alternatives, rest, all, aside: Vec::new() })
+    }
+
+    /// From here on no row is found for these detections, and their conditions are not worked out.
+    pub(crate) fn set_aside(&mut self, detections: Vec<usize>) {
+        if self.aside == detections {
+            return;
+        }
+        // What was not worked out of values that came meanwhile is not known.
+        let columns = std::mem::take(&mut self.columns).into_iter();
+        self.columns = columns.map(|column| column.without(&detections)).collect();
+        self.aside = detections;
     }
 
     /// The rows of a batch of the events table that each detection can use.
@@ -135,38 +186,41 @@ impl Index {
     /// # Errors
     /// When the batch is not of the events table.
     pub(crate) fn select(&mut self, batch: &RecordBatch) -> Result<Selection> {
-        let mut faults = HashMap::new();
-        let mut fault = |detection: usize, error: &DataFusionError| {
-            faults.entry(detection).or_insert_with(|| error.strip_backtrace());
-        };
+        let mut report = Report::default();
         let mut resolved = Vec::with_capacity(self.columns.len());
         for column in &mut self.columns {
-            resolved.push(column.resolve(batch, &mut fault)?);
+            resolved.push(column.resolve(batch, &mut report)?);
         }
         let mut rows = self.by_bits(batch.num_rows(), &resolved);
         for rest in &self.rest {
-            // A panic is the fault of the detections that ask for it, and of no other.
+            // Those that are set aside have no rows. A panic is the fault of the detections that ask for it, and of no other.
             let kept = unwound(|| {
-                rest.keep(batch, &mut rows, &mut fault);
+                rest.keep(batch, &mut rows, &mut report);
                 Ok(())
             });
             if let Err(error) = kept {
                 for detection in &rest.detections {
-                    fault(*detection, &error);
+                    report.fault(*detection, &error);
                     rows.get_mut(*detection).map(Vec::clear);
                 }
             }
         }
-        Ok(Selection { rows, faults })
+        Ok(Selection { rows, report })
     }
 
     fn by_bits(&self, len: usize, resolved: &[Resolved<'_>]) -> Vec<Vec<u32>> {
         let mut rows = vec![Vec::new(); self.layout.detections];
         let split = self.layout.split();
-        let mut left = self.all.clone();
+        let mut all = self.all.clone();
+        for detection in &self.aside {
+            if let Some(word) = all.get_mut(detection / 64) {
+                *word &= !(1 << (detection % 64));
+            }
+        }
+        let mut left = all.clone();
         let mut any = vec![0_u64; self.layout.width() - split];
         for row in 0..len {
-            left.copy_from_slice(&self.all);
+            left.copy_from_slice(&all);
             let mut some = true;
             for (column, resolved) in self.columns.iter().zip(resolved) {
                 let bits = column.bits(resolved.set(row));

@@ -11,6 +11,8 @@ use super::*;
 use crate::detect::detection::Detection;
 use crate::detect::evidence::{EventRef, Evidence};
 use crate::detect::finding::{Finding, Status};
+use crate::detect::row::Row;
+use crate::detect::value::Value;
 use crate::event::time::rfc3339;
 use crate::findings::reading::Filter;
 use crate::findings::sinks::{Begin, DeadLetter, SetAside, Settled};
@@ -54,15 +56,15 @@ fn finding(id: u8, start: i64, events: i64) -> Finding {
         evidence.add(&EventRef { event_time, event_id, audit_id: None });
     }
     let severities = ["low", "high", "critical"];
+    let user = format!("finding {id} \u{1f600}\0");
     Finding {
         id: format!("{id:032x}"),
         detection: detection(&format!("T-{}", id % 2), severities[usize::from(id % 3)]),
         status: if events % 3 == 0 { Status::Withdrawn } else { Status::Open },
         cluster: format!("cluster-{}", id % 2),
-        key: Vec::new(),
+        key: Row::default(),
         bucket: 0,
-        row: Vec::new(),
-        summary: format!("finding {id} \u{1f600}\0"),
+        row: Row::new(&vec!["user_name".to_owned()].into(), vec![Value::Text(user)]),
         evidence,
         incomplete: false,
     }

@@ -6,9 +6,11 @@
 //! make a whole body unreadable by burying junk in it.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
+use hashbrown::HashMap;
 use serde_json::Value as Json;
 use serde_json_path::JsonPath;
 
@@ -47,7 +49,7 @@ impl TextFunction for Exists {
         if path.required.is_missing(text) && is_json(text) {
             return Some(false).into();
         }
-        parse(text).map(|json| !path.path.query(&json).is_empty()).into()
+        read(text, |json| Some(!path.path.query(json).is_empty())).into()
     }
 }
 
@@ -72,7 +74,7 @@ impl TextFunction for First {
         if path.required.is_missing(text) {
             return Value::Null;
         }
-        let scalar = parse(text).and_then(|json| match path.path.query(&json).first()? {
+        let scalar = read(text, |json| match path.path.query(json).first()? {
             Json::String(text) => Some(text.clone()),
             Json::Number(number) => Some(number.to_string()),
             Json::Bool(answer) => Some(answer.to_string()),
@@ -102,8 +104,7 @@ impl TextFunction for All {
         if path.required.is_missing(text) && is_json(text) {
             return Some(Cow::Borrowed("[]")).into();
         }
-        let found = parse(text);
-        let found = found.and_then(|json| serde_json::to_string(&path.path.query(&json)).ok());
+        let found = read(text, |json| serde_json::to_string(&path.path.query(json)).ok());
         found.map(Cow::Owned).into()
     }
 }
@@ -130,6 +131,45 @@ impl Path {
 fn is_json(text: &str) -> bool {
     let ends = (text.trim_start().as_bytes().first(), text.trim_end().as_bytes().last());
     matches!(ends, (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')))
+}
+
+/// How much text is kept as trees on a thread: a batch's bodies, asked by one detection after the
+/// other. A tree takes about eight times as much.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// What a tree takes beside its text, about.
+const ENTRY_BYTES: usize = 128;
+
+/// Longer texts are read anew each time.
+const KEPT_TEXT_BYTES_MAX: usize = KEPT_BYTES_MAX / 4;
+
+/// Trees of the texts that were read last, `None` for those that are not JSON.
+#[derive(Default)]
+struct Trees {
+    by_text: HashMap<Box<str>, Option<Json>>,
+    bytes: usize,
+}
+
+thread_local! {
+    static TREES: RefCell<Trees> = RefCell::default();
+}
+
+/// What `answer` says of the text's tree; `None` also when it is not JSON.
+fn read<T>(text: &str, answer: impl FnOnce(&Json) -> Option<T>) -> Option<T> {
+    if text.len() > KEPT_TEXT_BYTES_MAX {
+        return answer(&parse(text)?);
+    }
+    TREES.with_borrow_mut(|trees| {
+        if let Some(tree) = trees.by_text.get(text) {
+            return answer(tree.as_ref()?);
+        }
+        if trees.bytes + text.len() + ENTRY_BYTES > KEPT_BYTES_MAX {
+            *trees = Trees::default();
+        }
+        trees.bytes += text.len() + ENTRY_BYTES;
+        let tree = trees.by_text.entry(text.into()).insert(parse(text)).into_mut();
+        answer(tree.as_ref()?)
+    })
 }
 
 /// The text as a tree, `None` when it is not JSON.
@@ -228,6 +268,22 @@ mod tests {
     fn a_path_that_is_a_column_is_prepared_per_row_and_never_fails() {
         let rows = [Some("$.a"), Some("$.b"), Some("broken"), None];
         check(&rows, r#"json_value('{"a":1,"b":2}', {})"#, &["1", "2", "NULL", "NULL"]);
+    }
+
+    #[test]
+    fn what_was_read_before_answers_the_same() {
+        let texts: Vec<String> =
+            (0..3_000).map(|n| format!(r#"{{"n":{n},"pad":"{}"}}"#, "x".repeat(900))).collect();
+        for round in 0..2 {
+            for (n, text) in texts.iter().enumerate().step_by(7) {
+                let value = super::read(text, |json| json.get("n")?.as_u64());
+                assert_eq!(value, Some(n as u64), "round {round}");
+                let kept = super::TREES.with_borrow(|trees| trees.bytes);
+                assert!(kept <= super::KEPT_BYTES_MAX, "{kept} bytes are kept");
+            }
+        }
+        assert_eq!(super::read("no json", |_| Some(())), None);
+        assert_eq!(super::read("no json", |_| Some(())), None);
     }
 
     #[test]

@@ -27,14 +27,18 @@ pub(super) struct Told {
     pub(super) incomplete: bool,
 }
 
+fn named(row: &auditmill::detect::row::Row) -> Row {
+    row.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
+}
+
 impl Told {
     pub(super) fn of(finding: &Finding) -> Self {
         Self {
             detection: finding.detection.id.clone(),
             cluster: finding.cluster.clone(),
-            key: finding.key.clone(),
-            row: finding.row.clone(),
-            summary: finding.summary.clone(),
+            key: named(&finding.key),
+            row: named(&finding.row),
+            summary: finding.summary(),
             count: finding.evidence.count(),
             shown: finding.evidence.shown(),
             first: finding.evidence.first(),
