@@ -10,7 +10,7 @@ dedup: 1d
 params: {minutes: 3}
 exempt: [control-plane, cloud]
 needs: {level: Metadata, stages: [ResponseComplete]}
-describe: "one credential of {{user_name}} was used from {{source_ip}} and {{other_ip}} in the same minutes"
+describe: "one credential of {{user_name}} was used from {{source_ip}} and {{other_ip}} in the same minutes, in {{requests}} requests"
 false_positives: >-
   A certificate or token that several people or build runners share: give each its own. One change
   of network (an office, a tunnel) does not count.

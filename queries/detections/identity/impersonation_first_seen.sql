@@ -9,7 +9,7 @@ key: [user_name]
 dedup: 1d
 exempt: [gitops, cloud, identity-impersonators]
 needs: {level: Metadata, stages: [ResponseComplete]}
-describe: "{{user_name}} acted as {{impersonated_user}} from {{source_ip}} ({{user_agent}}), for the first time in 30 days"
+describe: "{{user_name}} acted as {{impersonated_user}} to {{verb}} {{what}} from {{source_ip}} ({{user_agent}}), for the first time in 30 days"
 false_positives: >-
   Administrators who try out what others may do (`kubectl auth can-i --as`), gateways whose users
   are new.

@@ -9,7 +9,7 @@ slide: 6m
 dedup: 6h
 exempt: [control-plane]
 needs: {level: Metadata, stages: [ResponseComplete]}
-describe: "the token of {{user_name}} in pod {{pod_name}} was used from {{source_ip}} and {{other_ip}}, by {{program}} at one and {{other_program}} at the other"
+describe: "the token of {{user_name}} in pod {{pod_name}} was used from {{source_ip}} and {{other_ip}}, by {{program}} at one and {{other_program}} at the other, in {{requests}} requests"
 false_positives: >-
   Tools that lend a developer the identity of a pod (mirrord, Telepresence). Several programs in one
   pod of a cluster that shows them at different addresses.

@@ -10,7 +10,7 @@ dedup: 1d
 params: {inside_requests: 3}
 exempt: [control-plane, cloud]
 needs: {level: Metadata, stages: [ResponseComplete]}
-describe: "{{user_name}}, used inside the cluster from {{inside_ip}}, was used with {{user_agent}} from {{source_ip}} in {{outside}} requests"
+describe: "{{user_name}}, used inside the cluster from {{inside_ip}}, was used with {{user_agent}} from {{source_ip}} ({{outside}} of {{requests}} requests)"
 false_positives: >-
   A cluster whose pods reach its API server now by private, now by public addresses; an account that
   a workload shares with a build job outside.
@@ -25,7 +25,7 @@ SELECT
   min(source_ip) FILTER (WHERE private_ip(source_ip)) AS inside_ip,
   min(source_ip) FILTER (WHERE NOT private_ip(source_ip)) AS source_ip,
   min(user_agent) FILTER (WHERE NOT private_ip(source_ip)) AS user_agent,
-  count(*) FILTER (WHERE NOT private_ip(source_ip)) AS outside
+  count(*) FILTER (WHERE NOT private_ip(source_ip)) AS outside, count(*) AS requests
 FROM events
 WHERE user_name LIKE 'system:serviceaccount:%' AND stage = 'ResponseComplete'
   AND decision IS NOT NULL

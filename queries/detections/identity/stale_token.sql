@@ -7,7 +7,7 @@ controls: [API-3, SA-2]
 key: [user_name, pod_name]
 dedup: 1d
 needs: {level: Metadata, stages: [ResponseComplete]}
-describe: "{{user_name}} used a token of pod {{pod}} after its time from {{source_ip}} ({{user_agent}})"
+describe: "{{user_name}} used a token of pod {{pod}} after its time to {{verb}} {{resource}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   A client too old to read its token again (client-go before 0.15). It stops to work when the
   extension of such tokens is turned off; a thief's copy looks the same.
