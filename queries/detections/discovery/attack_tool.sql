@@ -17,7 +17,7 @@ respond: >-
 SELECT
   cluster, user_name, source_ip, user_agent, verb, request_uri, response_code, pod_name,
   coalesce(user_name, 'somebody whose credential is not valid') AS who,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 WHERE regexp_like(user_agent,
     '(^|[^a-z])(kube-?hunter|peirates|rakkess|kubectl-access[_-]matrix|trufflehog|azurehound|bloodhound|kubehound|kubeletctl|kdigger|kubesploit|kubiscan|red-?kube|botb|deepce|cdk-team|nuclei|nmap|masscan|zgrab|gobuster|feroxbuster|ffuf|dirbuster|sqlmap|nikto|metasploit|hydra|kubestroyer|kube-?recon)([^a-z]|$)',

@@ -20,5 +20,4 @@ WHERE resource IN ('pods', 'nodes', 'serviceaccounts', 'deployments', 'services'
   AND response_code BETWEEN 200 AND 299
   AND NOT is_system_user(user_name)
   AND (user_name LIKE 'system:serviceaccount:%' AND pod_name IS NOT NULL
-    AND (url_param(request_uri, 'resourceVersion') IS NOT NULL
-      OR url_param(request_uri, 'sendInitialEvents') = 'true')) IS NOT TRUE
+    AND url_param(request_uri, 'resourceVersion') IS NOT NULL) IS NOT TRUE

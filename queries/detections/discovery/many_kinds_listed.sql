@@ -27,11 +27,10 @@ SELECT
     'clusterroles', 'clusterrolebindings', 'serviceaccounts', 'nodes')) AS telling_kinds
 FROM events
 WHERE verb = 'list' AND namespace IS NULL AND subresource IS NULL AND stage = 'ResponseComplete'
-  AND resource IS NOT NULL AND response_code BETWEEN 200 AND 299
+  AND response_code BETWEEN 200 AND 299
   AND NOT is_system_user(user_name) AND user_name <> 'system:anonymous'
   AND (user_name LIKE 'system:serviceaccount:%' AND pod_name IS NOT NULL
-    AND (url_param(request_uri, 'resourceVersion') IS NOT NULL
-      OR url_param(request_uri, 'sendInitialEvents') = 'true')) IS NOT TRUE
+    AND url_param(request_uri, 'resourceVersion') IS NOT NULL) IS NOT TRUE
 GROUP BY cluster, user_name, source_ip
 HAVING count(DISTINCT concat_ws('/', resource, api_group)) >= $kinds
   AND count(DISTINCT resource) FILTER (WHERE resource IN ('secrets', 'roles', 'rolebindings',

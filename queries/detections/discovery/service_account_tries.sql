@@ -30,11 +30,8 @@ SELECT
 FROM events
 WHERE user_name LIKE 'system:serviceaccount:%' AND verb IN ('get', 'list')
   AND resource IS NOT NULL AND subresource IS NULL AND stage = 'ResponseComplete'
-  AND (response_code = 403 AND decision = 'forbid'
-    OR response_code BETWEEN 200 AND 299 AND decision = 'allow')
   AND (pod_name IS NOT NULL
-    AND (url_param(request_uri, 'resourceVersion') IS NOT NULL
-      OR url_param(request_uri, 'sendInitialEvents') = 'true')) IS NOT TRUE
+    AND url_param(request_uri, 'resourceVersion') IS NOT NULL) IS NOT TRUE
 GROUP BY cluster, user_name, source_ip
 HAVING count(DISTINCT concat_ws('/', resource, api_group)) >= $kinds
   AND count(DISTINCT concat_ws('/', resource, api_group)) FILTER (WHERE decision = 'forbid')

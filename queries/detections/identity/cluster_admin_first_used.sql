@@ -18,9 +18,9 @@ respond: >-
 -- that does.
 SELECT
   cluster, user_name, source_ip, user_agent, verb, decision_reason AS authorization_reason,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
-WHERE decision = 'allow' AND stage = 'ResponseComplete'
+WHERE decision = 'allow' AND (stage = 'ResponseStarted') IS NOT TRUE
   AND decision_reason LIKE '%of ClusterRole "cluster-admin" to %'
   -- In one namespace the role is an administrator's of that namespace.
   AND decision_reason LIKE 'RBAC: allowed by ClusterRoleBinding %'

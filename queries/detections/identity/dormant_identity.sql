@@ -14,7 +14,7 @@ respond: Ask the person. Take rights away from those who left, and from accounts
 */
 SELECT
   cluster, user_name, source_ip, user_agent, verb, credential_id,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
-WHERE decision = 'allow' AND stage = 'ResponseComplete'
+WHERE decision = 'allow' AND (stage = 'ResponseStarted') IS NOT TRUE
   AND user_name NOT LIKE 'system:%'

@@ -7,7 +7,7 @@ controls: [RBAC-5, API-4]
 key: [user_name, source_ip]
 dedup: 6h
 exempt: [control-plane, cloud]
-needs: {level: Metadata, stages: [ResponseStarted, ResponseComplete]}
+needs: {level: Metadata, stages: [ResponseComplete]}
 describe: "{{user_name}} tried to act as another to {{verb}} {{what}} from {{source_ip}} ({{user_agent}}): {{response_message}}"
 false_positives: >-
   Somebody with the flags of another cluster in their configuration (`--as`), a gateway whose role
@@ -17,16 +17,10 @@ respond: >-
 */
 SELECT
   cluster, user_name, source_ip, user_agent, verb, resource, namespace, response_message,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 -- Refused before authorization: no decision. Newer API servers ask first for a narrower right and
 -- name that (`impersonate-on:...`). A role that was refused for having the verb in it has a decision.
-WHERE response_code = 403 AND decision IS NULL AND impersonated_user IS NULL
+WHERE response_code = 403 AND decision IS NULL AND stage = 'ResponseComplete'
   AND (response_message LIKE '%cannot impersonate %'
-    OR response_message LIKE '%cannot impersonate-on:%'
-    OR response_message LIKE '%cannot impersonate:%')
-  -- One stage of each request: these kinds are told when they start, if they are told of then.
-  AND stage IN ('ResponseStarted', 'ResponseComplete')
-  AND (verb = 'watch' AND stage = 'ResponseStarted') IS NOT TRUE
-  AND (subresource IN ('exec', 'attach', 'portforward', 'proxy', 'log')
-    AND stage = 'ResponseStarted') IS NOT TRUE
+    OR response_message LIKE '%cannot impersonate-on:%')

@@ -18,9 +18,9 @@ respond: >-
 */
 SELECT
   cluster, user_name, impersonated_user, impersonated_groups, source_ip, user_agent, verb,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 -- The name is there only once impersonation was allowed.
-WHERE impersonated_user IS NOT NULL AND stage = 'ResponseComplete'
+WHERE impersonated_user IS NOT NULL AND (stage = 'ResponseStarted') IS NOT TRUE
   AND (impersonated_user IS DISTINCT FROM user_name)
   AND NOT is_system_user(user_name)

@@ -21,7 +21,7 @@ SELECT
   coalesce(impersonated_user, '') AS as_user,
   CASE WHEN has_group(impersonated_groups, 'system:masters') THEN '(system:masters)'
     ELSE '' END AS as_groups,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what,
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what,
   decision, response_code
 FROM events
 -- The name is there only once impersonation was allowed, whatever came of the request.

@@ -16,6 +16,6 @@ respond: >-
 */
 SELECT cluster, source_ip, user_agent, verb, request_uri, decision, response_code
 FROM events
-WHERE user_name = 'system:anonymous' AND resource IS NULL AND stage = 'ResponseComplete'
+WHERE user_name = 'system:anonymous' AND stage = 'ResponseComplete'
   AND regexp_like(request_uri,
     '^/(pods|runningpods|run|exec|attach|portForward|containerLogs|spec|configz|stats|cri|checkpoint|metrics/(cadvisor|probes|resource))(/|\?|$)')

@@ -21,7 +21,7 @@ respond: >-
 -- certificates signs them for whatever name is overlooked.
 SELECT
   cluster, user_name, credential_id, source_ip, user_agent, verb,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what,
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what,
   coalesce(left(credential_id, 30), 'that has no id') AS credential
 FROM events
 WHERE has_group(user_groups, 'system:masters') AND stage = 'ResponseComplete'

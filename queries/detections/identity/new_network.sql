@@ -21,15 +21,16 @@ respond: >-
 -- client cannot choose.
 SELECT
   cluster, user_name, source_ip, user_agent, verb, request_uri, credential_id,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what,
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what,
   CASE WHEN source_ip LIKE '%.%'
     THEN concat(split_part(replace(source_ip, '::ffff:', ''), '.', 1), '.',
       split_part(source_ip, '.', 2), '.0.0/16')
     ELSE concat(split_part(source_ip, ':', 1), ':', split_part(source_ip, ':', 2), '::/32')
   END AS network
 FROM events
-WHERE decision = 'allow' AND stage = 'ResponseComplete'
+WHERE decision = 'allow' AND (stage = 'ResponseStarted') IS NOT TRUE
   AND NOT is_system_user(user_name) AND user_name <> 'system:anonymous'
+  -- Sources that do not know the address cannot say whether it is new.
   AND source_ip IS NOT NULL
   -- Inside, service accounts go where their pods are put. From outside each network counts.
   AND (user_name LIKE 'system:serviceaccount:%' AND private_ip(source_ip)) IS NOT TRUE

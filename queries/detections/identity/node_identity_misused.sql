@@ -22,11 +22,11 @@ respond: >-
 -- its pods, one by one, by name or by a field selector that names one).
 SELECT
   cluster, user_name, source_ip, user_agent, verb, request_uri, credential_id, response_code,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 WHERE user_name LIKE 'system:node:%'
   AND (NOT user_agent LIKE 'kubelet/%' OR user_agent IS NULL
-    OR resource IN ('secrets', 'configmaps') AND verb IN ('list', 'watch') AND name IS NULL)
+    OR resource IN ('secrets', 'configmaps') AND name IS NULL)
   -- One stage of each request: these kinds are told when they start.
   AND (stage = CASE
     WHEN verb = 'watch' OR subresource IN ('exec', 'attach', 'portforward', 'proxy', 'log')

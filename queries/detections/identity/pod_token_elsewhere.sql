@@ -35,6 +35,5 @@ WHERE user_name LIKE 'system:serviceaccount:%' AND pod_name IS NOT NULL
 GROUP BY cluster, user_name, pod_name,
   json_value(user_extra, '$["authentication.kubernetes.io/pod-uid"][0]')
 HAVING count(DISTINCT source_ip) >= 2
-  AND count(DISTINCT split_part(user_agent, '/', 1)) >= 2
   AND count(DISTINCT concat(source_ip, ' ', split_part(user_agent, '/', 1)))
     = count(DISTINCT split_part(user_agent, '/', 1))

@@ -37,8 +37,6 @@ WHERE resource IN ('clusterrolebindings', 'rolebindings')
   -- Done, not just allowed: the API server refuses an escalation after authorization; dry runs.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- The API server writes its default bindings itself when it starts.
-  AND NOT is_system_user(user_name)
   AND (
     -- A whole object, or a patch that gives the list.
     json_exists(request_object, '$.subjects[?@.name == "system:anonymous"
@@ -55,4 +53,4 @@ WHERE resource IN ('clusterrolebindings', 'rolebindings')
       json_value(response_object, '$.roleRef.name'))
     IN ('system:basic-user', 'system:discovery', 'system:public-info-viewer')) IS NOT TRUE
   -- What is in kube-public is for everybody: kubeadm publishes how to join there.
-  AND (resource = 'rolebindings' AND namespace = 'kube-public') IS NOT TRUE
+  AND (namespace IS DISTINCT FROM 'kube-public')

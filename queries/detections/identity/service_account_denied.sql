@@ -21,7 +21,7 @@ respond: >-
 -- somebody else's.
 SELECT
   cluster, user_name, source_ip, user_agent, verb, resource, subresource, namespace, name, pod_name,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 WHERE user_name LIKE 'system:serviceaccount:%'
   AND response_code = 403 AND decision = 'forbid' AND stage = 'ResponseComplete'

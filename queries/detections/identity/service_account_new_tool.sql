@@ -20,7 +20,7 @@ respond: >-
 -- tell those from each other.
 SELECT
   cluster, user_name, source_ip, user_agent, verb, pod_name, credential_id,
-  coalesce(concat_ws('/', namespace, resource, subresource, name), request_uri) AS what,
+  coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what,
   lower(regexp_replace(user_agent, '[/ (].*$', '')) AS program
 FROM events
 WHERE user_name LIKE 'system:serviceaccount:%' AND stage = 'ResponseComplete'
