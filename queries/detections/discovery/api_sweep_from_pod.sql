@@ -16,9 +16,9 @@ false_positives: >-
 respond: >-
   Look into the pod: who entered it, and what runs there beside its own program.
 */
--- Clients made with Kubernetes' own library read the API when they start, all in one request if they
--- are new, and say `kubernetes/` in their name. A tool that walks from path to path says something
--- else; one that says the same is told by what it lists.
+-- Clients made with Kubernetes' own library read the API when they start, all in one request if
+-- they are new, and say `kubernetes/` in their name. A tool that walks from path to path says
+-- something else; one that says the same is told by what it lists.
 SELECT
   cluster, user_name, source_ip, min(user_agent) AS user_agent, count(*) AS requests,
   count(DISTINCT split_part(request_uri, '?', 1)) AS paths

@@ -23,5 +23,8 @@ FROM events
 WHERE resource IN ('selfsubjectaccessreviews', 'selfsubjectrulesreviews', 'selfsubjectreviews')
   AND verb = 'create' AND stage = 'ResponseComplete' AND response_code BETWEEN 200 AND 299
   AND NOT is_system_user(user_name)
+  -- Operators ask for each kind that they might look after, when they start.
+  AND (user_name LIKE 'system:serviceaccount:%' AND NOT regexp_like(user_agent,
+    '^(kubectl|oc|k9s|curl|wget|httpie|python|go-http-client|mozilla)', 'i')) IS NOT TRUE
 GROUP BY cluster, user_name, source_ip
 HAVING sum(CASE WHEN resource = 'selfsubjectrulesreviews' THEN 3 ELSE 1 END) >= $reviews

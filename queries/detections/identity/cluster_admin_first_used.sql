@@ -14,8 +14,8 @@ respond: >-
   The reason names the binding: see who wrote it and when, and ask both. If it was not meant, delete
   it and undo what was done since.
 */
--- The reason of the decision names role and binding. Where several allow a request it names the first
--- that does.
+-- The reason of the decision names role and binding. Where several allow a request it names the
+-- first that does.
 SELECT
   cluster, user_name, source_ip, user_agent, verb, decision_reason AS authorization_reason,
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what

@@ -8,7 +8,7 @@ window: 30m
 slide: 3m
 dedup: 1d
 params: {minutes: 3}
-exempt: [control-plane, cloud]
+exempt: [cloud]
 needs: {level: Metadata, stages: [ResponseComplete]}
 describe: "one credential of {{user_name}} was used from {{source_ip}} and {{other_ip}} in the same minutes, in {{requests}} requests"
 false_positives: >-

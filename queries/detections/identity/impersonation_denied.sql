@@ -20,7 +20,8 @@ SELECT
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 -- Refused before authorization: no decision. Newer API servers ask first for a narrower right and
--- name that (`impersonate-on:...`). A role that was refused for having the verb in it has a decision.
+-- name that (`impersonate-on:...`). A role that was refused for having the verb in it has a
+-- decision.
 WHERE response_code = 403 AND decision IS NULL AND stage = 'ResponseComplete'
   AND (response_message LIKE '%cannot impersonate %'
     OR response_message LIKE '%cannot impersonate-on:%')

@@ -16,9 +16,9 @@ respond: >-
   Ask the person where they are. If it was not them, revoke the credential and see what it did from
   there.
 */
--- A network is the first half of an IPv4 address, the first two groups of an IPv6 address: providers
--- and offices keep those, single addresses change daily. The last address is the only one that the
--- client cannot choose.
+-- A network is the first half of an IPv4 address, the first two groups of an IPv6 address:
+-- providers and offices keep those, single addresses change daily. The last address is the only one
+-- that the client cannot choose.
 SELECT
   cluster, user_name, source_ip, user_agent, verb, request_uri, credential_id,
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what,

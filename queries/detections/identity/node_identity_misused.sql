@@ -25,7 +25,8 @@ SELECT
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 WHERE user_name LIKE 'system:node:%'
-  AND (NOT user_agent LIKE 'kubelet/%' OR user_agent IS NULL
+  -- `kubelet.exe` is one of Windows.
+  AND (NOT regexp_like(user_agent, '^kubelet(\.exe)?/') OR user_agent IS NULL
     OR resource IN ('secrets', 'configmaps') AND name IS NULL)
   -- One stage of each request: these kinds are told when they start.
   AND (stage = CASE

@@ -7,7 +7,6 @@ controls: [RBAC-4, MON-2]
 window: 1h
 slide: 6m
 dedup: 6h
-exempt: [control-plane]
 needs: {level: Metadata, stages: [ResponseComplete]}
 describe: "the token of {{user_name}} in pod {{pod_name}} was used from {{source_ip}} and {{other_ip}}, by {{program}} at one and {{other_program}} at the other, in {{requests}} requests"
 false_positives: >-
@@ -17,9 +16,10 @@ respond: >-
   Delete the pod (its tokens end with it), and take the rights of the service account away until it
   is known how the token got out. See what was asked from the address that is not the pod's.
 */
--- The addresses of a pod may be two: its own, and its node's where the network translates; but then
--- each program in it comes from both. A thief brings another program to another address: each
--- program has an address of its own.
+-- A pod may have two addresses: its own, and its node's where the network translates. Then a
+-- program comes from both, or keeps to the one where its connection happened to end. A thief brings
+-- a tool to an address where nothing else of the pod is: so there is an address of tools alone, and
+-- no program is at two addresses.
 SELECT
   cluster, user_name, pod_name, json_value(user_extra,
     '$["authentication.kubernetes.io/pod-uid"][0]') AS pod_uid,
@@ -35,5 +35,7 @@ WHERE user_name LIKE 'system:serviceaccount:%' AND pod_name IS NOT NULL
 GROUP BY cluster, user_name, pod_name,
   json_value(user_extra, '$["authentication.kubernetes.io/pod-uid"][0]')
 HAVING count(DISTINCT source_ip) >= 2
+  AND count(DISTINCT source_ip) > count(DISTINCT source_ip) FILTER (WHERE NOT regexp_like(
+    user_agent, '^(kubectl|oc|k9s|helm|curl|wget|httpie|python|openapi-generator|go-http-client|powershell|mozilla|axios|ruby|perl)', 'i'))
   AND count(DISTINCT concat(source_ip, ' ', split_part(user_agent, '/', 1)))
     = count(DISTINCT split_part(user_agent, '/', 1))

@@ -16,8 +16,8 @@ respond: >-
   Ask the owner. A token that kubectl or curl uses now and a program used until now was copied out
   of its pod, or made by somebody: see tokens made for the account, and who entered the pod.
 */
--- Tools of people and scripts only. Programs change their names with every release, and nobody can
--- tell those from each other.
+-- Tools of people and scripts only: programs of workloads change their names with every release,
+-- and new accounts come with new programs.
 SELECT
   cluster, user_name, source_ip, user_agent, verb, pod_name, credential_id,
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what,
@@ -26,5 +26,5 @@ FROM events
 WHERE user_name LIKE 'system:serviceaccount:%' AND stage = 'ResponseComplete'
   AND decision IS NOT NULL
   AND regexp_like(user_agent,
-    '^(kubectl|oc|curl|wget|helm|k9s|lens|httpie|python|openapi-generator|go-http-client|okhttp|java|powershell|mozilla|axios|node-fetch|ruby|perl)',
+    '^(kubectl|oc|curl|wget|helm|k9s|lens|httpie|python-requests|python-urllib|powershell|mozilla|ruby|perl)',
     'i')
