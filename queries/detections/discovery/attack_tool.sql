@@ -19,9 +19,11 @@ SELECT
   coalesce(user_name, 'somebody whose credential is not valid') AS who,
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
-WHERE regexp_like(user_agent,
+WHERE (regexp_like(user_agent,
     '(^|[^a-z])(kube-?hunter|peirates|rakkess|kubectl-access[_-]matrix|trufflehog|azurehound|bloodhound|kubehound|kubeletctl|kdigger|kubesploit|kubiscan|red-?kube|botb|deepce|cdk-team|nuclei|nmap|masscan|zgrab|gobuster|feroxbuster|ffuf|dirbuster|sqlmap|nikto|metasploit|hydra|kubestroyer|kube-?recon)([^a-z]|$)',
     'i')
+  -- A name that is an attack on whoever reads logs: markup, lookups, control characters.
+  OR regexp_like(user_agent, '<script|\$\{jndi:|[\x00-\x08\x0a-\x1f\x7f]|\\u0000', 'i'))
   -- The Internet scans what it reaches. Inside, and with a credential or success, it is news.
   AND (coalesce(user_name, 'system:anonymous') = 'system:anonymous'
     AND NOT private_ip(source_ip) AND (decision IS DISTINCT FROM 'allow')) IS NOT TRUE

@@ -7,7 +7,7 @@ controls: [API-1, HUNT-1]
 window: 10m
 slide: 1m
 dedup: 6h
-params: {distinct_paths: 10}
+params: {distinct_paths: 5}
 needs: {level: Metadata, stages: [ResponseComplete]}
 describe: "{{source_ip}} ({{user_agent}}) asked for {{paths}} different paths without credentials, {{allowed}} of {{requests}} requests were allowed"
 false_positives: >-
