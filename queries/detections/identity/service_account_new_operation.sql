@@ -11,7 +11,8 @@ exempt: [control-plane, cloud, gitops, platform]
 needs: {level: Metadata, stages: [ResponseStarted, ResponseComplete]}
 describe: "{{user_name}} did {{verb}} {{what}} from {{source_ip}} ({{user_agent}}), for the first time in 30 days"
 false_positives: >-
-  An operator that was just installed, or does in its new version what it did not before.
+  An operator that was just installed, or does in its new version what it did not before. What it
+  keeps a cache of does not count.
 respond: >-
   Ask the owner whether this belongs to the workload. If not, look at who entered its pod or made a
   token of it, and take away the rights.
@@ -22,6 +23,10 @@ SELECT
 FROM events
 WHERE user_name LIKE 'system:serviceaccount:%' AND decision = 'allow'
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  -- The caches of an operator that is new: a pod's own token, asking as informers do.
+  AND (resource = 'secrets' AND pod_name IS NOT NULL
+    AND (url_param(request_uri, 'resourceVersion') IS NOT NULL
+      OR url_param(request_uri, 'sendInitialEvents') = 'true')) IS NOT TRUE
   AND (
     response_code BETWEEN 200 AND 299 AND stage = 'ResponseComplete' AND (
       resource = 'secrets' AND verb IN ('get', 'list', 'watch')
