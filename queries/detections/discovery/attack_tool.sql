@@ -2,7 +2,7 @@
 id: K8A-705
 title: Request of a tool made for attacks
 severity: medium
-attack: [T1613, T1595]
+attack: [T1613, T1046]
 controls: [HUNT-1]
 key: [user_name, source_ip, user_agent]
 dedup: 6h

@@ -2,7 +2,7 @@
 id: K8A-119
 title: One credential used from two places at once
 severity: low
-attack: [T1078, T1550]
+attack: [T1078, T1550.001]
 controls: [API-3, MON-2]
 window: 30m
 slide: 3m
