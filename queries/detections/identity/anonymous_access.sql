@@ -5,6 +5,7 @@ severity: high
 attack: [T1078.001, T1190]
 controls: [API-1]
 key: [source_ip]
+exempt: [identity-anonymous]
 needs: {level: Metadata, stages: [ResponseStarted, ResponseComplete]}
 describe: "anonymous {{verb}} of {{request_uri}} from {{source_ip}} ({{user_agent}}) was allowed, answered {{response_code}}"
 false_positives: >-
@@ -22,13 +23,14 @@ FROM events
 WHERE (user_name = 'system:anonymous' OR has_group(user_groups, 'system:unauthenticated'))
   AND decision = 'allow'
   -- One stage of each request: these kinds are told when they start, for they may never complete.
-  AND stage = CASE
+  -- Sources that know no stages tell of a request once.
+  AND (stage = CASE
     WHEN verb = 'watch' OR subresource IN ('exec', 'attach', 'portforward', 'proxy', 'log')
-    THEN 'ResponseStarted' ELSE 'ResponseComplete' END
+    THEN 'ResponseComplete' ELSE 'ResponseStarted' END) IS NOT TRUE
   -- What the API server shows to everybody: health, version, key discovery, API discovery. The
   -- path must end where it seems to, whatever its query says.
-  AND (resource IS NULL AND regexp_like(
-    request_uri, '^/(healthz|livez|readyz|version|openid|\.well-known|api|apis|openapi)(/|\?|$)'
+  AND (resource IS NULL AND regexp_like(coalesce(request_uri, '/version'),
+    '^/(healthz|livez|readyz|version|openid|\.well-known|api|apis|openapi)(/|\?|$)'
   )) IS NOT TRUE
   -- `kubeadm join` reads this one object before it has a credential.
   AND (resource = 'configmaps' AND verb = 'get'

@@ -6,6 +6,7 @@ attack: [T1110]
 controls: [API-4]
 window: 5m
 slide: 30s
+dedup: 6h
 params: {requests: 20}
 needs: {level: Metadata, stages: [ResponseStarted]}
 describe: "{{requests}} requests from {{source_ip}} failed authentication, asking for {{paths}} paths as {{user_agent}}"
