@@ -6,6 +6,7 @@ attack: [T1098, T1649]
 controls: [SA-2, API-3]
 window: 10m
 slide: 1m
+dedup: 24h
 exempt: [control-plane, cloud]
 needs: {level: Request, resources: [certificatesigningrequests, certificatesigningrequests/approval], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} requested client certificate {{name}} and approved it, from {{source_ip}} ({{user_agent}})"

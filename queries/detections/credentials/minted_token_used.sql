@@ -6,6 +6,7 @@ attack: [T1528, T1078.004]
 controls: [SA-2, RBAC-5]
 window: 1h
 slide: 5m
+dedup: 24h
 exempt: [control-plane]
 needs: {level: Metadata, stages: [ResponseComplete]}
 describe: "{{minter}} minted a token of {{account}} and made {{requests}} requests with it from {{source_ip}} ({{user_agent}})"

@@ -6,6 +6,7 @@ attack: [T1609, T1552.007]
 controls: [SEC-1, WL-9]
 window: 15m
 slide: 1m
+dedup: 24h
 needs: {level: Metadata, resources: [pods/exec, pods/attach, secrets], verbs: [create, get, list, watch], stages: [ResponseStarted, ResponseComplete]}
 describe: "{{intruder}} ran a command in pod {{namespace}}/{{pod}}, then {{account}} read {{reads}} secrets or lists of secrets from that pod with {{user_agent}}"
 false_positives: >-

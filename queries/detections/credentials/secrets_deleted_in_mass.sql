@@ -9,7 +9,7 @@ slide: 1m
 params: {distinct_secrets: 10}
 exempt: [control-plane, cloud, gitops, platform, credentials-readers]
 needs: {level: Metadata, resources: [secrets], verbs: [delete, deletecollection], stages: [ResponseComplete]}
-describe: "{{user_name}} deleted {{secrets}} secrets one by one and {{collections}} times all that matched, in {{namespaces}} namespaces, from {{source_ip}}"
+describe: "{{user_name}} deleted {{secrets}} secrets by name and {{collections}} collections of secrets in {{namespaces}} namespaces, from {{source_ip}}"
 false_positives: >-
   An environment taken down by hand or by Terraform. A trial by `kubectl delete --dry-run=server`
   looks the same, for what is asked for is not recorded of secrets.

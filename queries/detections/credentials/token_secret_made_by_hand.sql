@@ -6,6 +6,7 @@ attack: [T1098, T1528]
 controls: [SA-2]
 window: 10m
 slide: 1m
+dedup: 24h
 exempt: [gitops]
 needs: {level: Metadata, resources: [secrets], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{creator}} made secret {{namespace}}/{{name}}, into which the cluster wrote a token that never expires, from {{created_from}}"
