@@ -5,7 +5,7 @@ severity: medium
 attack: [T1098, T1136]
 controls: [SA-2, API-3]
 key: [user_name, name]
-exempt: [control-plane, cloud, credentials-administration]
+exempt: [cloud, credentials-administration]
 needs: {level: Metadata, resources: [secrets], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} wrote bootstrap token {{name}} by {{verb}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-

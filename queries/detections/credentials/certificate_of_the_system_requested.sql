@@ -5,7 +5,7 @@ severity: high
 attack: [T1098, T1649, T1036]
 controls: [SA-2, API-3, RBAC-5]
 key: [user_name, source_ip, name]
-exempt: [control-plane, cloud, credentials-administration]
+exempt: [cloud, credentials-administration]
 needs: {level: Request, resources: [certificatesigningrequests], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}} requested a client certificate as {{wanted}} ({{request}}) from {{source_ip}} ({{user_agent}}), answered {{response_code}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: medium
 attack: [T1098, T1649]
 controls: [SA-2, API-3]
 key: [user_name, source_ip]
-exempt: [control-plane, cloud, credentials-administration]
+exempt: [cloud, credentials-administration]
 needs: {level: Request, resources: [certificatesigningrequests], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} requested a client certificate ({{request}}, signer {{signer}}) from {{source_ip}} ({{user_agent}})"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: medium
 attack: [T1098.001, T1078.004]
 controls: [CLD-1]
 key: [user_name, namespace, name]
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [cloud, gitops, platform]
 needs: {level: Request, resources: [serviceaccounts], verbs: [update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} tied service account {{namespace}}/{{name}} to cloud identity {{role}} by {{verb}} from {{source_ip}}"
 false_positives: >-
