@@ -5,8 +5,8 @@ severity: low
 attack: [T1552.007]
 controls: [SEC-1]
 key: [user_name, source_ip]
-exempt: [control-plane, cloud, gitops, platform, credentials-readers]
-needs: {level: Metadata, resources: [secrets], verbs: [list, watch], stages: [ResponseStarted, ResponseComplete]}
+exempt: [control-plane, cloud, gitops, platform, credentials-readers, credentials-administration]
+needs: {level: Metadata, resources: [secrets], verbs: [list, watch, deletecollection], stages: [ResponseStarted, ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} got all secrets of kube-system by {{verb}} from {{source_ip}} ({{user_agent}})"
 false_positives: Administrators at work on the cluster's own components.
 respond: >-
@@ -18,7 +18,10 @@ SELECT
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
-  AND namespace = 'kube-system' AND verb IN ('list', 'watch') AND response_code BETWEEN 200 AND 299
+  AND namespace = 'kube-system' AND verb IN ('list', 'watch', 'deletecollection')
+  AND response_code BETWEEN 200 AND 299
+  -- A dry run of deleting them all gives them all back.
+  AND (verb <> 'deletecollection' OR url_param(request_uri, 'dryRun') = 'All')
   -- A watch is told when it starts; its completion tells of it again.
   AND NOT (verb = 'watch' AND stage = 'ResponseComplete')
   AND NOT is_system_user(user_name)

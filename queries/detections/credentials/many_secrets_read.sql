@@ -7,20 +7,23 @@ controls: [SEC-1]
 window: 10m
 params: {distinct_secrets: 15}
 exempt: [control-plane, cloud, gitops, platform, credentials-readers]
-needs: {level: Metadata, resources: [secrets], verbs: [get], stages: [ResponseComplete]}
+needs: {level: Metadata, resources: [secrets], verbs: [get, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} read {{secrets}} secrets in {{namespaces}} namespaces from {{source_ip}}"
 false_positives: >-
   Deployments from outside the cluster that compare many secrets with what they should be (kubectl
   apply, Terraform); exempt them by user and address together.
 respond: Check whose credential it is, revoke it, rotate the secrets that it read.
 */
--- Read means read: secrets that were denied or not there do not count. Only a request's completion
+-- Read means read, by whatever gives it: a dry run of a change answers with the whole secret, to
+-- those who may change it and not read it. Secrets that were denied or not there do not count. Only a request's completion
 -- has a code, so each counts once.
 SELECT
   cluster, user_name, source_ip, count(DISTINCT namespace || '/' || name) AS secrets,
   count(DISTINCT namespace) AS namespaces, count(*) AS requests, min(user_agent) AS user_agent
 FROM events
-WHERE resource = 'secrets' AND api_group IS NULL AND verb = 'get'
+WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
+  AND (verb = 'get'
+    OR (verb IN ('update', 'patch') AND url_param(request_uri, 'dryRun') = 'All'))
   AND response_code BETWEEN 200 AND 299 AND NOT is_system_user(user_name)
   -- Helm keeps its releases in secrets, and reads and writes them with every use.
   AND (name LIKE 'sh.helm.release.v1.%' IS NOT TRUE)

@@ -6,7 +6,7 @@ attack: [T1552.007, T1485]
 controls: [SEC-1]
 key: [user_name, namespace]
 dedup: 6h
-exempt: [control-plane, cloud, gitops, platform, credentials-readers]
+exempt: [control-plane, cloud, gitops, platform, credentials-readers, credentials-administration]
 needs: {level: Metadata, resources: [secrets], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} changed {{what}} in {{namespace}} by {{verb}} from {{source_ip}} ({{user_agent}})"
 false_positives: Daily work of people, and deployments from outside the cluster. It is a fact to be joined with others.

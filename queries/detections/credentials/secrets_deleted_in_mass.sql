@@ -1,8 +1,8 @@
 /*
 id: K8A-211
-title: Many secrets deleted
+title: Many secrets deleted, or a collection of them
 severity: medium
-attack: [T1485]
+attack: [T1485, T1552.007]
 controls: [SEC-1]
 window: 10m
 slide: 1m
@@ -15,7 +15,8 @@ false_positives: >-
   looks the same, for what is asked for is not recorded of secrets.
 respond: >-
   Ask the person. If it was not them, revoke the credential at once, then restore the secrets from
-  backup: workloads fail when they start again without them.
+  backup: workloads fail when they start again without them. Who deletes a collection is told what
+  was in it, even if it was tried only (dryRun in the request): rotate those secrets.
 */
 SELECT
   cluster, user_name, source_ip, count(DISTINCT namespace || '/' || name) AS secrets,
@@ -24,7 +25,9 @@ SELECT
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   AND verb IN ('delete', 'deletecollection') AND response_code BETWEEN 200 AND 299
-  AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  -- A dry run of a collection counts: its answer holds all secrets of the namespace, and kubectl has
+  -- no way to ask so.
+  AND (verb = 'deletecollection' OR (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All'))
   -- The deletion of a namespace is the namespace controller's work.
   AND NOT is_system_user(user_name)
   -- Helm prunes its old releases, one with every upgrade.

@@ -8,7 +8,7 @@ window: 10m
 slide: 1m
 params: {distinct_namespaces: 6}
 exempt: [control-plane, cloud, gitops, platform, credentials-readers]
-needs: {level: Metadata, resources: [secrets], verbs: [get, list, watch], stages: [ResponseStarted, ResponseComplete]}
+needs: {level: Metadata, resources: [secrets], verbs: [get, list, watch, update, patch, deletecollection], stages: [ResponseStarted, ResponseComplete]}
 describe: "{{user_name}} read secrets in {{namespaces}} namespaces by {{requests}} requests from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   Administrators' scripts that go from namespace to namespace, consoles that show the secrets of
@@ -24,8 +24,11 @@ SELECT
   count(DISTINCT namespace || '/' || name) AS named_secrets, min(user_agent) AS user_agent
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
-  AND verb IN ('get', 'list', 'watch') AND namespace IS NOT NULL
-  AND response_code BETWEEN 200 AND 299 AND NOT (verb = 'watch' AND stage = 'ResponseComplete')
+  AND verb IN ('get', 'list', 'watch', 'update', 'patch', 'deletecollection')
+  AND namespace IS NOT NULL AND response_code BETWEEN 200 AND 299
+  AND NOT (verb = 'watch' AND stage = 'ResponseComplete')
+  -- What reads: a dry run of a change gives the whole secret back, one of deleting a collection all.
+  AND (verb IN ('get', 'list', 'watch') OR url_param(request_uri, 'dryRun') = 'All')
   AND NOT is_system_user(user_name)
   -- Helm asks for its own releases, of which there are many in a day.
   AND regexp_like(coalesce(url_param(request_uri, 'labelSelector'), ''), '(^|,)owner=helm(,|$)')

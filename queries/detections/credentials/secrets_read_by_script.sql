@@ -6,7 +6,7 @@ attack: [T1552.007]
 controls: [SEC-1]
 key: [user_name, source_ip]
 exempt: [cloud]
-needs: {level: Metadata, resources: [secrets], verbs: [get, list, watch], stages: [ResponseStarted, ResponseComplete]}
+needs: {level: Metadata, resources: [secrets], verbs: [get, list, watch, update, patch, deletecollection], stages: [ResponseStarted, ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} read {{what}} by {{verb}} with {{user_agent}} from {{source_ip}}"
 false_positives: >-
   Scripts of administrators, and in containers that have no Kubernetes client; exempt them by user
@@ -24,7 +24,10 @@ SELECT
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
-  AND verb IN ('get', 'list', 'watch') AND response_code BETWEEN 200 AND 299
+  AND verb IN ('get', 'list', 'watch', 'update', 'patch', 'deletecollection')
+  AND response_code BETWEEN 200 AND 299
+  -- What reads: a dry run of a change gives the whole secret back, one of deleting a collection all.
+  AND (verb IN ('get', 'list', 'watch') OR url_param(request_uri, 'dryRun') = 'All')
   -- A watch is told when it starts; its completion tells of it again.
   AND NOT (verb = 'watch' AND stage = 'ResponseComplete')
   -- What is named here was chosen by the client: who chooses another name is seen by where, what and

@@ -7,7 +7,7 @@ controls: [SEC-1]
 key: [user_name, namespace]
 dedup: 6h
 exempt: [control-plane, cloud, gitops, platform, credentials-readers]
-needs: {level: Metadata, resources: [secrets], verbs: [get, list, watch], stages: [ResponseStarted, ResponseComplete]}
+needs: {level: Metadata, resources: [secrets], verbs: [get, list, watch, update, patch, deletecollection], stages: [ResponseStarted, ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} read {{what}} in {{namespace}} by {{verb}} from {{source_ip}} ({{user_agent}})"
 false_positives: Daily work of people, and deployments from outside the cluster. It is a fact to be joined with others.
 */
@@ -17,8 +17,10 @@ SELECT
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
-  AND verb IN ('get', 'list', 'watch') AND namespace IS NOT NULL
-  AND response_code BETWEEN 200 AND 299
+  AND verb IN ('get', 'list', 'watch', 'update', 'patch', 'deletecollection')
+  AND namespace IS NOT NULL AND response_code BETWEEN 200 AND 299
+  -- What reads: a dry run of a change gives the whole secret back, one of deleting a collection all.
+  AND (verb IN ('get', 'list', 'watch') OR url_param(request_uri, 'dryRun') = 'All')
   -- A watch is told when it starts; its completion tells of it again.
   AND NOT (verb = 'watch' AND stage = 'ResponseComplete')
   AND NOT is_system_user(user_name)
