@@ -17,8 +17,10 @@ respond: >-
   without any binding: take it out, then end its sessions in AWS.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name, credential_id,
-  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
+  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
+  credential_id,
+  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
+    AS acting_as
 FROM events
 WHERE resource = 'configmaps' AND api_group IS NULL
   AND namespace = 'kube-system' AND name = 'aws-auth'

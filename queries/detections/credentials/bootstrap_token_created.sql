@@ -15,8 +15,10 @@ respond: >-
   users system:bootstrap:*, and look for nodes that you do not know.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name, credential_id,
-  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
+  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
+  credential_id,
+  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
+    AS acting_as
 FROM events
 -- The name makes it one: the authenticator looks for it by name, here and nowhere else.
 WHERE resource = 'secrets' AND api_group IS NULL AND namespace = 'kube-system'

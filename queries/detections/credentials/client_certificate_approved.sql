@@ -9,17 +9,19 @@ exempt: [control-plane, cloud, credentials-administration]
 needs: {level: Request, resources: [certificatesigningrequests/approval], verbs: [update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} approved certificate request {{name}} of {{requester}} (signer {{signer}}) from {{source_ip}} ({{user_agent}})"
 false_positives: >-
-  An administrator who gives access by certificate, or lets a node join by hand. Serving certificates
-  of kubelets do not count.
+  An administrator who gives access by certificate, or lets a node join by hand. Serving
+  certificates of kubelets do not count.
 respond: >-
-  See for whom it is (`kubectl get csr NAME -o jsonpath={.spec.request} | base64 -d | openssl req -noout
-  -subject`) and ask the person. A certificate cannot be revoked: remove the bindings of its name.
+  See for whom it is (`kubectl get csr NAME -o jsonpath={.spec.request} | base64 -d | openssl req
+  -noout -subject`) and ask the person. A certificate cannot be revoked: remove the bindings of its
+  name.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, name, credential_id,
   coalesce(json_value(request_object, '$.spec.username'), 'somebody') AS requester,
   coalesce(json_value(request_object, '$.spec.signerName'), 'not told') AS signer,
-  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
+  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
+    AS acting_as
 FROM events
 WHERE resource = 'certificatesigningrequests' AND subresource = 'approval'
   AND api_group = 'certificates.k8s.io' AND verb IN ('update', 'patch')

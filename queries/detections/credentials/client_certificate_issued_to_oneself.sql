@@ -14,9 +14,9 @@ false_positives: >-
   An administrator who makes a certificate for a new person, in one go; scripts of clusters put
   together by hand.
 respond: >-
-  See for whom it is (`kubectl get csr NAME -o jsonpath={.spec.request} | base64 -d | openssl req -noout
-  -subject`) and ask the person. A certificate cannot be revoked and outlives their account: remove
-  the bindings of its name, and rotate the signing authority if it is in a group such as
+  See for whom it is (`kubectl get csr NAME -o jsonpath={.spec.request} | base64 -d | openssl req
+  -noout -subject`) and ask the person. A certificate cannot be revoked and outlives their account:
+  remove the bindings of its name, and rotate the signing authority if it is in a group such as
   system:masters.
 */
 SELECT

@@ -13,15 +13,16 @@ false_positives: >-
   what joins as one do not count.
 respond: >-
   Ask the person. Do not approve the request, or if it was: a certificate cannot be revoked, so
-  remove all bindings of the name it holds (`kubectl get csr NAME -o jsonpath={.spec.request} | base64
-  -d | openssl req -noout -subject`).
+  remove all bindings of the name it holds (`kubectl get csr NAME -o
+  jsonpath={.spec.request} | base64 -d | openssl req -noout -subject`).
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, credential_id,
   -- A generated name is not told.
   coalesce(name, concat(json_value(request_object, '$.metadata.generateName'), '*')) AS request,
   json_value(request_object, '$.spec.signerName') AS signer,
-  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
+  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
+    AS acting_as
 FROM events
 WHERE resource = 'certificatesigningrequests' AND api_group = 'certificates.k8s.io'
   AND subresource IS NULL AND verb = 'create'

@@ -21,9 +21,11 @@ SELECT
     json_value(request_object, '$.metadata.annotations["eks.amazonaws.com/role-arn"]'),
     json_value(request_object, '$.metadata.annotations["iam.gke.io/gcp-service-account"]'),
     json_value(request_object, '$.metadata.annotations["azure.workload.identity/client-id"]'),
-    json_value(request_object, '$[?search(@.path, "role-arn$|gcp-service-account$|client-id$")].value'),
+    json_value(request_object,
+      '$[?search(@.path, "role-arn$|gcp-service-account$|client-id$")].value'),
     json_query(request_object, '$[*].value')) AS role,
-  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
+  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
+    AS acting_as
 FROM events
 -- Of an account that is there. One that is made with its role is a deployment like others.
 WHERE resource = 'serviceaccounts' AND api_group IS NULL AND subresource IS NULL
@@ -38,7 +40,9 @@ WHERE resource = 'serviceaccounts' AND api_group IS NULL AND subresource IS NULL
     OR json_exists(request_object, '$.metadata.annotations["azure.workload.identity/client-id"]')
     -- A JSON patch: the annotation (its name's slash is ~1), or all of them.
     OR json_exists(request_object, '$[?(@.op == "add" || @.op == "replace") && (
-      search(@.path, "^/metadata/annotations/(eks.amazonaws.com~1role-arn|iam.gke.io~1gcp-service-account|azure.workload.identity~1client-id)$")
+      @.path == "/metadata/annotations/eks.amazonaws.com~1role-arn"
+      || @.path == "/metadata/annotations/iam.gke.io~1gcp-service-account"
+      || @.path == "/metadata/annotations/azure.workload.identity~1client-id"
       || (@.path == "/metadata/annotations" && (@.value["eks.amazonaws.com/role-arn"]
         || @.value["iam.gke.io/gcp-service-account"]
         || @.value["azure.workload.identity/client-id"])))]'))

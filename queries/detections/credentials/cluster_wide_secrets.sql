@@ -18,7 +18,8 @@ respond: >-
 */
 SELECT
   cluster, user_name, source_ip, user_agent, verb, impersonated_user, credential_id, request_uri,
-  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
+  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
+    AS acting_as
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL AND namespace IS NULL
   AND verb IN ('list', 'watch') AND response_code BETWEEN 200 AND 299
@@ -36,6 +37,7 @@ WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL AND nam
   AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
     AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
     AND regexp_like(coalesce(user_agent, ''),
-      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)') IS NOT TRUE
+      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+      IS NOT TRUE
     AND (url_param(request_uri, 'resourceVersion') IS NOT NULL
       OR url_param(request_uri, 'sendInitialEvents') = 'true')) IS NOT TRUE

@@ -15,7 +15,8 @@ respond: >-
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, verb, request_uri, credential_id,
-  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
+  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
+    AS acting_as
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   AND namespace = 'kube-system' AND verb IN ('list', 'watch', 'deletecollection')
@@ -28,10 +29,11 @@ WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   -- Helm asks for its own releases, of which there are many in a day.
   AND regexp_like(coalesce(url_param(request_uri, 'labelSelector'), ''), '(^|,)owner=helm(,|$)')
     IS NOT TRUE
-  -- Programs in pods read secrets all day. They have the token of their pod; a source that does not
-  -- tell the pod (it tells no groups either) leaves the address to go by. A tool of the hand there is
-  -- no such program.
+  -- Programs in pods read secrets all day. They have the token of their pod; a source that does
+  -- not tell the pod (it tells no groups either) leaves the address to go by. A tool of the hand
+  -- there is no such program.
   AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
     AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
     AND regexp_like(coalesce(user_agent, ''),
-      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)') IS NOT TRUE) IS NOT TRUE
+      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+      IS NOT TRUE) IS NOT TRUE

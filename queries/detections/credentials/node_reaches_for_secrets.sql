@@ -28,8 +28,8 @@ WHERE resource = 'secrets' AND api_group IS NULL AND user_name LIKE 'system:node
     -- A kubelet gets, lists and watches each secret of its pods by name, all else is not its work:
     -- whoever says to be one too.
     verb IN ('create', 'update', 'patch', 'delete', 'deletecollection')
-    OR (verb IN ('list', 'watch')
-      AND (url_param(request_uri, 'fieldSelector') LIKE 'metadata.name=%' IS NOT TRUE))
+    -- (what it lists and watches by a selector of one name is told as that name's)
+    OR (verb IN ('list', 'watch') AND name IS NULL)
     -- The programs that hold a kubelet.
     OR (verb IN ('get', 'list', 'watch') AND regexp_like(coalesce(user_agent, ''),
       '^(kubelet|hyperkube|kubelite|k3s|k3s-agent|rke2|k0s)(\.exe)?/') IS NOT TRUE))

@@ -16,8 +16,8 @@ respond: >-
   Ask the person. If it was not them, delete the pod, which ends its token, and rotate the secrets
   it read.
 */
--- The token of a pod tells the pod. Read by a tool of the hand, or listed as no cache does: that the
--- pod's own program reads is no news. Nor is what was read in the same way before the command.
+-- The token of a pod tells the pod. Read by a tool of the hand, or listed as no cache does: that
+-- the pod's own program reads is no news. Nor is what was read in the same way before the command.
 SELECT
   cluster,
   CASE WHEN resource = 'pods' THEN namespace ELSE split_part(user_name, ':', 3) END AS namespace,

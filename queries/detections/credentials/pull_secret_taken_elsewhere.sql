@@ -10,7 +10,8 @@ dedup: 24h
 exempt: [control-plane, cloud, gitops, platform, credentials-readers]
 needs: {level: Request, resources: [secrets, pods, deployments, daemonsets, statefulsets, replicasets, jobs, cronjobs], verbs: [get, create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} read registry credential {{secret}} in {{read_in}}, then ran images with it in {{used_in}}, from {{source_ip}}"
-false_positives: Somebody who copies the credential of a registry to a namespace of their own, as manuals say.
+false_positives: >-
+  Somebody who copies the credential of a registry to a namespace of their own, as manuals say.
 respond: >-
   Ask whether the namespace may have the credential, and see which images were pulled with it.
 */
@@ -33,7 +34,8 @@ WHERE response_code BETWEEN 200 AND 299
   AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
     AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
     AND regexp_like(coalesce(user_agent, ''),
-      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)') IS NOT TRUE) IS NOT TRUE
+      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+      IS NOT TRUE) IS NOT TRUE
 GROUP BY cluster, user_name,
   CASE WHEN resource = 'secrets' THEN name
     ELSE json_value(pod_spec(request_object), '$.imagePullSecrets[0].name') END

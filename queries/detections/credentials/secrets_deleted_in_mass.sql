@@ -25,8 +25,8 @@ SELECT
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   AND verb IN ('delete', 'deletecollection') AND response_code BETWEEN 200 AND 299
-  -- A dry run of a collection counts: its answer holds all secrets of the namespace, and kubectl has
-  -- no way to ask so.
+  -- A dry run of a collection counts: its answer holds all secrets of the namespace, and kubectl
+  -- has no way to ask so.
   AND (verb = 'deletecollection' OR (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All'))
   -- The deletion of a namespace is the namespace controller's work.
   AND NOT is_system_user(user_name)
@@ -36,7 +36,8 @@ WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
     AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
     AND regexp_like(coalesce(user_agent, ''),
-      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)') IS NOT TRUE) IS NOT TRUE
+      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+      IS NOT TRUE) IS NOT TRUE
 GROUP BY cluster, user_name, source_ip
 -- kubectl deletes what it lists one by one; who empties a namespace with one request means it.
 HAVING count(DISTINCT namespace || '/' || name) >= $distinct_secrets

@@ -10,11 +10,11 @@ params: {distinct_secrets: 5}
 needs: {level: Metadata, resources: [secrets], verbs: [get, list, watch], stages: [ResponseComplete]}
 describe: "{{user_name}} was denied {{secrets}} different secrets or lists of secrets in {{namespaces}} namespaces, from {{source_ip}} ({{user_agent}})"
 false_positives: >-
-  A new operator or deployment whose role is not written yet and that names many secrets; one that
-  repeats itself does not count.
+  A new operator or deployment whose role is not written yet and that names many secrets; one
+  that repeats itself does not count.
 respond: >-
-  Ask the owner of the identity. If it was not them, revoke the credential, and look for secrets that
-  the same identity and address were allowed to read before or after.
+  Ask the owner of the identity. If it was not them, revoke the credential, and look for secrets
+  that the same identity and address were allowed to read before or after.
 */
 -- Different secrets, not tries: who lacks a permission asks for the same again and again, who
 -- guesses does not. A list counts as one, by its namespace.

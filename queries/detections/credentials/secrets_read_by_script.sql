@@ -21,19 +21,21 @@ SELECT
   CASE WHEN name IS NOT NULL THEN concat('secret ', namespace, '/', name)
     WHEN namespace IS NOT NULL THEN concat('all secrets of ', namespace)
     ELSE 'all secrets of the cluster' END AS what,
-  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
+  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
+    AS acting_as
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   AND verb IN ('get', 'list', 'watch', 'update', 'patch', 'deletecollection')
   AND response_code BETWEEN 200 AND 299
-  -- What reads: a dry run of a change gives the whole secret back, one of deleting a collection all.
+  -- What reads: a dry run of a change gives the whole secret back, of deleting a collection all.
   AND (verb IN ('get', 'list', 'watch') OR url_param(request_uri, 'dryRun') = 'All')
   -- A watch is told when it starts; its completion tells of it again.
   AND NOT (verb = 'watch' AND stage = 'ResponseComplete')
-  -- What is named here was chosen by the client: who chooses another name is seen by where, what and
-  -- how much it reads.
+  -- What is named here was chosen by the client: who chooses another name is seen by where, what
+  -- and how much it reads.
   AND regexp_like(user_agent,
-    '^(curl|[Ww]get|python-requests|[Pp]ython-urllib|python-httpx|aiohttp|HTTPie|PostmanRuntime|libwww-perl|Mozilla)')
+    '^(curl|[Ww]get|python-requests|[Pp]ython-urllib|python-httpx|aiohttp|HTTPie|PostmanRuntime'
+      || '|libwww-perl|Mozilla)')
   -- Anonymous requests are a matter of their own.
   AND user_name <> 'system:anonymous'
   -- A container's script that reads the one secret it was given, by name, in its own namespace.

@@ -18,8 +18,10 @@ respond: >-
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,
-  annotation(annotations, 'authentication.kubernetes.io/issued-credential-id') AS issued_credential,
-  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
+  annotation(annotations, 'authentication.kubernetes.io/issued-credential-id')
+    AS issued_credential,
+  CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
+    AS acting_as
 FROM events
 WHERE resource = 'serviceaccounts' AND subresource = 'token' AND api_group IS NULL
   AND verb = 'create' AND response_code BETWEEN 200 AND 299

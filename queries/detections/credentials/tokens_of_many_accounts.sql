@@ -30,6 +30,7 @@ WHERE resource = 'serviceaccounts' AND subresource = 'token' AND api_group IS NU
   AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
     AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
     AND regexp_like(coalesce(user_agent, ''),
-      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)') IS NOT TRUE) IS NOT TRUE
+      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+      IS NOT TRUE) IS NOT TRUE
 GROUP BY cluster, user_name, source_ip
 HAVING count(DISTINCT namespace || '/' || name) >= $distinct_accounts
