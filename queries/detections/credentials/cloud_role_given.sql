@@ -32,6 +32,12 @@ WHERE resource = 'serviceaccounts' AND api_group IS NULL AND subresource IS NULL
   AND verb IN ('update', 'patch') AND response_code = 200
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND NOT is_system_user(user_name)
+  -- Operators in pods write what they manage.
+  AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
+    AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
+    AND regexp_like(coalesce(user_agent, ''),
+      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+      IS NOT TRUE) IS NOT TRUE
   -- Server-side apply repeats the whole object with every deployment, and so tells of no change.
   AND (verb = 'patch' AND json_exists(request_object, '$.kind')) IS NOT TRUE
   AND (

@@ -10,8 +10,7 @@ exempt: [control-plane, cloud, gitops, platform, credentials-issuers]
 needs: {level: Metadata, resources: [serviceaccounts/token], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} minted a token of service account {{namespace}}/{{name}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
-  Logging in to a dashboard, trying out a service account's rights, operators that hand out tokens
-  to what they manage.
+  Logging in to a dashboard, trying out a service account's rights, pipelines outside the cluster.
 respond: >-
   Ask the person. A token cannot be revoked before it expires, but for deleting the service account;
   issued_credential names the requests made with it (credential_id).
@@ -28,3 +27,11 @@ WHERE resource = 'serviceaccounts' AND subresource = 'token' AND api_group IS NU
   -- A dry run counts: the API server signs and hands out the token all the same.
   -- Kubelets ask for the tokens of their pods, the controller manager for those of its controllers.
   AND NOT is_system_user(user_name)
+  -- Operators in pods hand out tokens to what they manage. They have the token of their pod; a
+  -- source that does not tell the pod (it tells no groups either) leaves the address to go by. A
+  -- tool of the hand there is no operator.
+  AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
+    AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
+    AND regexp_like(coalesce(user_agent, ''),
+      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+      IS NOT TRUE) IS NOT TRUE

@@ -7,7 +7,7 @@ controls: [SA-2]
 window: 10m
 slide: 1m
 dedup: 24h
-exempt: [gitops]
+exempt: [cloud, gitops, platform, credentials-issuers]
 needs: {level: Metadata, resources: [secrets], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{creator}} made secret {{namespace}}/{{name}}, into which the cluster wrote a token that never expires, from {{created_from}}"
 false_positives: >-
@@ -29,7 +29,13 @@ WHERE resource = 'secrets' AND api_group IS NULL AND response_code BETWEEN 200 A
   AND ((verb = 'create' AND NOT is_system_user(user_name)
       AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
       AND (user_name LIKE 'system:serviceaccount:kube-system:%'
-        AND user_agent LIKE 'kube-controller-manager/%') IS NOT TRUE)
+        AND user_agent LIKE 'kube-controller-manager/%') IS NOT TRUE
+      -- What operators in pods make is their work.
+      AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
+    AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
+    AND regexp_like(coalesce(user_agent, ''),
+      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+      IS NOT TRUE) IS NOT TRUE)
     OR (verb IN ('update', 'patch') AND user_name IN ('system:kube-controller-manager',
         'system:serviceaccount:kube-system:tokens-controller')
       AND user_agent LIKE '%/tokens-controller'))
