@@ -34,10 +34,10 @@ WHERE stage = 'ResponseComplete'
       AND annotation(annotations, 'authentication.kubernetes.io/issued-credential-id') IS NOT NULL
       -- Operators in pods mint tokens of those in whose name they apply things.
       AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
-    AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
-    AND regexp_like(coalesce(user_agent, ''),
-      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
-      IS NOT TRUE) IS NOT TRUE)
+        AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
+        AND regexp_like(coalesce(user_agent, ''),
+          '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+          IS NOT TRUE) IS NOT TRUE)
     -- Used, whatever came of it, by nobody's pod.
     OR ((subresource IS DISTINCT FROM 'token') AND user_name LIKE 'system:serviceaccount:%'
       AND pod_name IS NULL AND credential_id IS NOT NULL))

@@ -31,10 +31,10 @@ WHERE (resource = 'pods' AND subresource IN ('exec', 'attach') AND stage = 'Resp
     AND response_code < 300
     -- Runners of pipelines work by exec, and their jobs with kubectl: programs in pods are nobody.
     AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
-    AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
-    AND regexp_like(coalesce(user_agent, ''),
-      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
-      IS NOT TRUE) IS NOT TRUE)
+        AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
+        AND regexp_like(coalesce(user_agent, ''),
+          '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+          IS NOT TRUE) IS NOT TRUE)
   OR (resource = 'secrets' AND verb IN ('get', 'list', 'watch') AND pod_name IS NOT NULL
     AND user_name LIKE 'system:serviceaccount:%' AND response_code BETWEEN 200 AND 299
     AND NOT (verb = 'watch' AND stage = 'ResponseComplete')

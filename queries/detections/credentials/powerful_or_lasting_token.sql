@@ -22,15 +22,15 @@ SELECT
   annotation(annotations, 'authentication.kubernetes.io/issued-credential-id')
     AS issued_credential,
   -- An hour, where the request does not say.
-  coalesce(arrow_cast(json_value(request_object, '$.spec.expirationSeconds'), 'Int64'), 3600) / 3600
-    AS hours,
+  coalesce(try_cast(json_value(request_object, '$.spec.expirationSeconds') AS bigint), 3600)
+    / 3600 AS hours,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events
 WHERE resource = 'serviceaccounts' AND subresource = 'token' AND api_group IS NULL
   AND verb = 'create' AND response_code BETWEEN 200 AND 299
   -- A dry run counts: the API server signs and hands out the token all the same.
-  -- Kubelets ask for the tokens of their pods, the controller manager for those of its controllers.
+  -- Kubelets ask for the tokens of their pods, the controller manager for its controllers'.
   AND NOT is_system_user(user_name)
   AND (
     -- Here are the accounts of all controllers.
@@ -39,6 +39,5 @@ WHERE resource = 'serviceaccounts' AND subresource = 'token' AND api_group IS NU
       AND (user_name = concat('system:serviceaccount:kube-system:', name)
         AND pod_name IS NOT NULL) IS NOT TRUE)
     -- One bound to a pod ends with it.
-    OR (json_exists(request_object, '$[?@.expirationSeconds >= 1]')
-      AND arrow_cast(json_value(request_object, '$.spec.expirationSeconds'), 'Int64') >= $seconds
+    OR (try_cast(json_value(request_object, '$.spec.expirationSeconds') AS bigint) >= $seconds
       AND (json_value(request_object, '$.spec.boundObjectRef.kind') IS DISTINCT FROM 'Pod')))

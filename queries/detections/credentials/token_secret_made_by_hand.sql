@@ -32,10 +32,10 @@ WHERE resource = 'secrets' AND api_group IS NULL AND response_code BETWEEN 200 A
         AND user_agent LIKE 'kube-controller-manager/%') IS NOT TRUE
       -- What operators in pods make is their work.
       AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
-    AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
-    AND regexp_like(coalesce(user_agent, ''),
-      '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
-      IS NOT TRUE) IS NOT TRUE)
+        AND (pod_name IS NOT NULL OR (user_groups IS NULL AND private_ip(source_ip)))
+        AND regexp_like(coalesce(user_agent, ''),
+          '^(kubectl|oc|curl|[Ww]get|python-requests|[Pp]ython-urllib|HTTPie|PostmanRuntime)')
+          IS NOT TRUE) IS NOT TRUE)
     OR (verb IN ('update', 'patch') AND user_name IN ('system:kube-controller-manager',
         'system:serviceaccount:kube-system:tokens-controller')
       AND user_agent LIKE '%/tokens-controller'))

@@ -24,7 +24,7 @@ FROM events
 WHERE resource = 'serviceaccounts' AND subresource = 'token' AND api_group IS NULL
   AND verb = 'create' AND response_code BETWEEN 200 AND 299
   -- A dry run counts: the API server signs and hands out the token all the same.
-  -- Kubelets ask for the tokens of their pods, the controller manager for those of its controllers.
+  -- Kubelets ask for the tokens of their pods, the controller manager for its controllers'.
   AND NOT is_system_user(user_name)
   -- Operators in pods hand out tokens to what they manage.
   AND (impersonated_user IS NULL AND user_name LIKE 'system:serviceaccount:%'
