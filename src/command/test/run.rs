@@ -33,11 +33,12 @@ pub fn run(args: &TestArgs) -> Result<Verdict> {
     };
     let catalog = catalog.map_err(BadDetections)?;
     let wanted = |id: &str| args.detection.as_deref().is_none_or(|wanted| wanted == id);
-    if let Some(id) = args.detection.as_deref().filter(|id| catalog.get(id).is_none()) {
+    if let Some(id) = args.detection.as_deref().filter(|id| catalog.any(id).is_none()) {
         anyhow::bail!("no detection `{id}`");
     }
     let mut report = Report::default();
-    for detection in catalog.detections().filter(|detection| wanted(&detection.id)) {
+    let all = catalog.detections().chain(catalog.disabled());
+    for detection in all.filter(|detection| wanted(&detection.id)) {
         report.lint(detection);
         match tests.get(stem(&detection.path)) {
             Some(text) => report.file(&catalog, detection, text),
@@ -79,8 +80,12 @@ impl Report {
             let message = "needs a case that fires and one that is quiet".to_owned();
             self.line(&detection.id, "test file", Err(message));
         }
-        let engines = engine(catalog, detection, Pace::Replay)
-            .and_then(|in_order| Ok((in_order, engine(catalog, detection, Pace::Live)?)));
+        let detection = match file.applied(detection) {
+            Ok(changed) => changed,
+            Err(message) => return self.line(&detection.id, "params", Err(message)),
+        };
+        let engines = engine(catalog, &detection, Pace::Replay)
+            .and_then(|in_order| Ok((in_order, engine(catalog, &detection, Pace::Live)?)));
         let (mut in_order, mut disturbed) = match engines {
             Ok(engines) => engines,
             Err(message) => return self.line(&detection.id, "query", Err(message)),
@@ -121,7 +126,7 @@ impl Report {
 /// others find.
 fn engine(catalog: &Catalog, detection: &Detection, pace: Pace) -> Result<Engine, String> {
     let is_chain = detection.kind == Kind::OverFindings;
-    let catalog = catalog.selected(|id| is_chain || id == detection.id);
+    let catalog = catalog.with(detection.clone(), |_| is_chain);
     let settings = EngineSettings { pace, ..EngineSettings::default() };
     Engine::new(&catalog, settings).map_err(|errors| BadDetections(errors).to_string())
 }
