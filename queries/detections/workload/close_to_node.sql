@@ -37,8 +37,6 @@ WHERE resource IN ('pods', 'deployments', 'daemonsets', 'statefulsets', 'replica
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- Nodes write the mirrors of their own static pods.
-  AND NOT is_system_user(user_name)
   AND (json_exists(request_object, '$..[?@.securityContext.privileged == true
       || @.hostPID == true || @.hostIPC == true || @.hostNetwork == true]')
     -- Paths alone are told by K8A-506. kubectl debug adds SYS_PTRACE to what it adds.

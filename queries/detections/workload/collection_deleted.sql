@@ -24,7 +24,6 @@ WHERE resource IN ('secrets', 'configmaps', 'pods', 'services', 'serviceaccounts
     'persistentvolumeclaims', 'persistentvolumes', 'deployments', 'statefulsets', 'daemonsets',
     'replicasets', 'jobs', 'cronjobs', 'ingresses', 'networkpolicies', 'resourcequotas',
     'limitranges')
-  AND subresource IS NULL AND verb = 'deletecollection'
+  AND verb = 'deletecollection'
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND NOT is_system_user(user_name)

@@ -27,8 +27,6 @@ WHERE resource IN ('deployments', 'daemonsets', 'statefulsets', 'replicasets',
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- Nodes write the mirrors of their own static pods.
-  AND NOT is_system_user(user_name)
   -- A JSON patch says where something is added. Of a merge patch nobody can tell: it names the
   -- containers that are there in the same way.
   AND json_exists(request_object, '$[?@.op == "add" && @.value.image

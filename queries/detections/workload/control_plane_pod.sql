@@ -30,8 +30,6 @@ WHERE resource IN ('pods', 'deployments', 'statefulsets', 'replicasets', 'replic
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- Nodes write the mirrors of their own static pods.
-  AND NOT is_system_user(user_name)
   AND (namespace IS DISTINCT FROM 'kube-system')
   -- Wanted there, not only tolerated there, as add-ons are everywhere: by label, or by name past
   -- the scheduler. The name is a guess: nodes of the control plane are mostly called so.

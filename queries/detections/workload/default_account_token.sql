@@ -23,7 +23,6 @@ WHERE resource = 'serviceaccounts' AND api_group IS NULL AND subresource IS NULL
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND NOT is_system_user(user_name)
   AND (json_value(request_object, '$.automountServiceAccountToken') = 'true'
     OR json_exists(request_object,
       '$[?@.path == "/automountServiceAccountToken" && (@.value == true || @.op == "remove")]'))

@@ -33,7 +33,6 @@ FROM (
     -- Done, not just allowed: admission may have stopped it, a dry run too.
     AND response_code BETWEEN 200 AND 299
     AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-    AND NOT is_system_user(user_name)
     -- What decides what runs; a restart or a change of scale does not.
     AND (json_exists(request_object, '$..["image", "command", "args"]')
       OR json_exists(request_object, '$[?search(@.path, "/(image|command|args)(/[^/]*)?$")]'))

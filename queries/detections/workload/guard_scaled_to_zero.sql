@@ -25,7 +25,6 @@ WHERE resource IN ('deployments', 'statefulsets', 'replicasets', 'replicationcon
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND NOT is_system_user(user_name)
   -- What belongs to the cluster, or by its name watches, checks or logs.
   AND (namespace = 'kube-system' OR regexp_like(concat_ws('/', namespace, name),
     '(^|[^a-z])(falco|tetragon|sysdig|tracee|kubearmor|wazuh|crowdstrike|sentinel|'

@@ -29,8 +29,6 @@ WHERE resource IN ('pods', 'deployments', 'daemonsets', 'statefulsets', 'replica
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- Nodes write the mirrors of their own static pods.
-  AND NOT is_system_user(user_name)
   AND (json_exists(request_object, '$..[?@.hostPort > 0]')
     -- A JSON patch of one port's number.
     OR json_exists(request_object, '$[?search(@.path, "/hostPort$") && @.value > 0]'))

@@ -21,7 +21,6 @@ SELECT
 FROM events
 WHERE response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND NOT is_system_user(user_name)
   AND ((resource = 'pods' AND subresource = 'eviction' AND verb = 'create')
     OR (resource = 'nodes' AND subresource IS NULL AND verb IN ('update', 'patch')
       AND (json_value(request_object, '$.spec.unschedulable') = 'true'

@@ -31,7 +31,6 @@ WHERE resource IN ('deployments', 'statefulsets', 'daemonsets', 'cronjobs', 'ser
   AND subresource IS NULL AND verb IN ('delete', 'deletecollection')
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND NOT is_system_user(user_name)
 GROUP BY cluster, user_name, source_ip
 -- Each counts once, however often it is asked to go. A collection counts as one object: K8A-527.
 HAVING count(DISTINCT concat_ws('/', resource, namespace, name))

@@ -39,12 +39,11 @@ FROM (
     -- Done, not just allowed: admission may have stopped it, a dry run too.
     AND response_code BETWEEN 200 AND 299
     AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-    -- Nodes write the mirrors of their own static pods.
-    AND NOT is_system_user(user_name)
 ) AS written
 -- By address, also in its other notations, or by name, and a client in the same command; a proxy's
 -- exception names the address as well.
-WHERE regexp_like(lower(commands), '169[.]254[.]169[.]254|fd00:ec2::254|metadata[.]google[.]internal'
+WHERE regexp_like(lower(commands),
+    '169[.]254[.]169[.]254|fd00:ec2::254|metadata[.]google[.]internal'
     || '|100[.]100[.]100[.]200|169[.]254[.]170[.]2|0xa9fea9fe|2852039166|169[.]254[.]42[.]42')
   AND regexp_like(commands, '(^|[ ;|&/($])(curl|wget|https?|python[0-9.]*|perl|ruby|nc|aws|gcloud)'
     || '([ ;|&]|$)|https?://|/dev/tcp')

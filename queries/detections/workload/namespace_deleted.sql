@@ -5,7 +5,7 @@ severity: low
 attack: [T1485]
 key: [user_name]
 dedup: 1d
-exempt: [control-plane, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud]
 needs: {level: Metadata, resources: [namespaces], verbs: [delete], stages: [ResponseComplete]}
 describe: "{{user_name}} deleted the namespace {{name}} and all that is in it from {{source_ip}}"
 false_positives: >-
@@ -18,6 +18,5 @@ FROM events
 WHERE resource = 'namespaces' AND api_group IS NULL AND subresource IS NULL AND verb = 'delete'
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND NOT is_system_user(user_name)
   -- People: pipelines take their environments down all day, in large numbers told by K8A-525.
   AND (user_name LIKE 'system:serviceaccount:%') IS NOT TRUE

@@ -34,7 +34,5 @@ FROM (
     -- Done, not just allowed: admission may have stopped it, a dry run too.
     AND response_code BETWEEN 200 AND 299
     AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-    -- Nodes write the mirrors of their own static pods.
-    AND NOT is_system_user(user_name)
 ) AS written
 WHERE image IS NOT NULL

@@ -41,8 +41,6 @@ FROM (
     -- Done, not just allowed: admission may have stopped it, a dry run too.
     AND response_code BETWEEN 200 AND 299
     AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-    -- Nodes write the mirrors of their own static pods.
-    AND NOT is_system_user(user_name)
 ) AS written
 -- One alone has honest uses; together they have hardly any outside of agents of the node.
 WHERE (resource <> 'daemonsets' AND privileged AND (host_pid OR root))

@@ -23,6 +23,5 @@ FROM events
 WHERE resource = 'pods' AND api_group IS NULL AND subresource IS NULL AND verb = 'create'
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND NOT is_system_user(user_name)
 GROUP BY cluster, user_name, source_ip
 HAVING count(*) >= $pods

@@ -24,4 +24,3 @@ WHERE resource IN ('resourcequotas', 'limitranges') AND api_group IS NULL AND su
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND NOT is_system_user(user_name)

@@ -20,8 +20,7 @@ SELECT
   count(*) FILTER (WHERE resource = 'secrets') AS denials,
   min(concat_ws('/', resource, name)) FILTER (WHERE resource <> 'secrets') AS first_workload
 FROM events
-WHERE NOT is_system_user(user_name)
-  AND ((resource = 'secrets' AND api_group IS NULL AND verb IN ('get', 'list', 'watch')
+WHERE ((resource = 'secrets' AND api_group IS NULL AND verb IN ('get', 'list', 'watch')
       AND response_code = 403 AND stage = 'ResponseComplete')
     -- What runs at once and is gone again. Deployments that use secrets are everybody's work.
     OR (resource IN ('pods', 'jobs', 'cronjobs') AND subresource IS NULL AND verb = 'create'

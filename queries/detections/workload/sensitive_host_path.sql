@@ -39,8 +39,6 @@ FROM (
     -- Done, not just allowed: admission may have stopped it, a dry run too.
     AND response_code BETWEEN 200 AND 299
     AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-    -- Nodes write the mirrors of their own static pods.
-    AND NOT is_system_user(user_name)
     -- What kubectl debug makes to look into a node is told by K8A-423.
     AND (resource = 'pods' AND name LIKE 'node-debugger-%' AND json_value(request_object,
       '$.metadata.labels["app.kubernetes.io/managed-by"]') = 'kubectl-debug') IS NOT TRUE

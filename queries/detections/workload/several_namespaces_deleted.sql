@@ -6,7 +6,7 @@ attack: [T1485]
 window: 1h
 dedup: 1d
 params: {namespaces: 3}
-exempt: [control-plane, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud]
 needs: {level: Metadata, resources: [namespaces], verbs: [delete], stages: [ResponseComplete]}
 describe: "{{user_name}} deleted {{namespaces}} namespaces within an hour from {{source_ip}}, the first of them {{first_name}}"
 false_positives: >-
@@ -21,7 +21,6 @@ FROM events
 WHERE resource = 'namespaces' AND api_group IS NULL AND subresource IS NULL AND verb = 'delete'
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND NOT is_system_user(user_name)
   -- People: pipelines take their environments down all day, in large numbers told by K8A-525.
   AND (user_name LIKE 'system:serviceaccount:%') IS NOT TRUE
 GROUP BY cluster, user_name, source_ip

@@ -30,8 +30,6 @@ WHERE resource IN ('pods', 'deployments', 'statefulsets', 'replicasets', 'replic
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- Nodes write the mirrors of their own static pods.
-  AND NOT is_system_user(user_name)
   AND (
     -- Of the pod or of a container; SELinux's type for containers that are to see everything.
     json_exists(request_object, '$..[?@.seccompProfile.type == "Unconfined"
