@@ -5,7 +5,7 @@ severity: medium
 attack: [T1562.001, T1489]
 controls: [MON-1, WL-6]
 key: [user_name, resource, namespace, name]
-exempt: [control-plane, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [deployments, deployments/scale, statefulsets, statefulsets/scale, replicasets, replicasets/scale, replicationcontrollers, replicationcontrollers/scale, daemonsets], verbs: [update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} switched {{resource}} {{namespace}}/{{name}} off by {{verb}} from {{source_ip}}"
 false_positives: >-
@@ -27,13 +27,12 @@ WHERE resource IN ('deployments', 'statefulsets', 'replicasets', 'replicationcon
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   -- What belongs to the cluster, or by its name watches, checks or logs.
   AND (namespace = 'kube-system' OR regexp_like(concat_ws('/', namespace, name),
-    '(^|[^a-z])(falco|tetragon|sysdig|tracee|kubearmor|wazuh|crowdstrike|sentinel|'
-      || 'gatekeeper|kyverno|opa|kubewarden|cosign|policy|admission|cert-manager|'
-      || 'coredns|kube-dns|metrics-server|prometheus|alertmanager|fluent(d|bit)|'
-      || 'fluent|vector|filebeat|promtail|logging|audit|otel|opentelemetry|'
-      || 'datadog|dynatrace|trivy|kubescape|neuvector|stackrox|aqua|twistlock|wiz|'
-      || 'lacework|cilium|calico|tigera|istiod|linkerd|external-secrets|vault|'
-      || 'velero)([^a-z]|$)'))
+    '(^|[^a-z])(falco|falcosidekick|tetragon|sysdig|tracee|kubearmor|wazuh|crowdstrike|'
+      || 'gatekeeper|kyverno|opa|kubewarden|cert-manager|coredns|kube-dns|'
+      || 'metrics-server|prometheus|alertmanager|fluentd|fluentbit|fluent|filebeat|'
+      || 'promtail|otel|opentelemetry|datadog|dynatrace|trivy|kubescape|neuvector|'
+      || 'stackrox|twistlock|wiz-sensor|lacework|cilium|calico|tigera|istiod|'
+      || 'linkerd|external-secrets|velero)([^a-z]|$)'))
   AND (
     json_value(request_object, '$.spec.replicas') = '0'
     OR json_exists(request_object, '$[?search(@.path, "/replicas$") && @.value == 0]')

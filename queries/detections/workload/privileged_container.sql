@@ -5,7 +5,7 @@ severity: medium
 attack: [T1610, T1611]
 controls: [WL-1]
 key: [user_name, resource, workload]
-exempt: [control-plane, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed a privileged container by {{verb}} of {{resource}} {{workload}} ({{images}}) from {{source_ip}}"
 false_positives: >-
@@ -33,8 +33,11 @@ WHERE resource IN ('pods', 'deployments', 'statefulsets', 'replicasets', 'replic
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND (
     -- Any kind of container, wherever the object or the patch keeps its pod. A Windows host process
-    -- is the same with another name.
-    json_exists(request_object, '$..[?@.securityContext.privileged == true
+    -- is the same with another name. Many databases set one number of the kernel's and are gone
+    -- (vm.max_map_count): that, spelled out, is left to K8A-541.
+    json_exists(request_object, '$..[?(@.securityContext.privileged == true
+        && !(@.command[0] == "sysctl" && @.command[1] == "-w" && !@.command[3] && !@.args
+          && match(@.command[2], "(vm|net|fs)[.][a-z0-9_.]+=[0-9]+")))
       || @.securityContext.windowsOptions.hostProcess == true]')
     -- A JSON patch that reaches into a container.
     OR json_exists(request_object, '$[?

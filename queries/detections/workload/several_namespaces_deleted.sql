@@ -5,8 +5,8 @@ severity: medium
 attack: [T1485]
 window: 1h
 dedup: 1d
-params: {namespaces: 3}
-exempt: [control-plane, cloud]
+params: {namespaces: 4}
+exempt: [control-plane, workload-distributions, cloud]
 needs: {level: Metadata, resources: [namespaces], verbs: [delete], stages: [ResponseComplete]}
 describe: "{{user_name}} deleted {{namespaces}} namespaces within an hour from {{source_ip}}, the first of them {{first_name}}"
 false_positives: >-
