@@ -25,7 +25,9 @@ WHERE resource IN ('deployments', 'statefulsets', 'replicasets', 'replicationcon
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- What belongs to the cluster, or by its name watches, checks or logs.
+  -- What belongs to the cluster, or by its name watches, checks or logs. An autoscaler is stopped
+  -- for every upgrade.
+  AND (name LIKE '%autoscaler%') IS NOT TRUE
   AND (namespace = 'kube-system' OR regexp_like(concat_ws('/', namespace, name),
     '(^|[^a-z])(falco|falcosidekick|tetragon|sysdig|tracee|kubearmor|wazuh|crowdstrike|'
       || 'gatekeeper|kyverno|opa|kubewarden|cert-manager|coredns|kube-dns|'
