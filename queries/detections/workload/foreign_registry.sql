@@ -36,6 +36,7 @@ FROM (
 ) AS written
 -- `allowed` and `refused` are beginnings of images as regular expressions, such as
 -- `registry[.]acme[.]example/|registry[.]k8s[.]io/`. Without a setting everything is allowed, and
--- refused is where anybody may put an image without an account.
+-- refused is where anybody may put an image without an account. An image that names no registry
+-- is Docker's, and written as it is written here.
 WHERE regexp_replace(images, concat('"(', $allowed, ')[^"]*"'), '', 'g') LIKE '%"%'
   OR regexp_like(images, concat('"(', $refused, ')'))
