@@ -2,7 +2,7 @@
 id: K8A-523
 title: Identity deploys where it never did, or with another program
 severity: low
-attack: [T1078.004, T1610]
+attack: [T1078, T1610]
 controls: [RBAC-6, MON-2]
 first_seen: {key: [user_name, namespace, program], lookback: 30d, learn: 7d}
 exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]

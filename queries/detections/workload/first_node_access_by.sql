@@ -2,7 +2,7 @@
 id: K8A-547
 title: Identity deploys access to nodes for the first time
 severity: low
-attack: [T1078.004, T1611]
+attack: [T1078, T1611]
 controls: [WL-1, WL-2, MON-2]
 first_seen: {key: [user_name], lookback: 30d, learn: 7d}
 exempt: [control-plane, workload-distributions, cloud, gitops, platform]
