@@ -236,7 +236,8 @@ impl Catalog {
 
     /// Adds what the lists exempt from the detections that name them, behind the operator's own.
     fn exempt_listed(&mut self) -> Vec<LoadError> {
-        let (listed, errors) = list::exempting(&self.lists, self.detections.values().chain(self.disabled.values()));
+        let (listed, errors) =
+            list::exempting(&self.lists, self.detections.values().chain(self.disabled.values()));
         self.exceptions.extend(listed.into_iter().map(Arc::new));
         errors
     }

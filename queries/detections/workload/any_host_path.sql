@@ -6,7 +6,7 @@ attack: [T1610]
 controls: [WL-2]
 key: [user_name, resource, workload]
 dedup: 1d
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed {{resource}} {{workload}} with {{host_paths}} of its node by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -6,7 +6,7 @@ attack: [T1610]
 controls: [WL-1, WL-2, WL-4]
 key: [user_name, resource, workload]
 dedup: 1d
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} ({{images}}), which has {{facts}}, by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -4,7 +4,7 @@ title: Whole collection of objects deleted at once
 severity: medium
 attack: [T1485]
 key: [user_name, resource, namespace]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Metadata, resources: [secrets, configmaps, pods, services, serviceaccounts, persistentvolumeclaims, persistentvolumes, deployments, statefulsets, daemonsets, replicasets, jobs, cronjobs, ingresses, networkpolicies, resourcequotas, limitranges], verbs: [deletecollection], stages: [ResponseComplete]}
 describe: "{{user_name}} deleted all {{resource}} of {{scope}}{{selected}} in one request from {{source_ip}} ({{user_agent}})"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: low
 attack: [T1610, T1525]
 controls: [WL-9]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [deployments, daemonsets, statefulsets, replicasets, replicationcontrollers], verbs: [update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} added {{images}} to {{resource}} {{workload}} by patch from {{source_ip}}"
 false_positives: >-

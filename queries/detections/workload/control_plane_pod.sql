@@ -5,7 +5,7 @@ severity: low
 attack: [T1610]
 controls: [API-6]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} put {{resource}} {{workload}} ({{images}}) on the nodes of the control plane by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: high
 attack: [T1610, T1078.001, T1098.006]
 controls: [RBAC-1, SA-1]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} gave {{resource}} {{workload}} ({{images}}) the account {{account}} of a controller by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: low
 attack: [T1552.001]
 controls: [SEC-1]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} with what looks like {{kind_of}} in it by {{verb}} from {{source_ip}}"
 false_positives: >-

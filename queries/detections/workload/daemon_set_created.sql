@@ -5,7 +5,7 @@ severity: low
 attack: [T1610, T1525]
 key: [user_name]
 dedup: 1d
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs, workload-setup]
+exempt: [control-plane, cloud, gitops, platform, workload-programs, workload-setup]
 needs: {level: Request, resources: [daemonsets], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}} created daemon set {{workload}} ({{images}}), which runs on every node that it tolerates, from {{source_ip}}"
 false_positives: >-

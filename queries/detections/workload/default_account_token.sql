@@ -6,7 +6,7 @@ attack: [T1528]
 controls: [SA-1]
 key: [user_name, namespace]
 dedup: 1d
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [serviceaccounts], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} let the default account of {{namespace}} be mounted into pods by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: informational
 attack: [T1610]
 key: [user_name]
 dedup: 1d
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}} created {{resource}} {{workload}} in the namespace default from {{source_ip}}"
 false_positives: >-

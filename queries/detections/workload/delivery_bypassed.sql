@@ -7,7 +7,7 @@ controls: [WL-9]
 window: 7d
 slide: 12h
 dedup: 30d
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [deployments, daemonsets, statefulsets, cronjobs], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{people}} changed image or command of {{resource}} {{namespace}}/{{name}} by hand {{changes}} times, which a delivery tool had written before"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: medium
 attack: [T1610, T1552.007]
 controls: [ETCD-1]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed {{resource}} {{workload}} ({{images}}) that runs `{{command}}` beside the cluster's etcd by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: low
 attack: [T1078, T1610]
 controls: [RBAC-6, MON-2]
 first_seen: {key: [user_name, namespace, program], lookback: 30d, learn: 7d}
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Metadata, resources: [deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} by {{verb}} from {{source_ip}} with {{program}}, for the first time in {{namespace}}"
 false_positives: >-

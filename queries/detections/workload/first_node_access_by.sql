@@ -5,7 +5,7 @@ severity: low
 attack: [T1078, T1611]
 controls: [WL-1, WL-2, MON-2]
 first_seen: {key: [user_name], lookback: 30d, learn: 7d}
-exempt: [control-plane, workload-distributions, cloud, gitops, platform]
+exempt: [control-plane, cloud, gitops, platform]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} ({{images}}) with access to its node by {{verb}} from {{source_ip}}, which it never did before"
 false_positives: >-

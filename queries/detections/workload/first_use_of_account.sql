@@ -5,7 +5,7 @@ severity: low
 attack: [T1078.001, T1610]
 controls: [SA-1, RBAC-4]
 first_seen: {key: [user_name, namespace, account], lookback: 30d, learn: 7d}
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} gave {{resource}} {{workload}} ({{images}}) the account {{account}} of {{namespace}} by {{verb}} from {{source_ip}}, for the first time"
 false_positives: >-

@@ -6,7 +6,7 @@ attack: [T1610, T1525]
 controls: [IMG-1]
 key: [user_name, resource, workload]
 params: {allowed: '', refused: 'ttl[.]sh/|[^/"]+[.](ngrok[^/"]*|trycloudflare[.]com|serveo[.]net)/'}
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed {{resource}} {{workload}} with {{images}}, which is not from an allowed registry, by {{verb}} from {{source_ip}}"
 false_positives: >-

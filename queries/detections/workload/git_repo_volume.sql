@@ -5,7 +5,7 @@ severity: medium
 attack: [T1610, T1611]
 controls: [WL-2]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed {{resource}} {{workload}} with a volume of the git repository {{repositories}} by {{verb}} from {{source_ip}}"
 false_positives: >-

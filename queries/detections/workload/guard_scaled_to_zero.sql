@@ -5,7 +5,7 @@ severity: medium
 attack: [T1562.001, T1489]
 controls: [MON-1, WL-6]
 key: [user_name, resource, namespace, name]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [deployments, deployments/scale, statefulsets, statefulsets/scale, replicasets, replicasets/scale, replicationcontrollers, replicationcontrollers/scale, daemonsets], verbs: [update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} switched {{resource}} {{namespace}}/{{name}} off by {{verb}} from {{source_ip}}"
 false_positives: >-

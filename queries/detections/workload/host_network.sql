@@ -5,7 +5,7 @@ severity: low
 attack: [T1610, T1046]
 controls: [WL-2, NET-4]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, jobs, cronjobs, replicasets, replicationcontrollers, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} put {{resource}} {{workload}} ({{images}}) into the network of its node by {{verb}} from {{source_ip}}"
 false_positives: >-

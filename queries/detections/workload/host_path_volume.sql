@@ -5,7 +5,7 @@ severity: medium
 attack: [T1610, T1611]
 controls: [WL-2]
 key: [user_name, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [persistentvolumes], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} made persistent volume {{workload}} of {{host_paths}} on the node by {{verb}} from {{source_ip}}"
 false_positives: >-

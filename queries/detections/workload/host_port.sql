@@ -6,7 +6,7 @@ attack: [T1610, T1133]
 controls: [WL-2, NET-2]
 key: [user_name, resource, workload]
 dedup: 1d
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} opened the ports {{ports}} of nodes for {{resource}} {{workload}} by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: medium
 attack: [T1489, T1499]
 window: 10m
 params: {nodes: 5, evicted: 200}
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [nodes, pods/eviction], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} closed {{nodes}} nodes to new pods and evicted {{evicted}} pods within 10 minutes from {{source_ip}}"
 false_positives: >-

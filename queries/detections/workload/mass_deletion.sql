@@ -5,7 +5,7 @@ severity: high
 attack: [T1485, T1499]
 window: 10m
 params: {objects: 40, volumes: 10, namespaces: 5, pods: 100}
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Metadata, resources: [deployments, statefulsets, daemonsets, cronjobs, persistentvolumeclaims, persistentvolumes, services, ingresses, namespaces, pods], verbs: [delete, deletecollection], stages: [ResponseComplete]}
 describe: "{{user_name}} deleted {{objects}} workloads, {{volumes}} volumes, {{namespaces}} namespaces and {{pods}} pods within 10 minutes from {{source_ip}}"
 false_positives: >-

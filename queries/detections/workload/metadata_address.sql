@@ -5,7 +5,7 @@ severity: medium
 attack: [T1552.005, T1610]
 controls: [NET-4, CLD-1]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed {{resource}} {{workload}} ({{images}}) that runs `{{command}}` by {{verb}} from {{source_ip}}"
 false_positives: >-

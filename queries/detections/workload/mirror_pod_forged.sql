@@ -5,7 +5,7 @@ severity: high
 attack: [T1036.005, T1610]
 controls: [API-6]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}} created pod {{workload}} ({{images}}) as the mirror of a static pod, which only kubelets do, from {{source_ip}}"
 false_positives: >-

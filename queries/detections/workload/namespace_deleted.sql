@@ -5,7 +5,7 @@ severity: low
 attack: [T1485]
 key: [user_name]
 dedup: 1d
-exempt: [control-plane, workload-distributions, cloud]
+exempt: [control-plane, cloud]
 needs: {level: Metadata, resources: [namespaces], verbs: [delete], stages: [ResponseComplete]}
 describe: "{{user_name}} deleted the namespace {{name}} and all that is in it from {{source_ip}}"
 false_positives: >-

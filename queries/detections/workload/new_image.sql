@@ -5,7 +5,7 @@ severity: informational
 attack: [T1610, T1525]
 controls: [IMG-1, WL-9]
 first_seen: {key: [namespace, repositories], lookback: 30d, learn: 7d}
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} with {{images}}, new in {{namespace}}, by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: low
 attack: [T1610, T1525]
 controls: [IMG-1]
 first_seen: {key: [image_source], lookback: 30d, learn: 7d}
-exempt: [control-plane, workload-distributions, workload-programs]
+exempt: [control-plane, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} with {{image}} by {{verb}} from {{source_ip}}: nothing from {{image_source}} ran here before"
 false_positives: >-

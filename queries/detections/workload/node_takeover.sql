@@ -5,7 +5,7 @@ severity: high
 attack: [T1611, T1610]
 controls: [WL-1, WL-2]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed {{resource}} {{workload}} ({{images}}) with the means to take over its node ({{means}}) by {{verb}} from {{source_ip}}"
 false_positives: >-

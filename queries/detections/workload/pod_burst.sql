@@ -6,7 +6,7 @@ attack: [T1496, T1499]
 controls: [WL-8]
 window: 10m
 params: {pods: 50}
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Metadata, resources: [pods], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}} created {{pods}} pods in {{namespaces}} namespaces within 10 minutes from {{source_ip}}"
 false_positives: >-

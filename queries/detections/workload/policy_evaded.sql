@@ -6,7 +6,7 @@ attack: [T1610, T1611]
 controls: [WL-5, WL-6]
 window: 1h
 dedup: 1d
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} was refused {{refusals}} workloads by policy, then placed {{first_workload}} with access to its node, from {{source_ip}}"
 false_positives: >-

@@ -6,7 +6,7 @@ attack: [T1499, T1610]
 controls: [WL-7]
 key: [user_name, resource]
 dedup: 1d
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Metadata, resources: [priorityclasses, runtimeclasses], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
 describe: "{{user_name}} did {{verb}} {{resource}} {{name}}, which decides {{meaning}}, from {{source_ip}}"
 false_positives: >-

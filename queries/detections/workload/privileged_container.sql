@@ -5,7 +5,7 @@ severity: medium
 attack: [T1610, T1611]
 controls: [WL-1]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed a privileged container by {{verb}} of {{resource}} {{workload}} ({{images}}) from {{source_ip}}"
 false_positives: >-

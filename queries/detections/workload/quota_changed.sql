@@ -6,7 +6,7 @@ attack: [T1562.001, T1496]
 controls: [WL-8]
 key: [user_name, namespace]
 dedup: 1d
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Metadata, resources: [resourcequotas, limitranges], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
 describe: "{{user_name}} did {{verb}} {{resource}} {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: >-

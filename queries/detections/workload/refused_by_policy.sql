@@ -6,7 +6,7 @@ attack: [T1610]
 controls: [WL-5, IMG-2]
 key: [user_name, namespace]
 dedup: 1d
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Metadata, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} was refused {{resource}} {{workload}} by {{verb}} from {{source_ip}}: {{why}}"
 false_positives: >-

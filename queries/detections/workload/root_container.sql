@@ -6,7 +6,7 @@ attack: [T1610]
 controls: [WL-1, WL-3]
 key: [user_name, namespace]
 dedup: 1d
-exempt: [control-plane, workload-distributions]
+exempt: [control-plane]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} ({{images}}) as root, or free to raise its rights, by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: informational
 attack: [T1053.007]
 key: [user_name, resource, namespace]
 dedup: 1d
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [jobs, cronjobs], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} ({{images}}) by {{verb}} from {{source_ip}}"
 false_positives: >-

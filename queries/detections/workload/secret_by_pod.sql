@@ -6,7 +6,7 @@ attack: [T1552.007, T1610]
 controls: [SEC-1]
 window: 1h
 dedup: 1d
-exempt: [control-plane, workload-distributions, cloud, gitops, platform]
+exempt: [control-plane, cloud, gitops, platform]
 needs: {level: Request, resources: [secrets, pods, jobs, cronjobs], verbs: [get, list, watch, create], stages: [ResponseComplete]}
 describe: "{{user_name}} was denied secrets in {{namespace}} {{denials}} times, then let {{first_workload}} have secrets there, from {{source_ip}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: medium
 attack: [T1610, T1611, T1552.001]
 controls: [WL-2, ETCD-1, API-6]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed {{resource}} {{workload}} with {{host_paths}} of its node by {{verb}} from {{source_ip}}"
 false_positives: >-

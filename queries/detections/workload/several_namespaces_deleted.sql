@@ -6,7 +6,7 @@ attack: [T1485]
 window: 1h
 dedup: 1d
 params: {namespaces: 4}
-exempt: [control-plane, workload-distributions, cloud]
+exempt: [control-plane, cloud]
 needs: {level: Metadata, resources: [namespaces], verbs: [delete], stages: [ResponseComplete]}
 describe: "{{user_name}} deleted {{namespaces}} namespaces within an hour from {{source_ip}}, the first of them {{first_name}}"
 false_positives: >-

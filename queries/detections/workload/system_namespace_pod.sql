@@ -5,7 +5,7 @@ severity: medium
 attack: [T1610, T1036.005]
 controls: [API-6]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, deployments, daemonsets, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}} created {{resource}} {{workload}} ({{images}}) in {{namespace}} from {{source_ip}}"
 false_positives: >-

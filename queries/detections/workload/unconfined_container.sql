@@ -5,7 +5,7 @@ severity: low
 attack: [T1610, T1611]
 controls: [WL-4]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [pods, pods/ephemeralcontainers, deployments, statefulsets, replicasets, replicationcontrollers, jobs, cronjobs, podtemplates], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} deployed {{resource}} {{workload}} ({{images}}) with seccomp, AppArmor, SELinux or the masks of /proc switched off by {{verb}} from {{source_ip}}"
 false_positives: >-

@@ -5,7 +5,7 @@ severity: low
 attack: [T1610, T1036]
 controls: [WL-5]
 key: [user_name, resource, workload]
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [replicationcontrollers, replicasets, podtemplates], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}} created {{resource}} {{workload}} ({{images}}) from {{source_ip}}"
 false_positives: >-

@@ -6,7 +6,7 @@ attack: [T1496, T1499]
 controls: [WL-8]
 key: [user_name, resource, workload]
 params: {copies: 200}
-exempt: [control-plane, workload-distributions, cloud, gitops, platform, workload-programs]
+exempt: [control-plane, cloud, gitops, platform, workload-programs]
 needs: {level: Request, resources: [deployments, deployments/scale, statefulsets, statefulsets/scale, replicasets, replicasets/scale, replicationcontrollers, replicationcontrollers/scale, jobs, cronjobs], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} asked for {{copies}} copies of {{resource}} {{workload}} by {{verb}} from {{source_ip}}"
 false_positives: >-
