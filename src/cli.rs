@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
-    DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs, ListArgs,
+    CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
+    ListArgs,
 };
 use crate::config::{Settings, SettingsError};
 use crate::detect::detection::Severity;
@@ -236,6 +237,9 @@ pub struct TestArgs {
     /// Test only this detection
     #[arg(long, value_name = "ID")]
     pub detection: Option<String>,
+    /// Write what came of each case to this file, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }
 
 /// `auditmill sql`

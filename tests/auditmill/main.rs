@@ -53,6 +53,7 @@ mod hostile;
 mod import;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod library;
 mod memory;
 mod oracle;
 mod program;

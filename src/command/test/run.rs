@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::Value as Json;
 
 use super::case::{Case, Expected, TestFile};
 use super::files::{beside, missing, shipped, stem};
+use super::junit::{self, Done};
 use crate::cli::TestArgs;
 use crate::command::{BadDetections, Verdict};
 use crate::decode::{Decoder, Delivery};
@@ -45,6 +46,10 @@ pub fn run(args: &TestArgs) -> Result<Verdict> {
             None => report.line(&detection.id, "has a test file", Err(missing(detection))),
         }
     }
+    if let Some(path) = &args.junit {
+        let xml = junit::report(&report.cases);
+        std::fs::write(path, xml).with_context(|| format!("write `{}`", path.display()))?;
+    }
     report.close()
 }
 
@@ -52,6 +57,7 @@ pub fn run(args: &TestArgs) -> Result<Verdict> {
 struct Report {
     passed: usize,
     failed: usize,
+    cases: Vec<Done>,
 }
 
 impl Report {
@@ -100,6 +106,8 @@ impl Report {
         let (colour, reset) =
             if std::io::stdout().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
         let mut out = std::io::stdout().lock();
+        let failure = result.as_ref().err().cloned();
+        self.cases.push(Done { detection: id.to_owned(), name: name.to_owned(), failure });
         let written = match result {
             Ok(()) => {
                 self.passed += 1;
