@@ -85,8 +85,7 @@ pub fn show(args: &CoverageArgs) -> Result<Verdict> {
         if name == GAPS {
             continue;
         }
-        let matrix: Matrix =
-            serde_saphyr::from_str(text).with_context(|| format!("read {name}"))?;
+        let matrix = Matrix::read(text).with_context(|| format!("read {name}"))?;
         match args.format {
             Format::Json => write_json(&mut out, &matrix, &catalog)?,
             Format::Table => write_matrix(&mut out, &matrix, &catalog)?,
