@@ -1,0 +1,59 @@
+/*
+id: K8A-318
+title: Grant made and taken back within minutes
+severity: medium
+attack: [T1070.009, T1098.006]
+controls: [RBAC-2, RBAC-3]
+window: 30m
+slide: 3m
+exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers]
+needs: {level: Request, resources: [clusterrolebindings, rolebindings], verbs: [create, update, patch, delete], stages: [ResponseStarted, ResponseComplete]}
+describe: "{{user_name}} made {{binding}} ({{role}} to {{subjects}}) from {{source_ip}} and {{deleted_by}} deleted it soon after; it was used {{uses}} times{{used_by}}"
+false_positives: >-
+  Rights lent for one task by a tool that does just that, or a binding that was tried and found
+  wrong. The hooks of charts, whose roles live for seconds, are used by their pods and do not count.
+respond: >-
+  Nobody sees such a grant in the cluster afterwards: see what was done with it meanwhile (its name is
+  in the reason of each request that it allowed), and ask who made it.
+*/
+-- A request says which binding allowed it, so that a grant's uses can be counted beside its life.
+SELECT
+  cluster, binding,
+  min(user_name) FILTER (WHERE made) AS user_name, min(source_ip) FILTER (WHERE made) AS source_ip,
+  min(credential_id) FILTER (WHERE made) AS credential_id,
+  min(user_name) FILTER (WHERE deleted) AS deleted_by,
+  min(role) FILTER (WHERE made) AS role, min(subjects) FILTER (WHERE made) AS subjects,
+  min(resource) FILTER (WHERE made) AS resource, min(namespace) FILTER (WHERE made) AS namespace,
+  min(name) FILTER (WHERE made) AS name,
+  count(DISTINCT audit_id) FILTER (WHERE used) AS uses,
+  CASE WHEN min(user_name) FILTER (WHERE used) IS NULL THEN ''
+    ELSE concat(', by ', min(user_name) FILTER (WHERE used)) END AS used_by
+FROM (
+  SELECT *,
+    CASE WHEN resource = 'clusterrolebindings' AND api_group = 'rbac.authorization.k8s.io'
+      THEN concat('ClusterRoleBinding "', coalesce(name, json_value(response_object, '$.metadata.name')), '"')
+      WHEN resource = 'rolebindings' AND api_group = 'rbac.authorization.k8s.io'
+      THEN concat('RoleBinding "', coalesce(name, json_value(response_object, '$.metadata.name')), '/', namespace, '"')
+      ELSE split_part(split_part(decision_reason, 'allowed by ', 2), ' of ', 1) END AS binding,
+    json_value(request_object, '$.roleRef.name') AS role,
+    translate(json_query(request_object, '$.subjects[*]["kind", "namespace", "name"]'), ',[]"', ' ') AS subjects,
+    -- Made, by whatever verb: server-side apply makes with a patch, and says 201.
+    (resource IN ('clusterrolebindings', 'rolebindings') AND api_group = 'rbac.authorization.k8s.io'
+      AND verb IN ('create', 'update', 'patch') AND response_code = 201) AS made,
+    (resource IN ('clusterrolebindings', 'rolebindings') AND api_group = 'rbac.authorization.k8s.io'
+      AND verb = 'delete' AND response_code = 200) AS deleted,
+    -- Used by somebody, not by what runs in a pod; and for something, not to find out what there is.
+    (resource NOT IN ('clusterrolebindings', 'rolebindings', 'selfsubjectaccessreviews', 'selfsubjectrulesreviews',
+        'selfsubjectreviews')
+      AND pod_name IS NULL AND decision_reason LIKE 'RBAC: allowed by %') AS used
+  FROM events
+  WHERE decision = 'allow' AND response_code < 300
+    AND (resource IN ('clusterrolebindings', 'rolebindings') OR decision_reason LIKE 'RBAC: allowed by %')
+    AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+) AS requests
+GROUP BY cluster, binding
+HAVING min(event_time) FILTER (WHERE made) < max(event_time) FILTER (WHERE deleted)
+  -- A grant that is powerful by itself, or one that somebody used.
+  AND (min(event_time) FILTER (WHERE made AND (role = 'cluster-admin'
+      OR (resource = 'clusterrolebindings' AND role IN ('admin', 'edit')))) IS NOT NULL
+    OR min(event_time) FILTER (WHERE used) IS NOT NULL)
