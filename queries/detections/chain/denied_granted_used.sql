@@ -7,7 +7,7 @@ controls: [MON-3, RBAC-5, API-4]
 over: findings
 window: 1h
 slide: 6m
-dedup: 6h
+dedup: 1d
 describe: "{{user_name}} was denied, then had a powerful grant and used it from {{source_ip}}: {{granted}}"
 false_positives: >-
   Somebody who asked for cluster-wide rights because they were denied, and got them within the hour.

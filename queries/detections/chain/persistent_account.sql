@@ -6,7 +6,7 @@ attack: [T1136, T1098.006, T1528]
 controls: [MON-3, SA-2, RBAC-2]
 window: 30m
 slide: 3m
-dedup: 6h
+dedup: 1d
 exempt: [control-plane, cloud, gitops, rbac-writers]
 needs: {level: Request, resources: [serviceaccounts, serviceaccounts/token, clusterrolebindings, rolebindings], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} made service account {{account}}, gave it {{role}} and took a token of it from {{source_ip}}"

@@ -7,7 +7,7 @@ controls: [MON-3, MON-2]
 over: findings
 window: 24h
 slide: 15m
-dedup: 24h
+dedup: 7d
 params: {score: 60}
 describe: "{{user_name}} has a score of {{score}} by {{detections}} detections within a day ({{critical}} critical, {{high}} high, {{medium}} medium, {{low}} low), last from {{source_ip}}"
 false_positives: >-

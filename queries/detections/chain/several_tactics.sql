@@ -7,7 +7,7 @@ controls: [MON-3, MON-2]
 over: findings
 window: 30m
 slide: 3m
-dedup: 6h
+dedup: 1d
 params: {tactics: 2, tactics_with_weak: 3}
 describe: "{{user_name}} went through {{tactics}} tactics within half an hour ({{which}}), found by {{detections}} detections, from {{source_ip}}"
 false_positives: >-

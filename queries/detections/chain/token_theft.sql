@@ -7,7 +7,7 @@ controls: [MON-3, SA-1, RBAC-4]
 over: findings
 window: 2h
 slide: 12m
-dedup: 6h
+dedup: 1d
 key: [user_name, thief]
 describe: "{{thief}} read credentials by a command in pod {{pod}}, and {{user_name}} was used from {{source_ip}} afterwards: {{use}}"
 false_positives: >-

@@ -6,6 +6,7 @@ attack: [T1610, T1098.006]
 controls: [RBAC-2, SA-1]
 window: 10m
 slide: 1m
+dedup: 1d
 exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers]
 needs: {level: Request, resources: [clusterrolebindings, rolebindings, pods, deployments, daemonsets, statefulsets, replicasets, jobs, cronjobs], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} gave {{role}} to service account {{account}} and then ran it by {{workload}} from {{source_ip}}"

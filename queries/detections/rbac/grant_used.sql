@@ -6,6 +6,7 @@ attack: [T1078, T1098.006]
 controls: [RBAC-2, RBAC-5]
 window: 30m
 slide: 3m
+dedup: 1d
 exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers]
 needs: {level: Request, resources: [clusterrolebindings, rolebindings], verbs: [create, update, patch], stages: [ResponseStarted, ResponseComplete]}
 describe: "{{user_name}} used {{binding}} ({{role}}) {{uses}} times from {{source_ip}}, minutes after {{granted_by}} made it from {{granted_from}}"
@@ -57,11 +58,9 @@ FROM (
   ) AS allowed
 ) AS requests
 GROUP BY cluster, binding
-HAVING min(event_time) FILTER (WHERE made) < max(event_time) FILTER (WHERE used)
-  -- Rights beyond one namespace, or on the cluster's core: as such, or by what they were used for.
-  AND (min(event_time) FILTER (WHERE made AND (role = 'cluster-admin'
-      OR ((resource = 'clusterrolebindings' OR namespace = 'kube-system')
-        AND role IN ('admin', 'edit')))) IS NOT NULL
-    OR (min(event_time) FILTER (WHERE made
-        AND (resource = 'clusterrolebindings' OR namespace = 'kube-system')) IS NOT NULL
-      AND min(event_time) FILTER (WHERE used AND sensitive) IS NOT NULL))
+-- Rights beyond one namespace, or on the cluster's core: as such, or by what they were used for.
+HAVING min(event_time) FILTER (WHERE made AND (role = 'cluster-admin'
+      OR ((resource = 'clusterrolebindings' OR namespace = 'kube-system') AND role IN ('admin', 'edit'))))
+    < max(event_time) FILTER (WHERE used)
+  OR min(event_time) FILTER (WHERE made AND (resource = 'clusterrolebindings' OR namespace = 'kube-system'))
+    < max(event_time) FILTER (WHERE used AND sensitive)

@@ -6,22 +6,24 @@ attack: [T1070.009, T1098.006]
 controls: [RBAC-2, RBAC-3]
 window: 30m
 slide: 3m
+dedup: 1d
 exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers]
 needs: {level: Request, resources: [clusterrolebindings, rolebindings], verbs: [create, update, patch, delete], stages: [ResponseStarted, ResponseComplete]}
-describe: "{{user_name}} made {{binding}} ({{role}} to {{subjects}}) from {{source_ip}} and {{deleted_by}} deleted it soon after; it was used {{uses}} times{{used_by}}"
+describe: "{{user_name}} deleted {{binding}} ({{role}} to {{subjects}}) from {{source_ip}} minutes after {{granted_by}} made it; it was used {{uses}} times{{used_by}}"
 false_positives: >-
   Rights lent for one task by a tool that does just that, or a binding that was tried and found
   wrong. The hooks of charts, whose roles live for seconds, are used by their pods and do not count.
 respond: >-
   Nobody sees such a grant in the cluster afterwards: see what was done with it meanwhile (its name is
-  in the reason of each request that it allowed), and ask who made it.
+  in the reason of each request that it allowed), and ask who made it and who
+  took it away.
 */
 -- A request says which binding allowed it, so that a grant's uses can be counted beside its life.
 SELECT
   cluster, binding,
-  min(user_name) FILTER (WHERE made) AS user_name, min(source_ip) FILTER (WHERE made) AS source_ip,
-  min(credential_id) FILTER (WHERE made) AS credential_id,
-  min(user_name) FILTER (WHERE deleted) AS deleted_by,
+  min(user_name) FILTER (WHERE deleted) AS user_name, min(source_ip) FILTER (WHERE deleted) AS source_ip,
+  min(credential_id) FILTER (WHERE deleted) AS credential_id,
+  min(user_name) FILTER (WHERE made) AS granted_by,
   min(role) FILTER (WHERE made) AS role, min(subjects) FILTER (WHERE made) AS subjects,
   min(resource) FILTER (WHERE made) AS resource, min(namespace) FILTER (WHERE made) AS namespace,
   min(name) FILTER (WHERE made) AS name,
@@ -52,8 +54,9 @@ FROM (
     AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
 ) AS requests
 GROUP BY cluster, binding
-HAVING min(event_time) FILTER (WHERE made) < max(event_time) FILTER (WHERE deleted)
-  -- A grant that is powerful by itself, or one that somebody used.
-  AND (min(event_time) FILTER (WHERE made AND (role = 'cluster-admin'
-      OR (resource = 'clusterrolebindings' AND role IN ('admin', 'edit')))) IS NOT NULL
-    OR min(event_time) FILTER (WHERE used) IS NOT NULL)
+-- A grant that is powerful by itself, or one that somebody used.
+HAVING min(event_time) FILTER (WHERE made AND (role = 'cluster-admin'
+      OR (resource = 'clusterrolebindings' AND role IN ('admin', 'edit'))))
+    < max(event_time) FILTER (WHERE deleted)
+  OR (min(event_time) FILTER (WHERE made) < max(event_time) FILTER (WHERE deleted)
+    AND min(event_time) FILTER (WHERE used) < max(event_time) FILTER (WHERE deleted))
