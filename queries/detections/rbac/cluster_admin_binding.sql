@@ -5,7 +5,7 @@ severity: high
 attack: [T1098.006]
 controls: [RBAC-2]
 key: [user_name, resource, binding]
-exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers]
+exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers, rbac-first-administrators]
 needs: {level: Request, resources: [clusterrolebindings, rolebindings], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} bound cluster-admin to {{subjects}} by {{verb}} of {{resource}} {{binding}} from {{source_ip}}"
 false_positives: >-

@@ -2,7 +2,7 @@
 id: K8A-316
 title: Default role or binding of the cluster changed or deleted
 severity: high
-attack: [T1098.006, T1562]
+attack: [T1098.006]
 controls: [RBAC-1, RBAC-3]
 key: [user_name, verb, resource, object]
 exempt: [control-plane, cloud, gitops, rbac-writers]
