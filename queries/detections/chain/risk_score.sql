@@ -6,8 +6,9 @@ attack: [T1078]
 controls: [MON-3, MON-2]
 over: findings
 window: 24h
-slide: 15m
+slide: 1h
 dedup: 7d
+key: [user_name]
 params: {score: 60}
 describe: "{{user_name}} has a score of {{score}} by {{detections}} detections within a day ({{critical}} critical, {{high}} high, {{medium}} medium, {{low}} low), last from {{source_ip}}"
 false_positives: >-
@@ -16,22 +17,20 @@ respond: >-
   Read the findings of the identity in the order of time and ask its owner about the first that is odd.
 */
 -- Each detection counts once, however often it found something: one that is loud does not make a score.
+-- A finding is as many points as its severity is worth.
 SELECT
   cluster, user_name,
-  50 * count(DISTINCT CASE WHEN severity = 'critical' THEN detection END)
-    + 20 * count(DISTINCT CASE WHEN severity = 'high' THEN detection END)
-    + 8 * count(DISTINCT CASE WHEN severity = 'medium' THEN detection END)
-    + 2 * count(DISTINCT CASE WHEN severity = 'low' THEN detection END) AS score,
-  count(DISTINCT detection) AS detections,
+  count(DISTINCT concat(detection, ' ', point)) AS score, count(DISTINCT detection) AS detections,
   count(DISTINCT CASE WHEN severity = 'critical' THEN detection END) AS critical,
   count(DISTINCT CASE WHEN severity = 'high' THEN detection END) AS high,
   count(DISTINCT CASE WHEN severity = 'medium' THEN detection END) AS medium,
   count(DISTINCT CASE WHEN severity = 'low' THEN detection END) AS low,
   max(source_ip) AS source_ip, min(credential_id) AS credential_id
-FROM findings
-WHERE user_name IS NOT NULL AND user_name <> 'system:anonymous' AND severity <> 'informational'
+FROM (
+  SELECT *, unnest(range(0, CASE severity WHEN 'critical' THEN 50 WHEN 'high' THEN 20 WHEN 'medium' THEN 8
+    ELSE 2 END)) AS point
+  FROM findings
+  WHERE user_name IS NOT NULL AND user_name <> 'system:anonymous' AND severity <> 'informational'
+) AS points
 GROUP BY cluster, user_name
-HAVING 50 * count(DISTINCT CASE WHEN severity = 'critical' THEN detection END)
-    + 20 * count(DISTINCT CASE WHEN severity = 'high' THEN detection END)
-    + 8 * count(DISTINCT CASE WHEN severity = 'medium' THEN detection END)
-    + 2 * count(DISTINCT CASE WHEN severity = 'low' THEN detection END) >= $score
+HAVING count(DISTINCT concat(detection, ' ', point)) >= $score

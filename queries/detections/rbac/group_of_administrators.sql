@@ -5,7 +5,7 @@ severity: low
 attack: [T1098.006]
 controls: [RBAC-2, API-3]
 key: [user_name, resource, binding]
-exempt: [control-plane, cloud, rbac-installers]
+exempt: [rbac-installers]
 needs: {level: Request, resources: [clusterrolebindings], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} bound cluster-admin to {{subjects}} by {{verb}} of {{resource}} {{binding}} from {{source_ip}}, with the certificate that the cluster was made with"
 false_positives: The set-up of a cluster; any other day it is worth asking.

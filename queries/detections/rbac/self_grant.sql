@@ -5,7 +5,7 @@ severity: high
 attack: [T1098.006, T1078]
 controls: [RBAC-2, RBAC-5]
 key: [user_name, resource, binding]
-exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers]
+exempt: [control-plane, cloud, gitops, rbac-writers]
 needs: {level: Request, resources: [clusterrolebindings, rolebindings], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} gave {{role}} to itself by {{verb}} of {{resource}} {{binding}} from {{source_ip}}"
 false_positives: >-
@@ -40,7 +40,7 @@ WHERE resource IN ('clusterrolebindings', 'rolebindings')
       AND strpos(json_query(request_object, '$..[?@.kind == "ServiceAccount"]["namespace", "name"]'),
         concat('"', split_part(user_name, ':', 3), '","', split_part(user_name, ':', 4), '"')) > 0)
     -- A group of one's own, but not those that everybody is in: they are K8A-104's and K8A-304's.
-    OR (has_group(user_groups, json_value(request_object,
-        '$..[?@.kind == "Group" && !search(@.name, "^system:")].name'))
+    OR (array_has_any(json_get_array(user_groups), json_get_array(json_query(request_object,
+        '$..[?@.kind == "Group" && !search(@.name, "^system:")].name')))
       -- Administrators by certificate have all rights anyway, and set up their own group.
       AND has_group(user_groups, 'system:masters') IS NOT TRUE))

@@ -7,7 +7,7 @@ controls: [RBAC-2, RBAC-3]
 window: 30m
 slide: 3m
 dedup: 1d
-exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers]
+exempt: [control-plane, cloud, gitops, rbac-writers]
 needs: {level: Request, resources: [clusterrolebindings, rolebindings], verbs: [create, update, patch, delete], stages: [ResponseStarted, ResponseComplete]}
 describe: "{{user_name}} deleted {{binding}} ({{role}} to {{subjects}}) from {{source_ip}} minutes after {{granted_by}} made it; it was used {{uses}} times{{used_by}}"
 false_positives: >-
@@ -32,26 +32,32 @@ SELECT
     ELSE concat(', by ', min(user_name) FILTER (WHERE used)) END AS used_by
 FROM (
   SELECT *,
-    CASE WHEN resource = 'clusterrolebindings' AND api_group = 'rbac.authorization.k8s.io'
-      THEN concat('ClusterRoleBinding "', coalesce(name, json_value(response_object, '$.metadata.name')), '"')
-      WHEN resource = 'rolebindings' AND api_group = 'rbac.authorization.k8s.io'
-      THEN concat('RoleBinding "', coalesce(name, json_value(response_object, '$.metadata.name')), '/', namespace, '"')
-      ELSE split_part(split_part(decision_reason, 'allowed by ', 2), ' of ', 1) END AS binding,
-    json_value(request_object, '$.roleRef.name') AS role,
-    translate(json_query(request_object, '$.subjects[*]["kind", "namespace", "name"]'), ',[]"', ' ') AS subjects,
-    -- Made, by whatever verb: server-side apply makes with a patch, and says 201.
-    (resource IN ('clusterrolebindings', 'rolebindings') AND api_group = 'rbac.authorization.k8s.io'
-      AND verb IN ('create', 'update', 'patch') AND response_code = 201) AS made,
-    (resource IN ('clusterrolebindings', 'rolebindings') AND api_group = 'rbac.authorization.k8s.io'
-      AND verb = 'delete' AND response_code = 200) AS deleted,
-    -- Used by somebody, not by what runs in a pod; and for something, not to find out what there is.
-    (resource NOT IN ('clusterrolebindings', 'rolebindings', 'selfsubjectaccessreviews', 'selfsubjectrulesreviews',
-        'selfsubjectreviews')
-      AND pod_name IS NULL AND decision_reason LIKE 'RBAC: allowed by %') AS used
-  FROM events
-  WHERE decision = 'allow' AND response_code < 300
-    AND (resource IN ('clusterrolebindings', 'rolebindings') OR decision_reason LIKE 'RBAC: allowed by %')
-    AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+    CASE WHEN (made OR deleted) AND resource = 'clusterrolebindings'
+      THEN concat('ClusterRoleBinding "', shown, '"')
+      WHEN made OR deleted
+      THEN concat('RoleBinding "', shown, '/', namespace, '"')
+      ELSE concat(substr(split_part(split_part(decision_reason, '" of ClusterRole "', 1), '" of Role "', 1), 18), '"')
+    END AS binding
+  FROM (
+    SELECT *,
+      json_value(request_object, '$.roleRef.name') AS role,
+      translate(json_query(request_object, '$.subjects[*]["kind", "namespace", "name"]'), ',[]"', ' ') AS subjects,
+      -- As the reason writes it: a name may hold quotes.
+      replace(replace(coalesce(name, json_value(response_object, '$.metadata.name')), '\', '\\'), '"', '\"') AS shown,
+      -- Made, by whatever verb: server-side apply makes with a patch, and says 201.
+      (resource IN ('clusterrolebindings', 'rolebindings') AND api_group = 'rbac.authorization.k8s.io'
+        AND verb IN ('create', 'update', 'patch') AND response_code = 201) AS made,
+      (resource IN ('clusterrolebindings', 'rolebindings') AND api_group = 'rbac.authorization.k8s.io'
+        AND verb = 'delete' AND response_code = 200) AS deleted,
+      -- Used by somebody, not by what runs in a pod; and for something, not to find out what there is.
+      (decision_reason LIKE 'RBAC: allowed by %' AND pod_name IS NULL AND resource NOT IN
+        ('clusterrolebindings', 'rolebindings', 'selfsubjectaccessreviews', 'selfsubjectrulesreviews',
+          'selfsubjectreviews')) AS used
+    FROM events
+    WHERE decision = 'allow' AND response_code < 300
+      AND (resource IN ('clusterrolebindings', 'rolebindings') OR decision_reason LIKE 'RBAC: allowed by %')
+      AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  ) AS allowed
 ) AS requests
 GROUP BY cluster, binding
 -- A grant that is powerful by itself, or one that somebody used.
