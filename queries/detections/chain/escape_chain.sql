@@ -25,7 +25,7 @@ SELECT
   min(session.summary) AS session,
   CASE WHEN min(node.summary) IS NULL THEN '' ELSE concat('; then ', min(node.summary)) END AS node
 FROM (
-  SELECT *, coalesce(name, split_part(json_value(row, '$.workload'), '/', 2)) AS workload
+  SELECT *, rtrim(coalesce(name, split_part(json_value(row, '$.workload'), '/', 2)), '-') AS workload
   FROM findings WHERE attack LIKE '%"T1611"%' AND json_value(attack, '$[0]') <> 'T1609'
 ) AS pod
 JOIN findings AS session ON session.cluster = pod.cluster AND session.user_name = pod.user_name

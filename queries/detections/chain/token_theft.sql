@@ -31,6 +31,5 @@ WHERE theft.detection = 'K8A-408' AND theft.namespace IS NOT NULL
   -- whatever it did from the very address of the one who read the token.
   AND (uses.detection IN ('K8A-113', 'K8A-115', 'K8A-116', 'K8A-119', 'K8A-120', 'K8A-121')
     OR uses.source_ip = theft.source_ip)
-  AND uses.severity <> 'informational'
 GROUP BY theft.cluster, uses.user_name, theft.user_name, theft.namespace, theft.name,
   uses.source_ip, uses.credential_id

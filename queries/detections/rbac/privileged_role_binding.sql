@@ -39,7 +39,7 @@ WHERE resource IN ('clusterrolebindings', 'rolebindings')
   -- them. The two platforms' roles are as good as cluster-admin. cluster-admin is K8A-301's.
   AND regexp_like(
     coalesce(json_value(request_object, '$.roleRef.name'), json_value(response_object, '$.roleRef.name')),
-    '^(admin|edit|system:(aggregate-to-(admin|edit)|node|kube-(controller-manager|scheduler)|kubelet-api-admin|controller:.*)|argocd-application-controller|tigera-operator|cattle-admin)$')
+    '^(admin|edit|system:(aggregate-to-(admin|edit)|node|kube-controller-manager|kubelet-api-admin|controller:.*)|argocd-application-controller|tigera-operator|cattle-admin)$')
   AND (json_exists(request_object, '$.subjects') OR json_exists(request_object, '$.roleRef')
     OR json_exists(request_object, '$[?search(@.path, "^/(subjects|roleRef)") && @.op != "remove" && @.op != "test"]'))
   -- The parts of such platforms themselves: an account with the role that bears its name.
