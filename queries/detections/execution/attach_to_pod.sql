@@ -9,10 +9,10 @@ needs: {level: Metadata, resources: [pods/attach], verbs: [create, get], stages:
 exempt: [execution-tools]
 describe: "{{user_name}}{{acting_as}} attached to pod {{namespace}}/{{name}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
-  `kubectl run -it`, `kubectl debug` and people who watch what a program prints. A fact, not an alarm.
+  `kubectl run -it`, `kubectl debug`, people who watch what a program prints. A fact, not an alarm.
 respond: >-
-  Ask the person. What they typed went to the program's own input and is in its log, if anywhere; with
-  a shell as the program it was a shell.
+  Ask the person. What they typed went to the program itself and is in no audit log; where the
+  program is a shell, it was a shell.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,

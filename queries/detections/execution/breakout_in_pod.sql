@@ -28,41 +28,48 @@ FROM (
           | (^|[\s;|&(/])chroot\s(-\S+\s)*/(host|rootfs|hostfs|mnt|node|proc/1/root)
           | /proc/1/(root|ns/)
           | /(docker|containerd|crio|cri-dockerd)\.sock
-          | (^|[\s;|&(/])(crictl|nerdctl)\s | (^|[\s;|&(/])ctr\s(-n|--namespace|-a|c\s|t\s|containers|tasks|run)
-          | (^|[\s;|&(/])mount\s.*(/dev/(sd|vd|xvd|nvme|mapper|dm-)|cgroup)
+          | (^|[\s;|&(/])(crictl|nerdctl)\s
+          | (^|[\s;|&(/])ctr\s(-n|--namespace|-a|c\s|t\s|containers|tasks|run)
+          | (^|[\s;|&(/])mount\s[^|;]*(/dev/(sd|vd|xvd|nvme|mapper|dm-)|cgroup)
           | \brelease_agent\b | /proc/sys/kernel/core_pattern | /sys/kernel/uevent_helper
           | (^|[\s;|&(/])(insmod|modprobe|kexec|debugfs)\s
           | /dev/(kmem|mem)\b')
         THEN 'out of the container'
       WHEN regexp_like(shell, '(?x)
-          \b(peirates|deepce|amicontained|kdigger|botb|linpeas|linenum|kubeletctl|kube-hunter|pspy(32|64)?
-            |traitor|mimipenguin|mimikatz|masscan|zmap|rustscan|fscan|ligolo|meterpreter|msfconsole)\b
+          \b(peirates|deepce|amicontained|kdigger|botb|linpeas|linenum|kubeletctl|kube-hunter
+            |pspy(32|64)?|traitor|mimipenguin|mimikatz|masscan|zmap|rustscan|fscan|ligolo
+            |meterpreter|msfconsole)\b
           | (^|[\s;|&(/])cdk\s(eva|evaluate|run|kcurl|ectl|auto-escape)
           | \bchisel\sclient\b | \bnmap\s.*/[0-9]{1,2}(\s|$)
           # From inside, with the service account of the pod, to what is worth having.
-          | (^|[\s;|&(/])kubectl\s.*(\bsecrets?\b|\bauth\s(can-i|whoami)|\bcreate\s(token|clusterrole|role)
-            |\bexec\s|\bimpersonate\b|--token[=\s]|\bapply\s|\bdebug\s)
+          | (^|[\s;|&(/])kubectl\s.*(\bsecrets?\b|\bauth\s(can-i|whoami)
+            |\bcreate\s(token|clusterrole|role)|\bexec\s|\bdebug\s|--token[=\s]|--as[=\s])
           # Beginnings of a stay.
-          | /etc/ld\.so\.preload | \bauthorized_keys\b | \bcrontab\s- | >\s?/etc/cron | \bsetcap\s
-          | \bchmod\s(-\S+\s)*([ugoa]*\+[rwx]*s|0?[4-7][0-7]{3}\b)
+          | /etc/ld\.so\.preload | >\s?\S*\bauthorized_keys\b | \bcrontab\s- | >\s?/etc/cron
+          | \bsetcap\s
+          | \bchmod\s(-\S+\s)*(u?\+[rwx]*s|0?[4-7][0-7]{3}\b)
           | \b(unset|export)\shistfile | \bhistory\s-c\b | \bshred\s')
         THEN 'a tool or trick of attackers'
       -- What is run is not what is written: decoded on the way into a shell or an interpreter.
       WHEN regexp_like(shell, '(?x)
           \b(base64|base32|xxd|openssl|uudecode|gunzip|gzip|zcat|rev)\b[^|;]*\|\s?(sudo\s)?(\S*/)?
-            ((ba|da|a|z|k|c)?sh|python[0-9.]*|perl|php|ruby|node)\b
+            ((ba|da|a|z|k|c)?sh\b | (python[0-9.]*|perl|php|ruby|node)(\s-)?\s?($|[;&|)]))
           | (\b(ba|da|a|z|k|c)?sh\s(-\S+\s)*|\beval\s|\bsource\s|\s\.\s)(\$\(|`|<\(|<<<\s?\$\().*
             \b(base64|base32|xxd|openssl)\b
-          | \b(exec|eval|system|compile)\b.*\b(b64decode|base64_decode|decode_base64|decode64|fromhex)\b')
+          | \b(exec|eval|system|compile)\b.*
+            \b(b64decode|base64_decode|decode_base64|decode64|fromhex)\b')
         OR regexp_like(command, '(\\x[0-9a-fA-F]{2}){6}|(\\0?[0-7]{3}){6}')
         THEN 'what it does is encoded'
     END AS what
   FROM (
     SELECT *, exec_command(request_uri) AS command,
-      -- As a shell takes it: without quotes and escapes inside words, ${IFS} and all white space as
-      -- one blank, without variables that are empty there, in small letters.
-      lower(regexp_replace(regexp_replace(translate(exec_command(request_uri), '"''\', ''),
-        '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g')) AS shell
+      -- As a shell takes it: lines that go on put together, others ended by `;`, no quotes and no
+      -- escapes within words, ${IFS} and white space as one blank, without variables that are
+      -- empty there, in small letters.
+      lower(regexp_replace(regexp_replace(regexp_replace(
+        translate(regexp_replace(exec_command(request_uri), '\\\r?\n', '', 'g'), '"''\', ''),
+        '[\r\n]+', ';', 'g'), '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g'))
+        AS shell
     FROM events
     -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
     -- protocols and says so when it starts; its completion tells of it again, hours later maybe.

@@ -25,18 +25,21 @@ FROM (
     -- Without what gives nothing away: where and what the instance is, and the key that every
     -- request to AWS needs first.
     regexp_replace(shell, '(?x) (https?:)?/*(169\.254\.169\.254|metadata(\.google\.internal)?)/+
-      ( latest/api/token | latest/meta-data/(placement/\S+|instance-id|instance-type|ami-id
+      ( latest/api/token | latest/meta-data/(placement/[a-z0-9/-]+|instance-id|instance-type|ami-id
           |hostname|local-hostname|local-ipv4|mac)
         | computemetadata/v1/( project/(project-id|numeric-project-id)
-          | instance/(zone|name|id|hostname|machine-type|region|attributes/cluster-\S+)
-          | instance/service-accounts/[^/\s]+/email ))
+          | instance/(zone|name|id|hostname|machine-type|region|attributes/cluster-[a-z]+)
+          | instance/service-accounts/[a-z0-9@.-]+/email ))
       /?(\s|\)|`|;|\||$)', ' ', 'g') AS asked
   FROM (
     SELECT *, exec_command(request_uri) AS command,
-      -- As a shell takes it: without quotes and escapes inside words, ${IFS} and all white space as
-      -- one blank, without variables that are empty there, in small letters.
-      lower(regexp_replace(regexp_replace(translate(exec_command(request_uri), '"''\', ''),
-        '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g')) AS shell
+      -- As a shell takes it: lines that go on put together, others ended by `;`, no quotes and no
+      -- escapes within words, ${IFS} and white space as one blank, without variables that are
+      -- empty there, in small letters.
+      lower(regexp_replace(regexp_replace(regexp_replace(
+        translate(regexp_replace(exec_command(request_uri), '\\\r?\n', '', 'g'), '"''\', ''),
+        '[\r\n]+', ';', 'g'), '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g'))
+        AS shell
     FROM events
     -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
     -- protocols and says so when it starts; its completion tells of it again, hours later maybe.

@@ -33,8 +33,8 @@ WHERE resource = 'pods' AND subresource IN ('exec', 'attach', 'portforward') AND
     (regexp_like(name,
         '^(etcd|kube-apiserver|kube-controller-manager|kube-scheduler|cloud-controller-manager)-')
       AND regexp_like(exec_command(request_uri), '(?x) ^((ba|da|a)?sh\s-c\s)?([A-Z_]+=\S+\s)*
-        (/\S*/)?etcdctl\s[^;|&$`<>]*\b(endpoint\s(health|status|hashkv)|member\slist
-        |alarm\slist|version)\b[^;|&$`<>]*$') IS NOT TRUE)
+        (/\S*/)?etcdctl\s[^;|&$`<>\n]*\b(endpoint\s(health|status|hashkv)|member\slist
+        |alarm\slist|version)\b[^;|&$`<>\n]*$') IS NOT TRUE)
     -- A shell to type in.
     OR (subresource = 'exec' AND url_param(request_uri, 'stdin') NOT IN ('false', '0')
       AND regexp_like(exec_command(request_uri), '^(/\S*/)?(ba|da|a|z|k|c|tc|fi)?sh(\s|$)'))

@@ -34,25 +34,30 @@ FROM (
           | aws_web_identity_token_file | azure_federated_token_file')
         -- The same hidden in base64, at its three alignments.
         OR regexp_like(command, '(?x)
-          c2VydmljZWFjY291bn | NlcnZpY2VhY2NvdW50 | zZXJ2aWNlYWNjb3Vud
-          | c2VjcmV0cy9rdWJlcm5ldGVzLmlv | NlY3JldHMva3ViZXJuZXRlcy5pb | zZWNyZXRzL2t1YmVybmV0ZXMuaW')
+          c2VydmljZWFjY291bn | NlcnZpY2VhY2NvdW50 | zZXJ2aWNlYWNjb3Vud')
         THEN 'the token of a service account'
       -- Of the node: certificates and kubeconfigs of its components, pods' volumes, not the sockets
       -- of plugins. etcdctl names its certificates at each call; a shell between would show.
       WHEN NOT is_etcdctl AND (regexp_like(path, '(?x)
           /etc/kubernetes/( pki | manifests | \S*\.conf | azure\.json | enc | cloud | \S*[*?\[] )
-          | /var/lib/kubelet/( pki | pods | \S*kubeconfig | config\.json | \S*[*?\[] )
-          | \b(tar|cp|find|grep|rsync|zip|scp|cat)\s[^;|&]*/(etc/kubernetes|var/lib/kubelet)/?(\s|$)
+          | /var/lib/kubelet/( pki | \S*kubeconfig | config\.json
+            | pods\S*(secret|token|projected|\*) )
+          | \b(tar|cp|find|grep\s-\S*r|rsync|zip|scp|cat)\s[^;|&]*
+            /(etc/kubernetes|var/lib/kubelet(/pods)?)/?(\s|$)
           | /var/lib/( rancher/(k3s|rke2) | k0s/pki | kube-proxy/kubeconfig | minikube/certs )
           | /etc/rancher/(k3s|rke2) | /etc/srv/kubernetes | /home/kubernetes/kube-env
           | /var/snap/microk8s/\S*(credentials|certs)')
         OR regexp_like(command, '(?x) L2V0Yy9rdWJlcm5ldGVzL | 9ldGMva3ViZXJuZXRlcy
           | vZXRjL2t1YmVybmV0ZXMv'))
         THEN 'credentials of the node'
-      -- All that the cluster stores, secrets included. A single key of one's own is a test of etcd.
-      WHEN regexp_like(path, '(?x)
-          \betcdctl\s.*\bget\s.*( /registry | --prefix | --from-key | \s/(\s|$) )
-          | /var/lib/etcd(/|\s|$)')
+      -- All that the cluster stores, secrets included. Not the store of an application that uses
+      -- etcd as well, nor a single key that somebody tries it with, nor how large it is.
+      WHEN regexp_like(path, '\betcdctl\s.*\bget\s.*(/registry|/kubernetes\.io/)')
+        OR (namespace IN ('kube-system', 'openshift-etcd')
+          AND regexp_like(path, '\betcdctl\s.*\bget\s.*(--prefix|--from-key|\s/(\s|$))'))
+        OR (NOT is_etcdctl AND regexp_like(path, '(?x)
+          \b(cat|cp|tar|strings|grep|dd|base64|find|rsync|scp|bbolt|xxd)\s[^;|&]*
+          /var/lib/etcd(/|\s|$)'))
         THEN 'the store of the cluster'
       WHEN regexp_like(path, '(?x)
           /etc/g?shadow\b | \.ssh/(id_|identity|\S*[*?]) | /etc/ssh/ssh_host_\S*key\b
@@ -66,24 +71,27 @@ FROM (
     END AS what
   FROM (
     SELECT *,
-      -- Paths as they end up, `/run/./secrets`, `//` and `/x/../` made plain; then without the parts
-      -- of a service account's volume that are no secret.
+      -- Paths as they end up, `/run/./secrets`, `//` and `/x/../` made plain; then without what
+      -- is no secret in a service account's volume.
       regexp_replace(
         regexp_replace(regexp_replace(shell, '/(\./|/)+', '/', 'g'), '[^/\s]+/\.\./', '', 'g'),
-        '\S*serviceaccount/(ca\.crt|namespace)\b', '', 'g') AS path,
+        '[a-z0-9./=_-]*serviceaccount/(ca\.crt|namespace)\b', '', 'g') AS path,
       regexp_like(shell, '(?x) ^((ba|da|a)?sh\s-c\s)?(env\s)?([a-z_]+=\S+\s)*(/\S*/)?etcdctl\s
         [^;|&$`<>]*$') AS is_etcdctl
     FROM (
-    SELECT *, exec_command(request_uri) AS command,
-      -- As a shell takes it: without quotes and escapes inside words, ${IFS} and all white space as
-      -- one blank, without variables that are empty there, in small letters.
-      lower(regexp_replace(regexp_replace(translate(exec_command(request_uri), '"''\', ''),
-        '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g')) AS shell
-    FROM events
-    -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
-    -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
-    WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
-      AND stage = 'ResponseStarted' AND response_code < 300
+      SELECT *, exec_command(request_uri) AS command,
+        -- As a shell takes it: lines that go on put together, others ended by `;`, no quotes and no
+        -- escapes within words, ${IFS} and white space as one blank, without variables that are
+        -- empty there, in small letters.
+        lower(regexp_replace(regexp_replace(regexp_replace(
+          translate(regexp_replace(exec_command(request_uri), '\\\r?\n', '', 'g'), '"''\', ''),
+          '[\r\n]+', ';', 'g'), '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g'))
+          AS shell
+      FROM events
+      -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
+      -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
+      WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
+        AND stage = 'ResponseStarted' AND response_code < 300
     ))
 )
 WHERE what IS NOT NULL

@@ -11,8 +11,8 @@ false_positives: >-
   A developer who installs a tool by its script (`curl ... | sh`) to look into a problem. Asking a
   service with curl or wget does not count.
 respond: >-
-  Ask the person. If it was not them, revoke the credential, fetch what was downloaded from a copy of
-  the pod, and replace the pod: its image no longer says what runs in it.
+  Ask the person. If it was not them, revoke the credential, keep a copy of what was downloaded, and
+  replace the pod: its image no longer says what runs in it.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,
@@ -20,22 +20,25 @@ SELECT
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   url_param(request_uri, 'container') AS container, left(command, 500) AS command
 FROM (
-    SELECT *, exec_command(request_uri) AS command,
-      -- As a shell takes it: without quotes and escapes inside words, ${IFS} and all white space as
-      -- one blank, without variables that are empty there, in small letters.
-      lower(regexp_replace(regexp_replace(translate(exec_command(request_uri), '"''\', ''),
-        '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g')) AS shell
-    FROM events
-    -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
-    -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
-    WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
-      AND stage = 'ResponseStarted' AND response_code < 300
+  SELECT *, exec_command(request_uri) AS command,
+    -- As a shell takes it: lines that go on put together, others ended by `;`, no quotes and no
+    -- escapes within words, ${IFS} and white space as one blank, without variables that are
+    -- empty there, in small letters.
+    lower(regexp_replace(regexp_replace(regexp_replace(
+      translate(regexp_replace(exec_command(request_uri), '\\\r?\n', '', 'g'), '"''\', ''),
+      '[\r\n]+', ';', 'g'), '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g'))
+      AS shell
+  FROM events
+  -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
+  -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
+  WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
+    AND stage = 'ResponseStarted' AND response_code < 300
   )
 WHERE
   -- What is fetched is run at once. `| python -m json.tool`, `| perl -ne` and `| jq` only read it.
   regexp_like(shell, '(?x)
     \b(curl|wget|fetch|aria2c|lwp-download)\b[^;]*\|\s?(sudo\s)?(env\s)?(\S*/)?
-      ( (ba|da|a|z|k|c)?sh\b(\s-(\s|$|[a-z]))?[^.a-z/]*($|[\s;&|)])
+      ( (ba|da|a|z|k|c)?sh( \s-s\b | (\s-\S*)*\s?($|[;&|)]|[0-9]?>) )
       | (python|perl|php|ruby|node)[0-9.]*(\s-)?\s?($|[;&|)]) )
     | (\b(ba|da|a|z|k|c)?sh\b\S*\s(-\S+\s)*|\beval\s|\bsource\s|\s\.\s)(\$\(|`|<\(|<<<\s?\$\()\s?
       \b(curl|wget)\b
@@ -49,9 +52,13 @@ WHERE
   -- From a public address without a name, or from where anybody leaves files for an hour.
   OR (regexp_like(shell, '\b(curl|wget|fetch|aria2c)\b') AND (
     regexp_like(shell, '(?x) pastebin\.com/raw | \b(paste\.ee|transfer\.sh|file\.io|0x0\.st
-      |bashupload\.com|termbin\.com|temp\.sh|anonfiles\.com|gofile\.io|ngrok(-free)?\.(io|app|dev)|trycloudflare\.com
-      |webhook\.site|requestbin\.\S+|pipedream\.net|oast\.\S+|interact\.sh|oastify\.com
-      |burpcollaborator\.net)\b')
-    OR private_ip(
-      regexp_match(shell, 'https?:/+(?:[^/@\s]*@)?([0-9]{1,3}(?:\.[0-9]{1,3}){3})\b')[1])
-      = FALSE))
+      |bashupload\.com|termbin\.com|temp\.sh|anonfiles\.com|gofile\.io|ngrok(-free)?\.\w+
+      |trycloudflare\.com|webhook\.site|requestbin\.\S+|pipedream\.net|oast\.\S+|interact\.sh
+      |oastify\.com|burpcollaborator\.net)\b')
+    -- Kept, not just looked at: the address may be that of one's own load balancer.
+    OR (private_ip(regexp_match(shell,
+        'https?:/+(?:[^/@\s]*@)?([0-9]{1,3}(?:\.[0-9]{1,3}){3})\b')[1]) = FALSE
+      AND regexp_like(shell, '(?x) \bcurl\b.*(\s-[a-z]*o\s?|\s--output[\s=]|\s--remote-name|>)
+        | \bwget\b | \bfetch\b')
+      AND NOT regexp_like(shell,
+        '/dev/null|\s-[a-z]*o\s?-(\s|$)|--spider|--output-document[\s=]-'))))

@@ -8,8 +8,8 @@ key: [user_name, namespace, name]
 needs: {level: Request, resources: [pods/ephemeralcontainers], verbs: [patch, update], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} added a debug container with rights over the node ({{containers}}) to pod {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: >-
-  `kubectl debug --profile=sysadmin` by an administrator. What kubectl adds by itself (SYS_PTRACE, and
-  NET_ADMIN for the network) does not count.
+  `kubectl debug --profile=sysadmin` by an administrator. What kubectl adds by itself (SYS_PTRACE,
+  and NET_ADMIN for the network) does not count.
 respond: >-
   Whoever controls a privileged container controls its node. Delete the pod unless the person
   confirms it, and treat the node and the credentials on it as known to the attacker.

@@ -11,8 +11,8 @@ needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [
 exempt: [gitops, platform, execution-tools]
 describe: "{{user_name}} ran {{commands}} commands in {{workloads}} workloads of {{namespaces}} namespaces from {{source_ip}}"
 false_positives: >-
-  Collecting diagnostics of a whole cluster; an operator that works by exec and looks after dozens of
-  instances. Replicas of one workload count as one.
+  Collecting diagnostics of a whole cluster; an operator that works by exec and looks after dozens
+  of instances. Replicas of one workload count as one.
 respond: >-
   Ask the person. If it was not them, revoke the credential and treat the service accounts and
   secrets of all these pods as known to the attacker; the commands say what they were after.

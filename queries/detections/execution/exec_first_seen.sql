@@ -12,7 +12,7 @@ false_positives: >-
   A new colleague, an old one on a new task, an operator that was installed. Worth a look together
   with what else the identity did for the first time.
 respond: >-
-  Ask the person. If it was not them, revoke the credential and see what they ran here and elsewhere.
+  Ask the person. If it was not them, revoke the credential and see what else it ran.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,

@@ -22,18 +22,22 @@ SELECT
   CASE WHEN regexp_like(shell, '^(/\S*/)?tar\s(-?[a-z]*x|--extract)') THEN 'into' ELSE 'out of' END
     AS direction
 FROM (
-    SELECT *, exec_command(request_uri) AS command,
-      -- As a shell takes it: without quotes and escapes inside words, ${IFS} and all white space as
-      -- one blank, without variables that are empty there, in small letters.
-      lower(regexp_replace(regexp_replace(translate(exec_command(request_uri), '"''\', ''),
-        '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g')) AS shell
-    FROM events
-    -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
-    -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
-    WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
-      AND stage = 'ResponseStarted' AND response_code < 300
+  SELECT *, exec_command(request_uri) AS command,
+    -- As a shell takes it: lines that go on put together, others ended by `;`, no quotes and no
+    -- escapes within words, ${IFS} and white space as one blank, without variables that are
+    -- empty there, in small letters.
+    lower(regexp_replace(regexp_replace(regexp_replace(
+      translate(regexp_replace(exec_command(request_uri), '\\\r?\n', '', 'g'), '"''\', ''),
+      '[\r\n]+', ';', 'g'), '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g'))
+      AS shell
+  FROM events
+  -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
+  -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
+  WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
+    AND stage = 'ResponseStarted' AND response_code < 300
   )
--- tar on the session's own input or output, `-`, which is what kubectl cp runs. Written `-xmf -` and
--- `cf - PATH`, in other words by other clients; or through a shell.
-WHERE regexp_like(shell, '(?x) ^((ba|da|a)?sh\s-c\s)?(/\S*/)?tar\s(-?[a-z]*[xc]|--extract|--create)')
+-- tar on the session's own input or output, `-`, which is what kubectl cp runs: `-xmf -` and
+-- `cf - PATH`. Other clients use other words, or a shell.
+WHERE regexp_like(shell,
+    '^((ba|da|a)?sh\s-c\s)?(/\S*/)?tar\s(-?[a-z]*[xc]|--extract|--create)')
   AND regexp_like(shell, '\s(-?[a-z]*f\s?|--file[= ])-(\s|$)')

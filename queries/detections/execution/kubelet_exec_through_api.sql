@@ -18,7 +18,9 @@ SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, name,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
-  verb, response_code, left(regexp_replace(request_uri, '^/api/v1/nodes/[^/?]*/proxy/*', ''), 300) AS path,
+  verb, response_code, left(regexp_replace(request_uri,
+    '^/api/v1/nodes/[^/?]*/proxy/*', ''),
+    300) AS path,
   left(coalesce(exec_command(request_uri), url_param(request_uri, 'cmd'), ''), 500) AS command
 FROM events
 WHERE resource = 'nodes' AND subresource = 'proxy' AND api_group IS NULL

@@ -19,7 +19,9 @@ SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, name,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
-  verb, response_code, left(regexp_replace(request_uri, '^/api/v1/nodes/[^/?]*/proxy/*', ''), 300) AS path
+  verb, response_code, left(regexp_replace(request_uri,
+    '^/api/v1/nodes/[^/?]*/proxy/*', ''),
+    300) AS path
 FROM events
 WHERE resource = 'nodes' AND subresource = 'proxy' AND api_group IS NULL
   -- Whatever the answer was: from here on it is the kubelet's, and its refusals are answers too. A
@@ -29,7 +31,8 @@ WHERE resource = 'nodes' AND subresource = 'proxy' AND api_group IS NULL
   -- somebody else. Whoever adds `..` or escapes is not scraping.
   AND (verb = 'get' AND regexp_like(request_uri, '(?x)
     ^/api/v1/nodes/(https?:)?[^/:?%]+(:10250|:10255)?/proxy/
-    (metrics(/cadvisor|/probes|/resource|/slis)?|stats(/summary)?|healthz|spec)/?(\?|$)')) IS NOT TRUE
+    (metrics(/cadvisor|/probes|/resource|/slis)?|stats(/summary)?|healthz|spec)/?(\?|$)'))
+    IS NOT TRUE
   -- Running commands by it is worse, and told as such.
   AND NOT regexp_like(split_part(request_uri, '?', 1), '(?xi)
     ^/api/v1/nodes/[^/]+/proxy/+(run|exec|attach|portforward|cri|checkpoint)(/|$)

@@ -8,7 +8,7 @@ key: [user_name, impersonated_user, node]
 needs: {level: Request, resources: [pods], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} opened node {{node}} with debug pod {{namespace}}/{{pod}} ({{images}}) from {{source_ip}}"
 false_positives: >-
-  `kubectl debug node/...` or `oc debug node/...` by an administrator with a reason to be on the node.
+  `kubectl debug node/...` or `oc debug node/...` by an administrator who has to be on the node.
 respond: >-
   Ask the person. If it was not them, the node's credentials and those of every pod on it are known;
   delete the pod, drain and replace the node. The pod stays when the session ends: delete it anyway.

@@ -11,8 +11,8 @@ describe: "{{user_name}}{{acting_as}} opened a tunnel to pod {{namespace}}/{{nam
 false_positives: >-
   Developers who reach a database or a dashboard from their machine. A fact, not an alarm.
 respond: >-
-  Ask the person. A tunnel passes network policies and whatever protects the service in front: see what
-  listens in the pod, and whether it asks for a password.
+  Ask the person. A tunnel passes network policies and whatever protects the service in front: see
+  what listens in the pod, and whether it asks for a password.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,

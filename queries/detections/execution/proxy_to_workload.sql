@@ -19,7 +19,8 @@ SELECT
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   resource, verb, response_code,
-  left(regexp_replace(request_uri, '^/api/v1/namespaces/[^/]*/[a-z]*/[^/?]*/proxy', ''), 300) AS path
+  left(regexp_replace(request_uri, '^/api/v1/namespaces/[^/]*/[a-z]*/[^/?]*/proxy', ''),
+    300) AS path
 FROM events
 WHERE resource IN ('services', 'pods') AND subresource = 'proxy' AND api_group IS NULL
   -- Whatever the answer was: it is the workload's. A proxied request is told of when it starts and

@@ -20,16 +20,19 @@ SELECT
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   url_param(request_uri, 'container') AS container, left(command, 500) AS command
 FROM (
-    SELECT *, exec_command(request_uri) AS command,
-      -- As a shell takes it: without quotes and escapes inside words, ${IFS} and all white space as
-      -- one blank, without variables that are empty there, in small letters.
-      lower(regexp_replace(regexp_replace(translate(exec_command(request_uri), '"''\', ''),
-        '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g')) AS shell
-    FROM events
-    -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
-    -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
-    WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
-      AND stage = 'ResponseStarted' AND response_code < 300
+  SELECT *, exec_command(request_uri) AS command,
+    -- As a shell takes it: lines that go on put together, others ended by `;`, no quotes and no
+    -- escapes within words, ${IFS} and white space as one blank, without variables that are
+    -- empty there, in small letters.
+    lower(regexp_replace(regexp_replace(regexp_replace(
+      translate(regexp_replace(exec_command(request_uri), '\\\r?\n', '', 'g'), '"''\', ''),
+      '[\r\n]+', ';', 'g'), '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g'))
+      AS shell
+  FROM events
+  -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
+  -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
+  WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
+    AND stage = 'ResponseStarted' AND response_code < 300
   )
 WHERE
   -- A shell whose input is a connection of bash's own. The connection alone is how one tries a port
@@ -44,7 +47,7 @@ WHERE
       (ba|da|a|z|k|c)?sh\b
     | \b(nc|ncat|netcat|telnet|socat|openssl\ss_client)\b[^|;]*\|\s?(\S*/)?(ba|da|a|z|k|c)?sh\b
       (\s?(-i|[|&;0-9<>)])|\s?$)
-    | \b(mkfifo|mknod)\b.*\b(nc|ncat|netcat|telnet|openssl\ss_client)\b
+    | \b(mkfifo|mknod)\s.*[\s/|](ba|da|a|z|k|c)?sh\b.*\b(nc|ncat|netcat|telnet|openssl\ss_client)\b
     | \bsocat\b.*\b(exec|system):
     | \bsocat\b.*\btcp\S*:.*\bpty\b
     | \bztcp\b | \bgs-netcat\b | gsocket\.io')

@@ -20,16 +20,19 @@ SELECT
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   url_param(request_uri, 'container') AS container, left(command, 500) AS command
 FROM (
-    SELECT *, exec_command(request_uri) AS command,
-      -- As a shell takes it: without quotes and escapes inside words, ${IFS} and all white space as
-      -- one blank, without variables that are empty there, in small letters.
-      lower(regexp_replace(regexp_replace(translate(exec_command(request_uri), '"''\', ''),
-        '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g')) AS shell
-    FROM events
-    -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
-    -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
-    WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
-      AND stage = 'ResponseStarted' AND response_code < 300
+  SELECT *, exec_command(request_uri) AS command,
+    -- As a shell takes it: lines that go on put together, others ended by `;`, no quotes and no
+    -- escapes within words, ${IFS} and white space as one blank, without variables that are
+    -- empty there, in small letters.
+    lower(regexp_replace(regexp_replace(regexp_replace(
+      translate(regexp_replace(exec_command(request_uri), '\\\r?\n', '', 'g'), '"''\', ''),
+      '[\r\n]+', ';', 'g'), '(\$\{IFS[^}]*\}|\$IFS|\s)+', ' ', 'g'), '\$[@*0-9]', '', 'g'))
+      AS shell
+  FROM events
+  -- create (SPDY) or get (WebSocket): the subresource tells. A session that came about switches
+  -- protocols and says so when it starts; its completion tells of it again, hours later maybe.
+  WHERE resource = 'pods' AND subresource = 'exec' AND api_group IS NULL
+    AND stage = 'ResponseStarted' AND response_code < 300
   )
 WHERE regexp_like(shell, '(?x)
   (^|[\s;|&(/])( (apt|apt-get|aptitude|yum|dnf|microdnf|zypper|tdnf)\s(-\S+\s)*(install|add|in)\s
