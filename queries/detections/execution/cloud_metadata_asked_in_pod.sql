@@ -56,7 +56,7 @@ WHERE
     # The credentials of a container or a pod on AWS; the metadata of Alibaba Cloud.
     | \b169\.254\.170\.(2|23)\b | aws_container_credentials_(full|relative)_uri
     | \b100\.100\.100\.200\b
-    | metadata\.google\.internal/ | \bmetadata/computemetadata | /computemetadata/v1
+    | metadata\.google\.internal/ | /computemetadata/v1
     | /latest/(meta-data|user-data)\b | /metadata/(identity|instance)\S*api-version')
   -- Hidden in base64, at its three alignments.
   OR regexp_like(command, 'MTY5LjI1NC4xNjkuMjU0|E2OS4yNTQuMTY5LjI1N|xNjkuMjU0LjE2OS4yNT')

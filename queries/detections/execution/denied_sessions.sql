@@ -8,7 +8,7 @@ window: 10m
 slide: 1m
 params: {pods: 5}
 needs: {level: Metadata, resources: [pods/exec, pods/attach, pods/portforward, pods/ephemeralcontainers], verbs: [create, get, patch, update], stages: [ResponseComplete]}
-describe: "{{user_name}} was denied sessions in {{pods}} pods of {{namespaces}} namespaces, in {{requests}} requests from {{source_ip}}"
+describe: "{{user_name}}{{acting_as}} was denied sessions in {{pods}} pods of {{namespaces}} namespaces, in {{requests}} requests from {{source_ip}}"
 false_positives: >-
   Somebody whose role is not written yet and who tries one pod after the other.
 respond: >-
@@ -19,7 +19,10 @@ respond: >-
 -- completion counts, for one that is denied has a start as well. A 403 of admission (a policy
 -- engine's webhook) comes after authorization and is a decision about the pod.
 SELECT
-  cluster, user_name, impersonated_user, source_ip, count(*) AS requests,
+  cluster, user_name, impersonated_user, source_ip,
+  CASE WHEN impersonated_user IS NULL THEN ''
+    ELSE concat(' as ', impersonated_user) END AS acting_as,
+  count(*) AS requests,
   count(DISTINCT namespace || '/' || name) AS pods, count(DISTINCT namespace) AS namespaces,
   min(user_agent) AS user_agent
 FROM events

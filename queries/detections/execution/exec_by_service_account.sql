@@ -5,6 +5,7 @@ severity: medium
 attack: [T1609, T1078.004]
 controls: [WL-9, RBAC-4, SA-1]
 key: [user_name, namespace]
+dedup: 24h
 needs: {level: Metadata, resources: [pods/exec, pods/attach], verbs: [create, get], stages: [ResponseStarted]}
 exempt: [gitops, platform, execution-tools]
 describe: "{{user_name}}{{acting_as}} ran `{{command}}` in pod {{namespace}}/{{name}} from {{source_ip}} ({{user_agent}}): {{oddity}}"

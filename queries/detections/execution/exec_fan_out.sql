@@ -9,7 +9,7 @@ slide: 1m
 params: {workloads: 6, workloads_of_program: 40}
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 exempt: [gitops, platform, execution-tools]
-describe: "{{user_name}} ran {{commands}} commands in {{workloads}} workloads of {{namespaces}} namespaces from {{source_ip}}"
+describe: "{{user_name}}{{acting_as}} ran {{sessions}} commands in {{workloads}} workloads of {{namespaces}} namespaces from {{source_ip}}"
 false_positives: >-
   Collecting diagnostics of a whole cluster; an operator that works by exec and looks after dozens
   of instances. Replicas of one workload count as one.
@@ -18,7 +18,10 @@ respond: >-
   secrets of all these pods as known to the attacker; the commands say what they were after.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, count(*) AS sessions,
+  cluster, user_name, impersonated_user, source_ip,
+  CASE WHEN impersonated_user IS NULL THEN ''
+    ELSE concat(' as ', impersonated_user) END AS acting_as,
+  count(*) AS sessions,
   count(DISTINCT command) AS commands, count(DISTINCT namespace) AS namespaces,
   count(DISTINCT namespace || '/' || name) AS pods, count(DISTINCT workload) AS workloads
 FROM (

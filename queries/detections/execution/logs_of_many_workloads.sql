@@ -9,7 +9,7 @@ slide: 1m
 params: {workloads: 15, workloads_of_program: 300}
 needs: {level: Metadata, resources: [pods/log], verbs: [get], stages: [ResponseStarted]}
 exempt: [control-plane, cloud, gitops, platform]
-describe: "{{user_name}} read the logs of {{workloads}} workloads in {{namespaces}} namespaces from {{source_ip}}"
+describe: "{{user_name}}{{acting_as}} read the logs of {{workloads}} workloads in {{namespaces}} namespaces from {{source_ip}}"
 false_positives: >-
   Somebody who follows a fault through many services, with a client that tails all of them; log
   collectors that read through the API server. Replicas of one workload count as one.
@@ -17,7 +17,10 @@ respond: >-
   Ask the person. Logs hold tokens, queries and addresses of customers: see whose they were.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, count(*) AS requests,
+  cluster, user_name, impersonated_user, source_ip,
+  CASE WHEN impersonated_user IS NULL THEN ''
+    ELSE concat(' as ', impersonated_user) END AS acting_as,
+  count(*) AS requests,
   count(DISTINCT namespace) AS namespaces, count(DISTINCT namespace || '/' || name) AS pods,
   count(DISTINCT workload) AS workloads, min(user_agent) AS user_agent
 FROM (

@@ -8,7 +8,7 @@ window: 30m
 slide: 1m
 needs: {level: Request, resources: [pods, pods/exec], verbs: [create, get, delete], stages: [ResponseStarted, ResponseComplete]}
 exempt: [gitops, platform, execution-tools]
-describe: "{{user_name}} made pod {{namespace}}/{{pod}}, ran {{commands}} commands in it and deleted it, from {{source_ip}}"
+describe: "{{user_name}}{{acting_as}} made pod {{namespace}}/{{pod}}, ran {{sessions}} commands in it and deleted it, from {{source_ip}}"
 false_positives: >-
   A pod made to try something out. Runners of jobs that work by exec with the token of their own pod
   do not count; exempt those that live outside the cluster.
@@ -18,7 +18,9 @@ respond: >-
 */
 SELECT
   cluster, user_name, impersonated_user, namespace, pod, min(source_ip) AS source_ip,
-  count(DISTINCT exec_command(request_uri)) FILTER (WHERE subresource = 'exec') AS commands,
+  CASE WHEN impersonated_user IS NULL THEN ''
+    ELSE concat(' as ', impersonated_user) END AS acting_as,
+  count(*) FILTER (WHERE subresource = 'exec') AS sessions,
   min(event_time) FILTER (WHERE verb = 'create' AND subresource IS NULL) AS made,
   max(event_time) FILTER (WHERE verb = 'delete') AS deleted
 FROM (
