@@ -40,12 +40,18 @@ FROM (
             |pspy(32|64)?|traitor|mimipenguin|mimikatz|masscan|zmap|rustscan|fscan|ligolo
             |meterpreter|msfconsole)\b
           | (^|[\s;|&(/])cdk\s(eva|evaluate|run|kcurl|ectl|auto-escape)
-          | \bchisel\sclient\b | \bnmap\s.*/[0-9]{1,2}(\s|$)
-          # From inside, with the service account of the pod, to what is worth having.
+          | \bchisel\sclient\b | \bngrok\s(tcp|http)\b | \bfrpc\s-c\b
+          | (^|[\s;|&(/])ssh\s(\S+\s)*-[a-z]*r\s?\S*:\S*:
+          | \bnmap\s.*/[0-9]{1,2}(\s|$)
+          # From inside, with the service account of the pod, to what is worth having; to kubelets.
+          | https?:/+\S+:10250/(pods|runningpods|run|exec|attach|cri|logs|configz|portforward)
+          | https?:/+(kubernetes\.default\S*|\$\{?kubernetes_service_host\S*)/apis?/\S*
+            /(secrets|token|clusterroles|clusterrolebindings)\b
           | (^|[\s;|&(/])kubectl\s.*(\bsecrets?\b|\bauth\s(can-i|whoami)
             |\bcreate\s(token|clusterrole|role)|\bexec\s|\bdebug\s|--token[=\s]|--as[=\s])
           # Beginnings of a stay.
-          | /etc/ld\.so\.preload | >\s?\S*\bauthorized_keys\b | \bcrontab\s- | >\s?/etc/cron
+          | /etc/ld\.so\.preload | >\s?\S*\bauthorized_keys\b | >\s?/etc/cron
+          | \bcrontab\s(-u\s\S+\s)?(-\s?($|[;&|])|[^-\s])
           | \bsetcap\s
           | \bchmod\s(-\S+\s)*(u?\+[rwx]*s|0?[4-7][0-7]{3}\b)
           | \b(unset|export)\shistfile | \bhistory\s-c\b | \bshred\s')

@@ -30,6 +30,8 @@ FROM (
           run/secrets/( kubernetes\.io | eks\.amazonaws\.com | azure/tokens
             | \S*(serviceaccount|token) | \S*[*?\[] )
           | /run/[^/\s]*[*?\[][^/\s]*/\S+/
+          | \b(cat|tar|cp|find|grep|rsync|zip)\s[^;|&]*/run/secrets/?(\s|$)
+          | \bfind\s/\S*\s[^;|&]*-i?name\s\*?(token|kubeconfig|admin\.conf)\*?(\s|$)
           | (/[^/\s]*[*?\[][^/\s]*){4}
           | aws_web_identity_token_file | azure_federated_token_file')
         -- The same hidden in base64, at its three alignments.

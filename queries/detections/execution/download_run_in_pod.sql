@@ -8,8 +8,9 @@ key: [user_name, namespace, name]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 describe: "{{user_name}}{{acting_as}} downloaded a program by `{{command}}` in pod {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: >-
-  A developer who installs a tool by its script (`curl ... | sh`) to look into a problem. Asking a
-  service with curl or wget does not count.
+  A developer who installs a tool by its script (`curl ... | sh`) to look into a problem; tools for
+  development that bring their helper into the container. Asking a service with curl or wget does
+  not count.
 respond: >-
   Ask the person. If it was not them, revoke the credential, keep a copy of what was downloaded, and
   replace the pod: its image no longer says what runs in it.
