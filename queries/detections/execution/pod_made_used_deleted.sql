@@ -29,7 +29,7 @@ FROM (
     regexp_replace(coalesce(name, json_value(request_object, '$.metadata.generateName')),
       '-([2-9bcdfghj-np-tv-xz]{5})?$', '') AS pod
   FROM events
-  WHERE resource = 'pods' AND api_group IS NULL
+  WHERE resource = 'pods' AND api_group IS NULL AND verb IN ('create', 'get', 'delete')
     AND ((subresource IS NULL AND verb = 'create' AND stage = 'ResponseComplete'
         AND response_code BETWEEN 200 AND 299
         AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All'))
@@ -37,6 +37,9 @@ FROM (
         AND stage = 'ResponseComplete' AND response_code BETWEEN 200 AND 299
         AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All'))
       OR (subresource = 'exec' AND stage = 'ResponseStarted' AND response_code < 300))
+    -- Controllers make and delete pods, and run nothing in them: not worth remembering.
+    AND (user_name LIKE 'system:serviceaccount:kube-system:%'
+      AND user_agent LIKE 'kube-controller-manager/%') IS NOT TRUE
     -- A program with the token of its pod: runners of jobs work like this, all day.
     AND (user_name LIKE 'system:serviceaccount:%' AND pod_name IS NOT NULL
       AND url_param(request_uri, 'tty') IS NULL) IS NOT TRUE

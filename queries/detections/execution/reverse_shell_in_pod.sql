@@ -48,9 +48,10 @@ WHERE
     | \b(nc|ncat|netcat|telnet|socat|openssl\ss_client)\b[^|;]*\|\s?(\S*/)?(ba|da|a|z|k|c)?sh\b
       (\s?(-i|[|&;0-9<>)])|\s?$)
     | \b(mkfifo|mknod)\s.*[\s/|](ba|da|a|z|k|c)?sh\b.*\b(nc|ncat|netcat|telnet|openssl\ss_client)\b
-    | \bsocat\b.*\b(exec|system):
-    | \bsocat\b.*\btcp\S*:.*\bpty\b
     | \bztcp\b | \bgs-netcat\b | gsocket\.io')
+  OR (regexp_like(shell, '\bsocat\b')
+    AND regexp_like(shell, '\b(tcp|udp|openssl|ssl|sctp|vsock|socks|proxy)\S*:')
+    AND regexp_like(shell, '\b(exec|system):\S*sh\b|\bpty\b'))
   -- Languages: a connection, and a program or a terminal on it, in one line.
   OR (regexp_like(shell, '\bpython[0-9.]*\b') AND regexp_like(shell, '\bsocket\b')
     AND regexp_like(shell, '\bdup2\b|\bpty\.|\bsubprocess\b|\bos\.(system|popen|exec)'))

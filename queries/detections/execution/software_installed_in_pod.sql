@@ -39,4 +39,4 @@ WHERE regexp_like(shell, '(?x)
     | apk\s(-\S+\s)*add\s | pacman\s-s | opkg\sinstall\s | pip[0-9.]*\sinstall\s
     | python[0-9.]*\s-m\spip\sinstall\s | npm\s(i|install)\s(\S+\s)*-g\b | gem\sinstall\s
     | go\sinstall\s | cargo\sinstall\s | (dpkg|rpm)\s-\S*i
-    | (kubectl|oc|helm|calicoctl)\s[a-z-] )')
+    | (kubectl|oc|helm)\s[a-z-] )')
