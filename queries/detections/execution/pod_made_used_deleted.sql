@@ -29,7 +29,7 @@ FROM (
     regexp_replace(coalesce(name, json_value(request_object, '$.metadata.generateName')),
       '-([2-9bcdfghj-np-tv-xz]{5})?$', '') AS pod
   FROM events
-  WHERE resource = 'pods' AND api_group IS NULL AND verb IN ('create', 'get', 'delete')
+  WHERE resource = 'pods' AND api_group IS NULL
     AND ((subresource IS NULL AND verb = 'create' AND stage = 'ResponseComplete'
         AND response_code BETWEEN 200 AND 299
         AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All'))
