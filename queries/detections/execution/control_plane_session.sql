@@ -32,9 +32,10 @@ WHERE resource = 'pods' AND subresource IN ('exec', 'attach', 'portforward') AND
     -- Whoever is in here holds the cluster. Questions about etcd's health are how it is kept well.
     (regexp_like(name,
         '^(etcd|kube-apiserver|kube-controller-manager|kube-scheduler|cloud-controller-manager)-')
-      AND regexp_like(exec_command(request_uri), '(?x) ^((ba|da|a)?sh\s-c\s)?([A-Z_]+=\S+\s)*
-        (/\S*/)?etcdctl\s[^;|&$`<>\n]*\b(endpoint\s(health|status|hashkv)|member\slist
-        |alarm\slist|version)\b[^;|&$`<>\n]*$') IS NOT TRUE)
+      AND regexp_like(exec_command(request_uri), '(?x)
+        ^((ba|da|a)?sh\s-c\s)?([A-Z_]+=[^\s;|&$`<>]+\s)*(/[^\s;|&$`<>]*/)?etcdctl(\s+-[^\s;|&$`<>]+(\s+[^-\s;|&$`<>][^\s;|&$`<>]*)?)*
+        \s+(endpoint\s+(health|status|hashkv)|member\s+list|alarm\s+list|version)
+        (\s+-[^\s;|&$`<>]+(\s+[^-\s;|&$`<>][^\s;|&$`<>]*)?)*\s*$') IS NOT TRUE)
     -- A shell to type in.
     OR (subresource = 'exec' AND url_param(request_uri, 'stdin') NOT IN ('false', '0')
       AND regexp_like(exec_command(request_uri), '^(/\S*/)?(ba|da|a|z|k|c|tc|fi)?sh(\s|$)'))

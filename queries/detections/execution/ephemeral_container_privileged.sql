@@ -33,16 +33,16 @@ WHERE resource = 'pods' AND subresource = 'ephemeralcontainers' AND api_group IS
     json_exists(request_object, '$.spec.ephemeralContainers[?
       @.securityContext.privileged == true
       || @.securityContext.capabilities.add[?match(@,
-        "(CAP_)?(ALL|SYS_ADMIN|SYS_MODULE|SYS_RAWIO|SYS_BOOT|DAC_READ_SEARCH|BPF|MKNOD)")]]')
+        "(?i)(CAP_)?(ALL|SYS_ADMIN|SYS_MODULE|SYS_RAWIO|SYS_BOOT|DAC_READ_SEARCH|BPF|MKNOD)")]]')
     -- A JSON patch: of one container, or of all of them.
     OR json_exists(request_object, '$[?search(@.path, "^/spec/ephemeralContainers/")].value
       [?@.privileged == true || @.capabilities.add[?match(@,
-        "(CAP_)?(ALL|SYS_ADMIN|SYS_MODULE|SYS_RAWIO|SYS_BOOT|DAC_READ_SEARCH|BPF|MKNOD)")]]')
+        "(?i)(CAP_)?(ALL|SYS_ADMIN|SYS_MODULE|SYS_RAWIO|SYS_BOOT|DAC_READ_SEARCH|BPF|MKNOD)")]]')
     OR json_exists(request_object, '$[?@.path == "/spec/ephemeralContainers"].value[?
       @.securityContext.privileged == true
       || @.securityContext.capabilities.add[?match(@,
-        "(CAP_)?(ALL|SYS_ADMIN|SYS_MODULE|SYS_RAWIO|SYS_BOOT|DAC_READ_SEARCH|BPF|MKNOD)")]]')
+        "(?i)(CAP_)?(ALL|SYS_ADMIN|SYS_MODULE|SYS_RAWIO|SYS_BOOT|DAC_READ_SEARCH|BPF|MKNOD)")]]')
     OR json_exists(request_object, '$[?@.path == "/spec"].value.ephemeralContainers[?
       @.securityContext.privileged == true
       || @.securityContext.capabilities.add[?match(@,
-        "(CAP_)?(ALL|SYS_ADMIN|SYS_MODULE|SYS_RAWIO|SYS_BOOT|DAC_READ_SEARCH|BPF|MKNOD)")]]'))
+        "(?i)(CAP_)?(ALL|SYS_ADMIN|SYS_MODULE|SYS_RAWIO|SYS_BOOT|DAC_READ_SEARCH|BPF|MKNOD)")]]'))
