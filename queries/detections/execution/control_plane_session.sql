@@ -33,7 +33,8 @@ WHERE resource = 'pods' AND subresource IN ('exec', 'attach', 'portforward') AND
     (regexp_like(name,
         '^(etcd|kube-apiserver|kube-controller-manager|kube-scheduler|cloud-controller-manager)-')
       AND regexp_like(exec_command(request_uri), '(?x)
-        ^((ba|da|a)?sh\s-c\s)?([A-Z_]+=[^\s;|&$`<>]+\s)*(/[^\s;|&$`<>]*/)?etcdctl(\s+-[^\s;|&$`<>]+(\s+[^-\s;|&$`<>][^\s;|&$`<>]*)?)*
+        ^((ba|da|a)?sh\s-c\s)?([A-Z_]+=[^\s;|&$`<>]+\s)*(/[^\s;|&$`<>]*/)?
+        etcdctl(\s+-[^\s;|&$`<>]+(\s+[^-\s;|&$`<>][^\s;|&$`<>]*)?)*
         \s+(endpoint\s+(health|status|hashkv)|member\s+list|alarm\s+list|version)
         (\s+-[^\s;|&$`<>]+(\s+[^-\s;|&$`<>][^\s;|&$`<>]*)?)*\s*$') IS NOT TRUE)
     -- A shell to type in.

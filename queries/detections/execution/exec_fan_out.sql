@@ -6,13 +6,13 @@ attack: [T1609, T1021]
 controls: [WL-9, MON-2]
 window: 10m
 slide: 1m
-params: {workloads: 6, workloads_of_program: 40}
+params: {workloads: 6, pods: 10, workloads_of_program: 40}
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 exempt: [gitops, platform, execution-tools]
-describe: "{{user_name}}{{acting_as}} ran {{sessions}} commands in {{workloads}} workloads of {{namespaces}} namespaces from {{source_ip}}"
+describe: "{{user_name}}{{acting_as}} ran {{sessions}} commands in {{pods}} pods of {{workloads}} workloads and {{namespaces}} namespaces from {{source_ip}}"
 false_positives: >-
   Collecting diagnostics of a whole cluster; an operator that works by exec and looks after dozens
-  of instances. Replicas of one workload count as one.
+  of instances. A few replicas of one workload count as one.
 respond: >-
   Ask the person. If it was not them, revoke the credential and treat the service accounts and
   secrets of all these pods as known to the attacker; the commands say what they were after.
@@ -40,4 +40,5 @@ FROM (
 GROUP BY cluster, user_name, impersonated_user, source_ip
 -- Programs look after many.
 HAVING count(DISTINCT workload) FILTER (WHERE is_program IS NOT TRUE) >= $workloads
+  OR count(DISTINCT namespace || '/' || name) FILTER (WHERE is_program IS NOT TRUE) >= $pods
   OR count(DISTINCT workload) >= $workloads_of_program

@@ -1,18 +1,18 @@
 /*
 id: K8A-421
-title: One identity read the logs of many workloads
+title: One identity read the logs of many workloads, or of several of the cluster's own
 severity: low
 attack: [T1552.001, T1613, T1005]
 controls: [MON-2, SEC-1]
 window: 10m
 slide: 1m
-params: {workloads: 15, workloads_of_program: 300}
+params: {workloads: 15, system_workloads: 4, pods: 40, workloads_of_program: 300}
 needs: {level: Metadata, resources: [pods/log], verbs: [get], stages: [ResponseStarted]}
 exempt: [control-plane, cloud, gitops, platform]
-describe: "{{user_name}}{{acting_as}} read the logs of {{workloads}} workloads in {{namespaces}} namespaces from {{source_ip}}"
+describe: "{{user_name}}{{acting_as}} read the logs of {{pods}} pods of {{workloads}} workloads in {{namespaces}} namespaces from {{source_ip}}"
 false_positives: >-
   Somebody who follows a fault through many services, with a client that tails all of them; log
-  collectors that read through the API server. Replicas of one workload count as one.
+  collectors that read through the API server. A few replicas of one workload count as one.
 respond: >-
   Ask the person. Logs hold tokens, queries and addresses of customers: see whose they were.
 */
@@ -37,4 +37,7 @@ FROM (
   )
 GROUP BY cluster, user_name, impersonated_user, source_ip
 HAVING count(DISTINCT workload) FILTER (WHERE is_program IS NOT TRUE) >= $workloads
+  OR count(DISTINCT workload) FILTER (WHERE is_program IS NOT TRUE AND namespace = 'kube-system')
+    >= $system_workloads
+  OR count(DISTINCT namespace || '/' || name) FILTER (WHERE is_program IS NOT TRUE) >= $pods
   OR count(DISTINCT workload) >= $workloads_of_program

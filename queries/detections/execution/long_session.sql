@@ -5,7 +5,7 @@ severity: low
 attack: [T1609, T1572]
 controls: [WL-9]
 key: [user_name, impersonated_user, namespace, name]
-params: {minutes: 60}
+params: {minutes: 60, minutes_of_command: 240}
 needs: {level: Metadata, resources: [pods/exec, pods/attach], verbs: [create, get], stages: [ResponseComplete]}
 exempt: [gitops, platform, execution-tools]
 describe: "{{user_name}}{{acting_as}} had a session of {{minutes}} minutes (`{{command}}`) in pod {{namespace}}/{{name}} from {{source_ip}}"
@@ -27,6 +27,7 @@ SELECT
 FROM events
 WHERE resource = 'pods' AND subresource IN ('exec', 'attach') AND api_group IS NULL
   AND stage = 'ResponseComplete' AND response_code < 300
-  -- Something to type into it: a command that just takes its time is work, not a way in.
-  AND url_param(request_uri, 'stdin') NOT IN ('false', '0')
-  AND date_part('epoch', event_time - request_time)::BIGINT / 60 >= $minutes
+  -- With something to type into it; a command that takes its time is work mostly, not a way in.
+  AND date_part('epoch', event_time - request_time)::BIGINT / 60 >= CASE
+    WHEN url_param(request_uri, 'stdin') NOT IN ('false', '0') THEN $minutes
+    ELSE $minutes_of_command END
