@@ -4,7 +4,7 @@ title: Attached to a running container
 severity: informational
 attack: [T1609]
 controls: [WL-9]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/attach], verbs: [create, get], stages: [ResponseStarted]}
 exempt: [execution-tools]
 describe: "{{user_name}}{{acting_as}} attached to pod {{namespace}}/{{name}} from {{source_ip}} ({{user_agent}})"

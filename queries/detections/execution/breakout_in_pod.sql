@@ -4,7 +4,7 @@ title: Command in a pod reaches for the node, other containers or the cluster
 severity: medium
 attack: [T1611, T1613, T1027, T1609]
 controls: [WL-9, WL-2]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 describe: "{{user_name}}{{acting_as}} ran `{{command}}` in pod {{namespace}}/{{name}} from {{source_ip}}: {{what}}"
 false_positives: >-

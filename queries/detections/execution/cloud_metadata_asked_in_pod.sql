@@ -4,7 +4,7 @@ title: Command in a pod asks the cloud's metadata service for credentials
 severity: high
 attack: [T1552.005]
 controls: [NET-4, WL-9, CLD-1]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 describe: "{{user_name}}{{acting_as}} asked the cloud's metadata by `{{command}}` in pod {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: >-

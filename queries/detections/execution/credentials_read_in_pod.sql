@@ -4,7 +4,7 @@ title: Command in a pod reads tokens, keys or a node's credentials
 severity: high
 attack: [T1552.001, T1552.007, T1528]
 controls: [WL-9, SEC-1, ETCD-1]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 describe: "{{user_name}}{{acting_as}} ran `{{command}}` in pod {{namespace}}/{{name}}, which reads {{what}}, from {{source_ip}}"
 false_positives: >-

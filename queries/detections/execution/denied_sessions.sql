@@ -16,8 +16,8 @@ respond: >-
   tried and was allowed.
 */
 -- Pods rather than tries: kubectl asks by WebSocket and, denied, once more by SPDY. Only a
--- request's completion counts, for one that is denied has a start as well. A 403 of admission (a policy
--- engine's webhook) comes after authorization and is a decision about the pod.
+-- request's completion counts, for one that is denied has a start as well. A 403 of admission (of a
+-- policy engine, say) comes after authorization and is a decision about the pod.
 SELECT
   cluster, user_name, impersonated_user, source_ip,
   CASE WHEN impersonated_user IS NULL THEN ''

@@ -4,7 +4,7 @@ title: Command in a pod downloads a program
 severity: medium
 attack: [T1105, T1059.004]
 controls: [WL-9, IMG-1]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 describe: "{{user_name}}{{acting_as}} downloaded a program by `{{command}}` in pod {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: >-

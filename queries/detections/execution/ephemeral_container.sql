@@ -4,7 +4,7 @@ title: Debug container added to a running pod
 severity: low
 attack: [T1609, T1610]
 controls: [WL-9]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Request, resources: [pods/ephemeralcontainers], verbs: [patch, update], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} added a debug container ({{containers}}) to pod {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: >-

@@ -4,7 +4,7 @@ title: Debug container with rights over the node added to a running pod
 severity: medium
 attack: [T1611, T1610]
 controls: [WL-1, WL-9]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Request, resources: [pods/ephemeralcontainers], verbs: [patch, update], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} added a debug container with rights over the node ({{containers}}) to pod {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: >-

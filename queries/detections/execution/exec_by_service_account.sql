@@ -4,7 +4,7 @@ title: A service account ran a command in a pod
 severity: low
 attack: [T1609, T1078.004]
 controls: [WL-9, RBAC-4]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 dedup: 24h
 needs: {level: Metadata, resources: [pods/exec, pods/attach], verbs: [create, get], stages: [ResponseStarted]}
 exempt: [gitops, platform, execution-tools]

@@ -4,7 +4,7 @@ title: Files copied into or out of a container
 severity: informational
 attack: [T1105, T1005]
 controls: [WL-9]
-key: [user_name, namespace, name, direction]
+key: [user_name, impersonated_user, namespace, name, direction]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 exempt: [execution-tools]
 describe: "{{user_name}}{{acting_as}} copied files {{direction}} pod {{namespace}}/{{name}} by `{{command}}` from {{source_ip}}"

@@ -4,7 +4,7 @@ title: Interactive session opened in a container
 severity: informational
 attack: [T1609, T1059.004]
 controls: [WL-9]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 exempt: [execution-tools]
 describe: "{{user_name}}{{acting_as}} opened a terminal (`{{command}}`) in pod {{namespace}}/{{name}} from {{source_ip}} ({{user_agent}})"

@@ -4,7 +4,7 @@ title: Miner of cryptocurrency run in a pod
 severity: critical
 attack: [T1496, T1609]
 controls: [WL-9]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 describe: "{{user_name}}{{acting_as}} ran a miner by `{{command}}` in pod {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: >-

@@ -4,7 +4,7 @@ title: Port of a pod forwarded to a client
 severity: informational
 attack: [T1090, T1572]
 controls: [WL-9]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/portforward], verbs: [create, get], stages: [ResponseStarted]}
 exempt: [execution-tools]
 describe: "{{user_name}}{{acting_as}} opened a tunnel to pod {{namespace}}/{{name}} from {{source_ip}} ({{user_agent}})"

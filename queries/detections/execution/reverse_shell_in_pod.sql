@@ -4,7 +4,7 @@ title: Command in a pod opens a shell to another machine
 severity: critical
 attack: [T1059.004, T1609, T1095]
 controls: [WL-9]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 describe: "{{user_name}}{{acting_as}} opened a shell to elsewhere by `{{command}}` in pod {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: >-

@@ -4,7 +4,7 @@ title: Software installed or a cluster client used in a running container
 severity: low
 attack: [T1105, T1609]
 controls: [WL-9, IMG-1]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [pods/exec], verbs: [create, get], stages: [ResponseStarted]}
 exempt: [execution-tools]
 describe: "{{user_name}}{{acting_as}} ran `{{command}}` in pod {{namespace}}/{{name}} from {{source_ip}}"
