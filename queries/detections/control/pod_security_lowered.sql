@@ -35,7 +35,7 @@ WHERE resource = 'namespaces' AND api_group IS NULL AND verb IN ('update', 'patc
     OR (json_exists(request_object, '$.metadata.labels["pod-security.kubernetes.io/enforce"]')
       AND json_value(request_object, '$.metadata.labels["pod-security.kubernetes.io/enforce"]')
         IS NULL)
-    OR json_exists(request_object, '$.metadata[?@ == null]["labels"]')
+    OR json_query(request_object, '$.metadata.labels') = '[null]'
     OR json_exists(request_object, '$[?@.path == "/metadata/labels/pod-security.kubernetes.io~1enforce"
       && (@.op == "remove" || @.value == "privileged")]')
     OR json_exists(request_object, '$[?@.path == "/metadata/labels" && (@.op == "remove"

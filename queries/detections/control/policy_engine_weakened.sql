@@ -5,7 +5,7 @@ severity: medium
 attack: [T1685]
 controls: [WL-6, IMG-2, MON-1]
 key: [user_name, source_ip, engine]
-needs: {level: Metadata, resources: [clusterpolicies, policies, validatingpolicies, imagevalidatingpolicies, mutatingpolicies, constrainttemplates, clusteradmissionpolicies, admissionpolicies, clusterimagepolicies, tracingpolicies, kubearmorpolicies, validatingwebhookconfigurations, mutatingwebhookconfigurations, customresourcedefinitions], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
+needs: {level: Metadata, resources: [clusterpolicies, policies, validatingpolicies, imagevalidatingpolicies, mutatingpolicies, constrainttemplates, clusteradmissionpolicies, admissionpolicies, clusterimagepolicies, tracingpolicies, kubearmorpolicies, validatingwebhookconfigurations, mutatingwebhookconfigurations, customresourcedefinitions], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
 exempt: [control-plane, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} removed or stopped enforcing {{resource}} {{object}} of {{engine}} by {{verb}} from {{source_ip}}"
 false_positives: >-
@@ -30,7 +30,7 @@ SELECT
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events
-WHERE verb IN ('create', 'update', 'patch', 'delete', 'deletecollection') AND subresource IS NULL
+WHERE verb IN ('update', 'patch', 'delete', 'deletecollection') AND subresource IS NULL
   -- Done, not just allowed. kubectl asks for the dry run of a deletion in the body.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
