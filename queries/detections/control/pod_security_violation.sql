@@ -4,7 +4,7 @@ title: Pod or workload admitted against a pod security standard
 severity: informational
 attack: [T1610]
 controls: [WL-5]
-key: [namespace, resource, violations]
+key: [namespace, resource]
 dedup: 24h
 needs: {level: Metadata, resources: [pods, deployments, daemonsets, statefulsets, replicasets, jobs, cronjobs, replicationcontrollers], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{object}} from {{source_ip}}, which was admitted against a standard: {{violations}}"

@@ -17,7 +17,8 @@ respond: >-
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
-  concat_ws('/', namespace, coalesce(name, '(all)')) AS object,
+  CASE WHEN resource = 'namespaces' THEN name
+    ELSE concat_ws('/', namespace, coalesce(name, '(all)')) END AS object,
   CASE WHEN verb IN ('delete', 'deletecollection') THEN 'deleted'
     WHEN subresource = 'scale' AND request_object IS NULL THEN 'changed the scale of'
     WHEN json_exists(request_object, '$.spec.template') THEN 'moved away from nodes'
