@@ -30,6 +30,8 @@ WHERE resource IN ('validatingadmissionpolicies', 'validatingadmissionpolicybind
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
+  -- An apply that makes the object is no change of it.
+  AND (verb = 'patch' AND response_code = 201) IS NOT TRUE
   AND (verb IN ('delete', 'deletecollection')
     -- A binding that no longer denies: actions without Deny, in any form of writing.
     OR (resource = 'validatingadmissionpolicybindings'

@@ -5,7 +5,7 @@ severity: medium
 attack: [T1036.005]
 controls: [RBAC-6]
 key: [user_name, name]
-needs: {level: Metadata, resources: [namespaces], verbs: [create], stages: [ResponseComplete]}
+needs: {level: Metadata, resources: [namespaces], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, cloud]
 describe: "{{user_name}}{{acting_as}} made namespace {{name}}, which looks like {{original}}, from {{source_ip}} ({{user_agent}})"
 false_positives: A slip of the hand, or a copy for a test.
@@ -21,7 +21,9 @@ SELECT
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events
-WHERE resource = 'namespaces' AND api_group IS NULL AND verb = 'create' AND subresource IS NULL
+WHERE resource = 'namespaces' AND api_group IS NULL AND subresource IS NULL
+  -- An apply is a patch, also when it makes the object.
+  AND (verb = 'create' OR (verb IN ('update', 'patch') AND response_code = 201))
   -- Done, not just allowed; a dry run changes nothing.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')

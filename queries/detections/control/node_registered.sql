@@ -5,7 +5,7 @@ severity: low
 attack: [T1036, T1543.005]
 controls: [API-6]
 key: [user_name, node]
-needs: {level: Metadata, resources: [nodes], verbs: [create], stages: [ResponseComplete]}
+needs: {level: Metadata, resources: [nodes], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [cloud, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} registered node {{node}} from {{source_ip}} ({{user_agent}})"
 false_positives: Virtual and simulated nodes; machines that an administrator registers by hand.
@@ -18,7 +18,9 @@ SELECT
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events
-WHERE resource = 'nodes' AND api_group IS NULL AND subresource IS NULL AND verb = 'create'
+WHERE resource = 'nodes' AND api_group IS NULL AND subresource IS NULL
+  -- An apply is a patch, also when it makes the object.
+  AND (verb = 'create' OR (verb IN ('update', 'patch') AND response_code = 201))
   -- Done, not just allowed; a dry run changes nothing.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')

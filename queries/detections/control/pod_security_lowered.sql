@@ -28,6 +28,8 @@ WHERE resource = 'namespaces' AND api_group IS NULL AND verb IN ('update', 'patc
   -- Done, not just allowed; a dry run changes nothing.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  -- An apply that makes the object is no change of it.
+  AND (verb = 'patch' AND response_code = 201) IS NOT TRUE
   AND (
     json_value(request_object, '$.metadata.labels["pod-security.kubernetes.io/enforce"]')
       = 'privileged'

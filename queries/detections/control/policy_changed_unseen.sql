@@ -27,6 +27,8 @@ WHERE verb IN ('update', 'patch') AND subresource IS NULL
   -- Done, not just allowed; a dry run changes nothing.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  -- An apply that makes the object is no change of it.
+  AND (verb = 'patch' AND response_code = 201) IS NOT TRUE
   AND request_object IS NULL AND level = 'Metadata'
   -- Their operators write them all day; so do they reports, endpoints and identities.
   AND NOT user_name LIKE 'system:serviceaccount:%'

@@ -35,6 +35,8 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection') AND subresource 
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
+  -- An apply that makes the object is no change of it.
+  AND (verb = 'patch' AND response_code = 201) IS NOT TRUE
   AND (
     -- The policies themselves. Engines have more kinds (reports, requests, exceptions), which they
     -- delete by the thousand.

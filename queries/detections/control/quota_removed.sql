@@ -29,6 +29,8 @@ WHERE resource IN ('resourcequotas', 'limitranges') AND api_group IS NULL AND su
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
+  -- An apply that makes the object is no change of it.
+  AND (verb = 'patch' AND response_code = 201) IS NOT TRUE
   -- Operators of projects keep quotas as they are described elsewhere.
   AND (user_name LIKE 'system:serviceaccount:%' AND verb IN ('update', 'patch')) IS NOT TRUE
   -- Where the body is recorded: a label is no change.

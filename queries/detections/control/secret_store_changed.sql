@@ -26,3 +26,5 @@ WHERE resource IN ('secretstores', 'clustersecretstores', 'secretproviderclasses
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
+  -- An apply that makes the object is no change of it.
+  AND (verb = 'patch' AND response_code = 201) IS NOT TRUE
