@@ -34,7 +34,7 @@ WHERE resource = 'ingresses' AND api_group IN ('networking.k8s.io', 'extensions'
     -- Values that become part of one line, with the end of that line in them (CVE-2025-1097,
     -- CVE-2025-1098, CVE-2025-24514).
     OR regexp_like(json_value(request_object,
-      '$.metadata.annotations["nginx.ingress.kubernetes.io/auth-url"]'), '[;\n{][^}]*[;\n}]')
+      '$.metadata.annotations["nginx.ingress.kubernetes.io/auth-url"]'), '[;\n]')
     OR regexp_like(json_value(request_object,
       '$.metadata.annotations["nginx.ingress.kubernetes.io/auth-tls-match-cn"]'), '[;\n]')
     OR regexp_like(json_value(request_object,
