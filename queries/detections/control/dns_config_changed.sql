@@ -29,5 +29,5 @@ WHERE resource = 'configmaps' AND api_group IS NULL AND subresource IS NULL
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
   -- Who sets a cluster up makes these objects, with the rights of its first administrator. A thing
   -- that is made where it was missing by somebody else is no installation.
-  AND ((verb = 'create' OR response_code = 201) AND (has_group(user_groups, 'system:masters')
+  AND (response_code = 201 AND (has_group(user_groups, 'system:masters')
     OR has_group(user_groups, 'kubeadm:cluster-admins'))) IS NOT TRUE

@@ -6,7 +6,7 @@ attack: [T1685]
 controls: [WL-6, NET-1, NET-3]
 key: [user_name, api_group]
 needs: {level: Metadata, verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, cloud]
 describe: "{{user_name}}{{acting_as}} changed {{resource}} {{object}} of {{api_group}} by {{verb}} from {{source_ip}}, and the audit policy does not record to what"
 false_positives: Policies that are maintained by hand.
 respond: >-
@@ -29,6 +29,6 @@ WHERE verb IN ('update', 'patch') AND subresource IS NULL
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   -- An apply that makes the object is no change of it.
   AND (verb = 'patch' AND response_code = 201) IS NOT TRUE
-  AND request_object IS NULL AND level = 'Metadata'
+  AND level = 'Metadata'
   -- Their operators write them all day; so do they reports, endpoints and identities.
   AND NOT user_name LIKE 'system:serviceaccount:%'
