@@ -29,8 +29,8 @@ WHERE resource IN ('mutatingwebhookconfigurations', 'validatingwebhookconfigurat
   -- Done, not just allowed; a dry run changes nothing.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- A webhook is a service of the cluster, or an address. Control planes that run beside their
-  -- webhooks use loopback and private addresses.
+  -- A webhook is a service of the cluster, or an address. Private ones, as those of control planes
+  -- that run beside their webhooks, are for a detection of its own.
   AND (json_exists(request_object, '$..[?search(@.url, "^https://") && !search(@.url,
       "^https://(localhost|127\\.|\\[::1\\]|10\\.|192\\.168\\.|172\\.(1[6-9]|2[0-9]|3[01])\\.)")
       && !search(@.url, "^https://[^/:@]+\\.svc(\\.[^/:@]+)?(:[0-9]+)?(/|$)")]')

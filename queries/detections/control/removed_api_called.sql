@@ -17,6 +17,6 @@ SELECT
   annotation(annotations, 'k8s.io/removed-release') AS removed_in
 FROM events
 WHERE stage = 'ResponseComplete' AND response_code BETWEEN 200 AND 299
-  AND annotation(annotations, 'k8s.io/removed-release') IS NOT NULL
+  AND annotations LIKE '%"k8s.io/removed-release"%'
   -- The cluster's own components are updated with it.
   AND NOT is_system_user(user_name)
