@@ -63,7 +63,7 @@ FROM (
         THEN 'the store of the cluster'
       WHEN regexp_like(path, '(?x)
           /etc/g?shadow\b | \.ssh/(id_|identity|\S*[*?]) | /etc/ssh/ssh_host_\S*key\b
-          | (\b(cat|base64|cp|tar|grep|head|tail|less|more|sed|awk|strings|xxd|od|dd|nl|tac|vi|curl|scp)
+          | (\b(cat|base64|cp|tar|grep|head|tail|less|more|sed|awk|strings|xxd|od|dd|nl|tac|curl|scp)
               \s[^;|&]*|<\s?\S*)\.kube/config\b
           | \.docker/config\.json | \.git-credentials | \.netrc\b | \.pgpass\b
           | \.aws/credentials | \.azure/(accesstokens|msal_token|azureprofile)
