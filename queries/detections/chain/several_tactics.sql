@@ -44,7 +44,13 @@ FROM (
       WHEN regexp_like(technique, '^T(1071|1090|1572|1105|1219|1041|1048|1537|1567)') THEN 'command and control'
       WHEN regexp_like(technique, '^T(1485|1486|1489|1490|1496|1498|1499|1529|1531|1491|1565|1495)') THEN 'impact'
     END AS tactic
-  FROM (SELECT *, json_value(attack, '$[0]') AS technique FROM findings) AS named
+  FROM (
+    SELECT cluster, event_time, event_id, audit_id,
+      detection, severity, attack, summary, source_ip, credential_id, json_value(attack, '$[0]') AS technique,
+      -- Some name the one who did it otherwise, for two are in it.
+      coalesce(user_name, json_value(row, '$.creator'), json_value(row, '$.minter')) AS user_name
+    FROM findings
+  ) AS named
   -- An identity, not an address: many are behind one. Facts about objects say nothing of intent.
   WHERE user_name IS NOT NULL AND user_name <> 'system:anonymous' AND severity <> 'informational'
 ) AS steps

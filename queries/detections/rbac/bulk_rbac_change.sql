@@ -2,7 +2,7 @@
 id: K8A-322
 title: One identity changes roles and bindings in bulk
 severity: low
-attack: [T1098.006, T1531]
+attack: [T1098.006]
 controls: [RBAC-3, MON-2]
 window: 10m
 slide: 1m

@@ -2,7 +2,7 @@
 id: K8A-318
 title: Grant made and taken back within minutes
 severity: medium
-attack: [T1070.009, T1098.006]
+attack: [T1070, T1098.006]
 controls: [RBAC-2, RBAC-3]
 window: 30m
 slide: 3m
