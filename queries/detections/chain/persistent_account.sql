@@ -24,7 +24,10 @@ respond: >-
 SELECT
   bound.cluster, bound.user_name, json_value(bound.row, '$.subjects') AS account,
   min(bound.source_ip) AS source_ip, min(bound.credential_id) AS credential_id,
-  min(power.summary) AS grant, min(token.summary) AS taken
+  -- Of several powerful ones, the one about this binding.
+  CASE WHEN min(CASE WHEN power.name = bound.name THEN power.summary END) IS NULL THEN min(power.summary)
+    ELSE min(CASE WHEN power.name = bound.name THEN power.summary END) END AS grant,
+  min(token.summary) AS taken
 FROM findings AS bound
 JOIN (SELECT *, coalesce(user_name, json_value(row, '$.creator')) AS taker FROM findings) AS token
   ON token.cluster = bound.cluster AND token.taker = bound.user_name

@@ -56,6 +56,8 @@ FROM (
 ) AS steps
 WHERE tactic IS NOT NULL
 GROUP BY cluster, user_name
-HAVING count(DISTINCT CASE WHEN severity <> 'low' THEN tactic END) >= $tactics
-  OR (count(DISTINCT CASE WHEN severity IN ('high', 'critical') THEN detection END) >= 1
-    AND count(DISTINCT tactic) >= $tactics_with_weak)
+-- Steps, not several findings about one request.
+HAVING count(DISTINCT event_time) >= 2
+  AND (count(DISTINCT CASE WHEN severity <> 'low' THEN tactic END) >= $tactics
+    OR (count(DISTINCT CASE WHEN severity IN ('high', 'critical') THEN detection END) >= 1
+      AND count(DISTINCT tactic) >= $tactics_with_weak))
