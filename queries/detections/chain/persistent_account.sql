@@ -25,7 +25,8 @@ SELECT
   bound.cluster, bound.user_name, json_value(bound.row, '$.subjects') AS account,
   min(bound.source_ip) AS source_ip, min(bound.credential_id) AS credential_id,
   -- Of several powerful ones, the one about this binding.
-  CASE WHEN min(CASE WHEN power.name = bound.name THEN power.summary END) IS NULL THEN min(power.summary)
+  CASE WHEN min(CASE WHEN power.name = bound.name THEN power.summary END) IS NULL THEN
+  min(power.summary)
     ELSE min(CASE WHEN power.name = bound.name THEN power.summary END) END AS grant,
   min(token.summary) AS taken
 FROM findings AS bound
@@ -38,5 +39,6 @@ WHERE bound.detection = 'K8A-305'
         concat(' ', token.namespace, ' ', token.name, ' ')) > 0)
     OR (token.detection = 'K8A-215'
       AND strpos(concat(' ', json_value(bound.row, '$.subjects')), concat(' ', token.namespace, ' ')) > 0))
-  AND json_value(power.attack, '$[0]') = 'T1098.006' AND power.severity IN ('medium', 'high', 'critical')
+  AND json_value(power.attack, '$[0]') = 'T1098.006' AND power.severity IN ('medium', 'high',
+  'critical')
 GROUP BY bound.cluster, bound.user_name, json_value(bound.row, '$.subjects')

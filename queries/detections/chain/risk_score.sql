@@ -27,7 +27,8 @@ SELECT
   count(DISTINCT CASE WHEN severity = 'low' THEN detection END) AS low,
   max(source_ip) AS source_ip, min(credential_id) AS credential_id
 FROM (
-  SELECT *, unnest(range(0, CASE severity WHEN 'critical' THEN 50 WHEN 'high' THEN 20 WHEN 'medium' THEN 8
+  SELECT *, unnest(range(0, CASE severity WHEN 'critical' THEN 50 WHEN 'high' THEN 20 WHEN 'medium'
+  THEN 8
     ELSE 2 END)) AS point
   FROM (
     SELECT cluster, event_time, event_id, audit_id,
