@@ -24,6 +24,7 @@ SELECT
 FROM findings
 WHERE user_name IS NOT NULL
 GROUP BY cluster, user_name
-HAVING min(CASE WHEN regexp_like(title, '(?i)denied|refused|forbidden') AND detection NOT IN ('K8A-306', 'K8A-319')
+HAVING min(CASE WHEN regexp_like(title, '(?i)denied|refused|forbidden')
+    AND detection NOT IN ('K8A-306', 'K8A-319')
     THEN event_time END)
   < max(CASE WHEN detection IN ('K8A-306', 'K8A-319') THEN last_seen END)

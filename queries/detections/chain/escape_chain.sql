@@ -30,10 +30,12 @@ FROM (
 ) AS pod
 JOIN findings AS session ON session.cluster = pod.cluster AND session.user_name = pod.user_name
   AND session.namespace = pod.namespace
-LEFT JOIN (SELECT * FROM findings WHERE user_name LIKE 'system:node:%' AND severity <> 'informational') AS node
+LEFT JOIN (SELECT * FROM findings
+  WHERE user_name LIKE 'system:node:%' AND severity <> 'informational') AS node
   ON node.cluster = pod.cluster AND node.last_seen > session.first_seen
 WHERE json_value(session.attack, '$[0]') = 'T1609' AND session.last_seen > pod.first_seen
   AND (session.name = pod.workload OR session.name LIKE concat(pod.workload, '-%'))
-  AND (pod.severity IN ('medium', 'high', 'critical') OR session.severity IN ('medium', 'high', 'critical')
+  AND (pod.severity IN ('medium', 'high', 'critical') OR session.severity IN ('medium', 'high',
+  'critical')
     OR node.id IS NOT NULL)
 GROUP BY pod.cluster, pod.user_name, pod.namespace, session.name

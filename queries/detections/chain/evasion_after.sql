@@ -16,15 +16,17 @@ respond: >-
   was removed (log forwarders, policies, webhooks), and read the identity's findings from the first on.
 */
 -- Both by one identity; a finding that is of removing traces itself does not count as what went before. A
--- grant that is taken back (T1070.009) goes with the finding of the grant: that is one act.
+-- grant that is taken back (K8A-318) goes with the finding of the grant: that is one act.
 SELECT
   cluster, user_name, min(source_ip) AS source_ip, min(credential_id) AS credential_id,
-  max(CASE WHEN attack LIKE '%"T1070%' OR attack LIKE '%"T1562%' OR attack LIKE '%"T1685%' THEN summary END) AS evasion,
+  max(CASE WHEN attack LIKE '%"T1070%' OR attack LIKE '%"T1562%' OR attack LIKE '%"T1685%'
+    THEN summary END) AS evasion,
   count(DISTINCT detection) AS detections
 FROM findings
 WHERE user_name IS NOT NULL AND user_name <> 'system:anonymous' AND severity <> 'informational'
-  AND attack NOT LIKE '%"T1070.009"%'
+  AND detection <> 'K8A-318'
 GROUP BY cluster, user_name
 HAVING min(CASE WHEN severity IN ('high', 'critical') AND attack NOT LIKE '%"T1070%'
       AND attack NOT LIKE '%"T1562%' AND attack NOT LIKE '%"T1685%' THEN event_time END)
-    < max(CASE WHEN attack LIKE '%"T1070%' OR attack LIKE '%"T1562%' OR attack LIKE '%"T1685%' THEN last_seen END)
+    < max(CASE WHEN attack LIKE '%"T1070%' OR attack LIKE '%"T1562%' OR attack LIKE '%"T1685%'
+      THEN last_seen END)

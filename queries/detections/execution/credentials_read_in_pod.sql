@@ -63,7 +63,9 @@ FROM (
         THEN 'the store of the cluster'
       WHEN regexp_like(path, '(?x)
           /etc/g?shadow\b | \.ssh/(id_|identity|\S*[*?]) | /etc/ssh/ssh_host_\S*key\b
-          | \.kube/config\b | \.docker/config\.json | \.git-credentials | \.netrc\b | \.pgpass\b
+          | (\b(cat|base64|cp|tar|grep|head|tail|less|more|sed|awk|strings|xxd|od|dd|nl|tac|curl|scp)
+              \s[^;|&]*|<\s?\S*)\.kube/config\b
+          | \.docker/config\.json | \.git-credentials | \.netrc\b | \.pgpass\b
           | \.aws/credentials | \.azure/(accesstokens|msal_token|azureprofile)
           | \.config/gcloud | application_default_credentials | \.vault-token
           # The environment of all processes, not just of the pod''s own.

@@ -18,12 +18,15 @@ respond: >-
 -- A controller copies the rules of labelled cluster roles into the default roles, so that nobody needs
 -- to touch those, nor any binding.
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS role,
   CASE WHEN json_exists(request_object, '$..aggregationRule') THEN 'itself and every other role'
-    WHEN regexp_like(coalesce(response_object, request_object), 'aggregate-to-view"\s*:\s*"true') THEN 'view, edit and admin'
-    WHEN regexp_like(coalesce(response_object, request_object), 'aggregate-to-edit"\s*:\s*"true') THEN 'edit and admin'
+    WHEN regexp_like(coalesce(response_object, request_object), 'aggregate-to-view"\s*:\s*"true')
+    THEN 'view, edit and admin'
+    WHEN regexp_like(coalesce(response_object, request_object), 'aggregate-to-edit"\s*:\s*"true')
+    THEN 'edit and admin'
     ELSE 'admin' END AS aggregated
 FROM events
 WHERE resource = 'clusterroles'
@@ -37,7 +40,8 @@ WHERE resource = 'clusterroles'
     -- The request sets a label or rules; what the role is then, the answer shows where it is logged.
     ((json_exists(request_object, '$.metadata.labels["rbac.authorization.k8s.io/aggregate-to-view",
         "rbac.authorization.k8s.io/aggregate-to-edit", "rbac.authorization.k8s.io/aggregate-to-admin"]')
-      OR json_exists(request_object, '$[?search(@.path, "^/(metadata/labels|rules)") && @.op != "remove"]')
+      OR json_exists(request_object, '$[?search(@.path, "^/(metadata/labels|rules)")
+        && @.op != "remove"]')
       OR json_exists(request_object, '$.rules'))
     AND (
       -- Rights that none of the three has: all resources, roles, nodes, admission, certificates.

@@ -2,7 +2,7 @@
 id: K8A-322
 title: One identity changes roles and bindings in bulk
 severity: low
-attack: [T1098.006, T1531]
+attack: [T1098.006]
 controls: [RBAC-3, MON-2]
 window: 10m
 slide: 1m
@@ -21,7 +21,8 @@ respond: >-
 SELECT
   cluster, user_name, source_ip, min(credential_id) AS credential_id,
   count(DISTINCT CASE WHEN verb IN ('create', 'update', 'patch')
-    THEN concat_ws('/', resource, coalesce(namespace, ''), coalesce(name, json_value(response_object, '$.metadata.name'), '')) END) AS written,
+    THEN concat_ws('/', resource, coalesce(namespace, ''),
+      coalesce(name, json_value(response_object, '$.metadata.name'), '')) END) AS written,
   count(DISTINCT CASE WHEN verb IN ('delete', 'deletecollection')
     THEN concat_ws('/', resource, coalesce(namespace, ''), coalesce(name, '')) END) AS deleted,
   count(DISTINCT namespace) AS namespaces
@@ -33,6 +34,7 @@ WHERE resource IN ('roles', 'clusterroles', 'rolebindings', 'clusterrolebindings
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
 GROUP BY cluster, user_name, source_ip
 HAVING count(DISTINCT CASE WHEN verb IN ('create', 'update', 'patch')
-    THEN concat_ws('/', resource, coalesce(namespace, ''), coalesce(name, json_value(response_object, '$.metadata.name'), '')) END) >= $written
+    THEN concat_ws('/', resource, coalesce(namespace, ''),
+      coalesce(name, json_value(response_object, '$.metadata.name'), '')) END) >= $written
   OR count(DISTINCT CASE WHEN verb IN ('delete', 'deletecollection')
     THEN concat_ws('/', resource, coalesce(namespace, ''), coalesce(name, '')) END) >= $deleted

@@ -17,7 +17,8 @@ respond: >-
   further grants by the same identity.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))
     AS binding,
@@ -41,4 +42,5 @@ WHERE resource IN ('clusterrolebindings', 'rolebindings')
   -- A patch of a label or an annotation gives nobody anything. The API server's own default
   -- bindings are recorded without bodies, and its account is in the list control-plane.
   AND (json_exists(request_object, '$.subjects') OR json_exists(request_object, '$.roleRef')
-    OR json_exists(request_object, '$[?search(@.path, "^/(subjects|roleRef)") && @.op != "remove" && @.op != "test"]'))
+    OR json_exists(request_object, '$[?search(@.path, "^/(subjects|roleRef)")
+      && @.op != "remove" && @.op != "test"]'))

@@ -11,10 +11,12 @@ describe: "{{user_name}} wrote {{resource}} {{role}}, which makes tokens or cert
 false_positives: >-
   Vaults, secret operators and certificate approvers, when they are installed.
 respond: >-
-  Whoever may make tokens of any account or approve any certificate may become anybody. Ask for names of accounts and signers; see who is bound to the role.
+  Whoever may make tokens of any account or approve any certificate may become anybody. Ask for
+  names of accounts and signers; see who is bound to the role.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))) AS role,
   left(coalesce(
@@ -58,7 +60,8 @@ WHERE resource IN ('roles', 'clusterroles')
             && (!@.resourceNames[0] || @.resourceNames[?match(@, "kubernetes[.]io/.*|[*]")]))))]')
     -- A JSON patch of parts of a rule: only the answer shows what it became. A rule that is taken
     -- away gives nothing.
-    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/") && @.op != "remove" && @.op != "test"]')
+    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/")
+      && @.op != "remove" && @.op != "test"]')
       AND json_exists(response_object, '$.rules[?
       (@.apiGroups[?@ == "" || @ == "*"] && @.resources[?@ == "serviceaccounts/token" || @ == "*/token"
         || @ == "serviceaccounts/*"]

@@ -15,7 +15,8 @@ respond: >-
   since.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))) AS role,
   left(coalesce(
@@ -46,7 +47,8 @@ WHERE resource IN ('roles', 'clusterroles')
         || @.value[?@ == "escalate" || @ == "bind" || @ == "impersonate"])]')
     -- A JSON patch of parts of rules: only the answer shows what they became. A rule that is taken
     -- away raises nothing.
-    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/") && @.op != "remove" && @.op != "test"]')
+    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/")
+      && @.op != "remove" && @.op != "test"]')
       AND json_exists(response_object, '$.rules[?
         (@.verbs[?@ == "escalate" || @ == "bind" || @ == "impersonate"]
           && (!@.resourceNames[0]

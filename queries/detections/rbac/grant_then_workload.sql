@@ -30,7 +30,8 @@ FROM (
         json_value(request_object, '$.subjects[?@.kind == "ServiceAccount"].name'))
       ELSE concat(namespace, ':', coalesce(json_value(pod_spec(request_object), '$.serviceAccountName'),
         json_value(pod_spec(request_object), '$.serviceAccount'))) END AS account,
-    CASE WHEN api_group = 'rbac.authorization.k8s.io' THEN json_value(request_object, '$.roleRef.name') END AS role,
+    CASE WHEN api_group = 'rbac.authorization.k8s.io'
+      THEN json_value(request_object, '$.roleRef.name') END AS role,
     CASE WHEN api_group = 'rbac.authorization.k8s.io' THEN NULL
       ELSE concat(resource, ' ', namespace, '/', name) END AS workload
   FROM events
@@ -39,8 +40,10 @@ FROM (
     AND subresource IS NULL
     AND ((resource IN ('clusterrolebindings', 'rolebindings') AND api_group = 'rbac.authorization.k8s.io'
         AND (json_value(request_object, '$.roleRef.name') = 'cluster-admin'
-          OR (resource = 'clusterrolebindings' AND json_value(request_object, '$.roleRef.name') IN ('admin', 'edit'))))
-      OR resource IN ('pods', 'deployments', 'daemonsets', 'statefulsets', 'replicasets', 'jobs', 'cronjobs'))
+          OR (resource = 'clusterrolebindings'
+            AND json_value(request_object, '$.roleRef.name') IN ('admin', 'edit'))))
+      OR resource IN ('pods', 'deployments', 'daemonsets', 'statefulsets',
+        'replicasets', 'jobs', 'cronjobs'))
 ) AS writes
 WHERE account LIKE '_%:_%'
 GROUP BY cluster, user_name, account

@@ -33,12 +33,14 @@ FROM (
       THEN concat('ClusterRoleBinding "', shown, '"')
       WHEN made
       THEN concat('RoleBinding "', shown, '/', namespace, '"')
-      ELSE concat(substr(split_part(split_part(decision_reason, '" of ClusterRole "', 1), '" of Role "', 1), 18), '"') END AS binding
+      ELSE concat(substr(split_part(
+        split_part(decision_reason, '" of ClusterRole "', 1), '" of Role "', 1), 18), '"') END AS binding
   FROM (
     SELECT *,
       json_value(request_object, '$.roleRef.name') AS role,
       -- As the reason writes it: a name may hold quotes.
-      replace(replace(coalesce(name, json_value(response_object, '$.metadata.name')), '\', '\\'), '"', '\"') AS shown,
+      replace(replace(coalesce(name, json_value(response_object, '$.metadata.name')),
+        '\', '\\'), '"', '\"') AS shown,
       -- Made, by whatever verb: server-side apply makes with a patch, and says 201.
       (resource IN ('clusterrolebindings', 'rolebindings') AND api_group = 'rbac.authorization.k8s.io'
         AND verb IN ('create', 'update', 'patch') AND response_code = 201) AS made,
@@ -47,7 +49,8 @@ FROM (
       (decision_reason LIKE 'RBAC: allowed by %' AND decision_reason NOT LIKE '%" to Group "%'
         AND pod_name IS NULL AND resource NOT IN
           ('selfsubjectaccessreviews', 'selfsubjectrulesreviews', 'selfsubjectreviews')
-        AND (resource IN ('clusterrolebindings', 'rolebindings') AND response_code = 201) IS NOT TRUE) AS used,
+        AND (resource IN ('clusterrolebindings', 'rolebindings')
+          AND response_code = 201) IS NOT TRUE) AS used,
       -- What an intruder wants rights for.
       (resource = 'secrets' OR subresource IN ('exec', 'attach', 'portforward', 'proxy', 'token',
           'ephemeralcontainers', 'approval')
@@ -64,5 +67,6 @@ GROUP BY cluster, binding
 HAVING min(event_time) FILTER (WHERE made AND (role = 'cluster-admin'
       OR ((resource = 'clusterrolebindings' OR namespace = 'kube-system') AND role IN ('admin', 'edit'))))
     < max(event_time) FILTER (WHERE used)
-  OR min(event_time) FILTER (WHERE made AND (resource = 'clusterrolebindings' OR namespace = 'kube-system'))
+  OR min(event_time) FILTER (WHERE made AND (resource = 'clusterrolebindings' OR namespace =
+  'kube-system'))
     < max(event_time) FILTER (WHERE used AND sensitive)

@@ -11,10 +11,12 @@ describe: "{{user_name}} wrote {{resource}} {{role}}, which reaches the kubelets
 false_positives: >-
   Monitoring that reads kubelets; nodes/metrics and nodes/stats are enough for it.
 respond: >-
-  nodes/proxy runs commands in every pod of a node, past admission and without a record of the command. Have it replaced by nodes/metrics, or see who is bound to the role.
+  nodes/proxy runs commands in every pod of a node, past admission, and without a record when the kubelet
+  itself is asked. Have it replaced by nodes/metrics, or see who is bound to the role.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))) AS role,
   left(coalesce(
@@ -43,7 +45,8 @@ WHERE resource IN ('roles', 'clusterroles')
       && @.verbs[0]]')
     -- A JSON patch of parts of a rule: only the answer shows what it became. A rule that is taken
     -- away gives nothing.
-    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/") && @.op != "remove" && @.op != "test"]')
+    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/")
+      && @.op != "remove" && @.op != "test"]')
       AND json_exists(response_object, '$.rules[?
       @.apiGroups[?@ == "" || @ == "*"] && @.resources[?@ == "nodes/proxy" || @ == "*/proxy"
         || @ == "nodes/*"]

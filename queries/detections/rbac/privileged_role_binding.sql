@@ -15,7 +15,8 @@ respond: >-
   wrote the binding why; if there is no good answer delete it and see what its subjects did since.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))
     AS binding,
@@ -34,14 +35,19 @@ WHERE resource IN ('clusterrolebindings', 'rolebindings')
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   -- admin and edit in one namespace are how people are let in. In all of them, or where the cluster's
   -- own components run, they lead to everything.
-  AND (resource = 'clusterrolebindings' OR namespace IN ('kube-system', 'kube-public', 'kube-node-lease'))
+  AND (resource = 'clusterrolebindings' OR namespace IN ('kube-system', 'kube-public',
+  'kube-node-lease'))
   -- Roles of the control plane's own parts read all secrets or write all pods; nobody else needs
   -- them. The two platforms' roles are as good as cluster-admin. cluster-admin is K8A-301's.
   AND regexp_like(
-    coalesce(json_value(request_object, '$.roleRef.name'), json_value(response_object, '$.roleRef.name')),
-    '^(admin|edit|system:(aggregate-to-(admin|edit)|node|kube-controller-manager|kubelet-api-admin|controller:.*)|argocd-application-controller|tigera-operator|cattle-admin)$')
+    coalesce(json_value(request_object, '$.roleRef.name'),
+      json_value(response_object, '$.roleRef.name')),
+    concat('^(admin|edit|system:(aggregate-to-(admin|edit)|node|kube-controller-manager',
+      '|kubelet-api-admin|controller:.*)|argocd-application-controller|tigera-operator|cattle-admin)$'))
   AND (json_exists(request_object, '$.subjects') OR json_exists(request_object, '$.roleRef')
-    OR json_exists(request_object, '$[?search(@.path, "^/(subjects|roleRef)") && @.op != "remove" && @.op != "test"]'))
+    OR json_exists(request_object, '$[?search(@.path, "^/(subjects|roleRef)")
+      && @.op != "remove" && @.op != "test"]'))
   -- The parts of such platforms themselves: an account with the role that bears its name.
   AND json_exists(coalesce(response_object, request_object),
-    '$.subjects[?@.kind != "ServiceAccount" || !search(@.namespace, "^(argocd?|tigera-operator|cattle-system|olm|operator-lifecycle-manager)$")]')
+    '$.subjects[?@.kind != "ServiceAccount"
+      || !search(@.namespace, "^(argocd?|tigera-operator|cattle-system)$")]')

@@ -12,9 +12,11 @@ false_positives: Every installation and every new colleague; it is a record, not
 respond: Nothing, unless something else points at the identity.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
-  coalesce(nullif(concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))), ''),
+  coalesce(nullif(concat_ws('/', namespace,
+    coalesce(name, json_value(response_object, '$.metadata.name'))), ''),
     'of the whole cluster') AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as
 FROM events

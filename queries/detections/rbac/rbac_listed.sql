@@ -2,7 +2,7 @@
 id: K8A-323
 title: Roles and bindings of the whole cluster listed
 severity: low
-attack: [T1069.003, T1613]
+attack: [T1069, T1613]
 controls: [RBAC-3, HUNT-1]
 window: 10m
 slide: 1m

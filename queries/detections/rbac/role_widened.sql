@@ -15,7 +15,8 @@ respond: >-
   rules back, list who is bound to it, and see what they did since.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace, name,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace, name,
   concat_ws('/', namespace, name) AS role
 FROM events
 WHERE resource IN ('roles', 'clusterroles')
@@ -31,6 +32,7 @@ WHERE resource IN ('roles', 'clusterroles')
       && @.apiGroups[?@ == "*" || @ == ""]]')
     -- A JSON patch of parts of a rule: only the answer shows what it became. A label, or a rule taken
     -- away, widens nothing.
-    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/") && @.op != "remove" && @.op != "test"]')
+    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/")
+      && @.op != "remove" && @.op != "test"]')
       AND json_exists(response_object, '$.rules[?@.verbs[?@ == "*"]
         && @.resources[?@ == "*" || @ == "*/*"] && @.apiGroups[?@ == "*" || @ == ""]]')))

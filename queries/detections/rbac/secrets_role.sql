@@ -11,10 +11,12 @@ describe: "{{user_name}} wrote {{resource}} {{role}}, which reads secrets, by {{
 false_positives: >-
   Nearly every operator; it is a record, not an alarm.
 respond: >-
-  Nothing, unless something else points at it; then see who is bound to the role. Ask for names where few secrets are meant.
+  Nothing, unless something else points at it; then see who is bound to the role. Ask for names
+  where few secrets are meant.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))) AS role,
   left(coalesce(
@@ -44,7 +46,8 @@ WHERE resource IN ('roles', 'clusterroles')
         || (@.resources[?@ == "*"] && @.verbs[?@ == "get" || @ == "list" || @ == "watch"]))]')
     -- A JSON patch of parts of a rule: only the answer shows what it became. A rule that is taken
     -- away gives nothing.
-    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/") && @.op != "remove" && @.op != "test"]')
+    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/")
+      && @.op != "remove" && @.op != "test"]')
       AND json_exists(response_object, '$.rules[?
       @.apiGroups[?@ == "" || @ == "*"] && !@.resourceNames[0]
       && ((@.resources[?@ == "secrets"] && @.verbs[?@ == "get" || @ == "list" || @ == "watch" || @ == "*"])

@@ -13,7 +13,8 @@ respond: >-
   Nothing, unless something else points at it; then see what runs under the account and what it did.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))
     AS binding,

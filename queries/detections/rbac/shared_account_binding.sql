@@ -16,7 +16,8 @@ respond: >-
   see what the account did since.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))
     AS binding,
@@ -40,5 +41,6 @@ WHERE resource IN ('clusterrolebindings', 'rolebindings')
   -- Roles that are made for everybody: reading what is no secret, pulling images, finding the keys of
   -- tokens, and pod security policies of old clusters.
   AND regexp_like(
-    coalesce(json_value(request_object, '$.roleRef.name'), json_value(response_object, '$.roleRef.name'), ''),
+    coalesce(json_value(request_object, '$.roleRef.name'),
+      json_value(response_object, '$.roleRef.name'), ''),
     '^(view|system:image-puller|system:service-account-issuer-discovery|.*psp.*)$') IS NOT TRUE

@@ -2,7 +2,7 @@
 id: K8A-318
 title: Grant made and taken back within minutes
 severity: medium
-attack: [T1070.009, T1098.006]
+attack: [T1070, T1098.006]
 controls: [RBAC-2, RBAC-3]
 window: 30m
 slide: 3m
@@ -36,14 +36,17 @@ FROM (
       THEN concat('ClusterRoleBinding "', shown, '"')
       WHEN made OR deleted
       THEN concat('RoleBinding "', shown, '/', namespace, '"')
-      ELSE concat(substr(split_part(split_part(decision_reason, '" of ClusterRole "', 1), '" of Role "', 1), 18), '"')
+      ELSE concat(substr(split_part(
+        split_part(decision_reason, '" of ClusterRole "', 1), '" of Role "', 1), 18), '"')
     END AS binding
   FROM (
     SELECT *,
       json_value(request_object, '$.roleRef.name') AS role,
-      translate(json_query(request_object, '$.subjects[*]["kind", "namespace", "name"]'), ',[]"', ' ') AS subjects,
+      translate(
+        json_query(request_object, '$.subjects[*]["kind", "namespace", "name"]'), ',[]"', ' ') AS subjects,
       -- As the reason writes it: a name may hold quotes.
-      replace(replace(coalesce(name, json_value(response_object, '$.metadata.name')), '\', '\\'), '"', '\"') AS shown,
+      replace(replace(coalesce(name, json_value(response_object, '$.metadata.name')),
+        '\', '\\'), '"', '\"') AS shown,
       -- Made, by whatever verb: server-side apply makes with a patch, and says 201.
       (resource IN ('clusterrolebindings', 'rolebindings') AND api_group = 'rbac.authorization.k8s.io'
         AND verb IN ('create', 'update', 'patch') AND response_code = 201) AS made,

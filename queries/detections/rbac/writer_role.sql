@@ -14,7 +14,8 @@ respond: >-
   Nothing, unless something else points at it; then see who is bound to the role.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb, resource, namespace,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))) AS role,
   left(coalesce(
@@ -55,7 +56,8 @@ WHERE resource = 'clusterroles'
         || (@.apiGroups[?@ == "rbac.authorization.k8s.io"] && @.resources[0]))]')
     -- A JSON patch of parts of a rule: only the answer shows what it became. A rule that is taken
     -- away gives nothing.
-    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/") && @.op != "remove" && @.op != "test"]')
+    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/")
+      && @.op != "remove" && @.op != "test"]')
       AND json_exists(response_object, '$.rules[?
       @.verbs[?@ == "create" || @ == "update" || @ == "patch" || @ == "*"]
       && ((@.apiGroups[?@ == "" || @ == "*"] && @.resources[?@ == "pods" || @ == "replicationcontrollers"])
