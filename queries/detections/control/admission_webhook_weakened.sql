@@ -17,7 +17,8 @@ respond: >-
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, verb, resource, name,
-  left(coalesce(nullif(json_query(request_object, '$.webhooks[*]'), '[]'), request_object), 300) AS change,
+  left(coalesce(nullif(json_query(request_object, '$.webhooks[*]'), '[]'), request_object), 300)
+    AS change,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

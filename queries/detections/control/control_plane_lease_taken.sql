@@ -29,8 +29,9 @@ WHERE resource = 'leases' AND api_group = 'coordination.k8s.io' AND subresource 
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
-  -- Only names that are the same in every cluster, and each with its holder: certificates name them.
+  -- Only names that are the same in every cluster, and each with its holder.
   AND ((namespace = 'kube-system' AND name IN ('kube-controller-manager', 'kube-scheduler')
       AND (user_name = concat('system:', name)) IS NOT TRUE)
     OR (namespace = 'kube-system' AND verb = 'deletecollection')
-    OR (namespace = 'kube-node-lease' AND (user_name = concat('system:node:', name)) IS NOT TRUE))
+    OR (namespace = 'kube-node-lease'
+      AND (user_name = concat('system:node:', name)) IS NOT TRUE))

@@ -9,10 +9,11 @@ needs: {level: Request, verbs: [update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, cloud]
 describe: "{{user_name}}{{acting_as}} wrote {{what}} of {{resource}} {{object}} by {{verb}} from {{source_ip}}"
 false_positives: >-
-  Somebody who tries out a controller. That finalizers are taken away from what hangs does not count.
+  Somebody who tries out a controller. That finalizers are taken away from what hangs does not
+  count.
 respond: >-
-  A finalizer that no controller knows keeps an object from being deleted: a binding or a pod that an
-  attacker wants to stay. An owner that does not exist has it deleted. Take it off.
+  A finalizer that no controller knows keeps an object from being deleted: a binding or a pod that
+  an attacker wants to stay. An owner that does not exist has it deleted. Take it off.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, verb, resource,

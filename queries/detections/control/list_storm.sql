@@ -24,7 +24,8 @@ WHERE response_code BETWEEN 200 AND 299
   AND ((verb = 'list' AND stage = 'ResponseComplete' AND namespace IS NULL
       AND resource IN ('pods', 'secrets', 'configmaps', 'events', 'replicasets', 'endpointslices',
         'customresourcedefinitions', 'nodes', 'services', 'deployments', 'jobs')
-      AND url_param(request_uri, 'limit') IS NULL AND url_param(request_uri, 'labelSelector') IS NULL
+      AND url_param(request_uri, 'limit') IS NULL
+      AND url_param(request_uri, 'labelSelector') IS NULL
       -- From the API server's cache, as clients with caches of their own ask: cheap.
       AND url_param(request_uri, 'resourceVersion') IS NULL)
     OR (verb = 'watch' AND stage = 'ResponseStarted'))

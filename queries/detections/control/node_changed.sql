@@ -37,7 +37,9 @@ WHERE resource = 'nodes' AND api_group IS NULL AND verb IN ('update', 'patch')
           -- Labels that attract what belongs on the control plane or on guarded nodes.
           json_exists(request_object, '$.metadata.labels["node-role.kubernetes.io/control-plane",
             "node-role.kubernetes.io/master"]')
-          OR json_exists(request_object, '$[?search(@.path, "^/metadata/labels/(node-role.kubernetes.io~1(control-plane|master)|node-restriction.kubernetes.io~1)")]')
+          OR json_exists(request_object, '$[?
+            search(@.path, "^/metadata/labels/node-role.kubernetes.io~1(control-plane|master)")
+            || search(@.path, "^/metadata/labels/node-restriction.kubernetes.io~1")]')
           -- All taints away; of a shorter list nobody can say what it lacks.
           OR json_query(request_object, '$.spec.taints') IN ('[null]', '[[]]')
           OR json_exists(request_object, '$[?@.path == "/spec/taints" && @.op == "remove"]')))))

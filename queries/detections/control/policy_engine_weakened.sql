@@ -49,7 +49,8 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection') AND subresource 
         OR (api_group = 'policies.kubewarden.io'
           AND resource IN ('clusteradmissionpolicies', 'admissionpolicies'))
         OR (api_group = 'policy.sigstore.dev' AND resource = 'clusterimagepolicies')
-        OR (api_group = 'cilium.io' AND resource IN ('tracingpolicies', 'tracingpoliciesnamespaced'))
+        OR (api_group = 'cilium.io'
+          AND resource IN ('tracingpolicies', 'tracingpoliciesnamespaced'))
         OR (api_group = 'security.kubearmor.com'
           AND resource IN ('kubearmorpolicies', 'kubearmorclusterpolicies')))
       AND (verb IN ('delete', 'deletecollection')
@@ -72,5 +73,6 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection') AND subresource 
       AND resource = 'customresourcedefinitions'
       AND (name LIKE '%policies.kyverno.io' OR name LIKE '%.constraints.gatekeeper.sh'
         OR name LIKE '%.templates.gatekeeper.sh' OR name LIKE '%policies.policies.kubewarden.io'
-        OR name LIKE 'clusterimagepolicies.policy.sigstore.dev' OR name LIKE 'tracingpolicies%.cilium.io'
+        OR name = 'clusterimagepolicies.policy.sigstore.dev'
+        OR name LIKE 'tracingpolicies%.cilium.io'
         OR name LIKE 'kubearmor%policies.security.kubearmor.com')))

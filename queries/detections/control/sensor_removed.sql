@@ -33,11 +33,21 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection')
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
   AND ((resource = 'namespaces' AND verb = 'delete' AND regexp_like(name,
-      '^(falco|fluent-?bit|fluentd|logging|kube-logging|tetragon|kubearmor|sysdig-agent|stackrox|datadog|falcon-system|monitoring|observability|prometheus|trivy-system|kyverno|gatekeeper-system|amazon-guardduty|auditmill)$'))
+      concat('^(falco|fluent-?bit|fluentd|logging|kube-logging|tetragon|kubearmor|sysdig-agent|',
+        'stackrox|datadog|falcon-system|monitoring|observability|prometheus|trivy-system|kyverno|',
+        'gatekeeper-system|amazon-guardduty|auditmill)$')))
     OR (resource <> 'namespaces' AND verb = 'deletecollection' AND regexp_like(namespace,
-      '^(falco|fluent-?bit|fluentd|logging|kube-logging|tetragon|kubearmor|sysdig-agent|stackrox|datadog|falcon-system|monitoring|observability|prometheus|trivy-system|kyverno|gatekeeper-system|amazon-guardduty|auditmill)$'))
+      concat('^(falco|fluent-?bit|fluentd|logging|kube-logging|tetragon|kubearmor|sysdig-agent|',
+        'stackrox|datadog|falcon-system|monitoring|observability|prometheus|trivy-system|kyverno|',
+        'gatekeeper-system|amazon-guardduty|auditmill)$')))
     OR (resource IN ('daemonsets', 'deployments', 'statefulsets') AND api_group = 'apps'
-      AND regexp_like(name, '^(.*-)?(falco|falcosidekick|fluent-?bit|fluentd?|fluentd-.*|vector|vector-agent|filebeat|auditbeat|promtail|tetragon|kubearmor|tracee|sysdig-agent|datadog-agent|falcon-sensor|wazuh-agent|collector-ds|stackrox-.*|sensor|aws-guardduty-agent|twistlock-defender.*|prometheus|prometheus-server|prometheus-operator|node-exporter|kube-state-metrics|alertmanager|trivy-operator|otel-collector.*|opentelemetry-collector.*|auditmill|kyverno-.*-controller|gatekeeper-(audit|controller-manager))(-ds|-agent)?$')
+      AND regexp_like(name, concat(
+        '^(.*-)?(falco|falcosidekick|fluent-?bit|fluentd?|fluentd-.*|vector|filebeat|',
+        'auditbeat|promtail|tetragon|kubearmor|tracee|sysdig|datadog|falcon-sensor|wazuh|',
+        'collector-ds|stackrox-.*|aws-guardduty-agent|twistlock-defender.*|prometheus|',
+        'prometheus-server|prometheus-operator|node-exporter|kube-state-metrics|alertmanager|',
+        'trivy-operator|otel-collector.*|opentelemetry-collector.*|auditmill|',
+        'kyverno-.*-controller|gatekeeper-(audit|controller-manager))(-ds|-agent)?$'))
       AND ((verb = 'delete' AND subresource IS NULL)
         OR (verb IN ('update', 'patch') AND subresource = 'scale' AND request_object IS NULL)
         -- To nothing, in any form of writing.

@@ -28,7 +28,8 @@ WHERE resource = 'services' AND api_group IS NULL AND verb IN ('create', 'update
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND ((subresource IS NULL AND (json_exists(request_object, '$.spec.externalIPs[0]')
-      OR json_exists(request_object, '$[?search(@.path, "^/spec/externalIPs") && @.op != "remove"]')))
+      OR json_exists(request_object,
+        '$[?search(@.path, "^/spec/externalIPs") && @.op != "remove"]')))
     -- The status is for the controllers of load balancers. Its body is not recorded.
     OR (subresource = 'status' AND verb IN ('update', 'patch')
       AND NOT user_name LIKE 'system:serviceaccount:%'))

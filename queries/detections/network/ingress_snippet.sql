@@ -10,7 +10,9 @@ needs: {level: Request, resources: [ingresses], verbs: [create, update, patch], 
 exempt: [control-plane, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} gave ingress {{namespace}}/{{name}} configuration of the proxy by {{verb}} from {{source_ip}}"
 false_positives: Headers and redirects that the annotations of their own do not have.
-respond: Read the snippet. It is part of a configuration that serves all namespaces (CVE-2021-25742), so allow-snippet-annotations should be off where not all authors are trusted.
+respond: >-
+  Read the snippet. It is part of a configuration that serves all namespaces (CVE-2021-25742), so
+  allow-snippet-annotations should be off where not all authors are trusted.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, verb, namespace, name,
@@ -22,7 +24,8 @@ WHERE resource = 'ingresses' AND api_group IN ('networking.k8s.io', 'extensions'
   -- Done, not just allowed; a dry run changes nothing.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND (json_exists(request_object, '$.metadata.annotations["nginx.ingress.kubernetes.io/configuration-snippet",
+  AND (json_exists(request_object, '$.metadata.annotations[
+      "nginx.ingress.kubernetes.io/configuration-snippet",
       "nginx.ingress.kubernetes.io/server-snippet", "nginx.ingress.kubernetes.io/auth-snippet",
       "nginx.ingress.kubernetes.io/stream-snippet",
       "nginx.ingress.kubernetes.io/modsecurity-snippet"]')

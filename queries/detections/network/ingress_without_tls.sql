@@ -25,5 +25,5 @@ WHERE resource = 'ingresses' AND api_group IN ('networking.k8s.io', 'extensions'
   AND json_exists(request_object, '$.kind') AND json_exists(request_object, '$.spec')
   AND json_exists(request_object, '$.spec.tls[0]') IS NOT TRUE
   -- Proxies that end TLS with certificates of their own.
-  AND regexp_like(request_object,
-    'certificate-arn|pre-shared-cert|managed-certificates|appgw-ssl-certificate|router.tls') IS NOT TRUE
+  AND regexp_like(request_object, concat('certificate-arn|pre-shared-cert|',
+    'managed-certificates|appgw-ssl-certificate|router.tls')) IS NOT TRUE

@@ -59,5 +59,6 @@ WHERE resource IN ('peerauthentications', 'authorizationpolicies', 'requestauthe
         OR json_query(request_object,
           '$.metadata["labels", "annotations"]["istio-injection", "istio.io/dataplane-mode",
             "linkerd.io/inject"]') = '[null]'
-        OR json_exists(request_object, '$[?@.op == "remove" && search(@.path,
-          "^/metadata/(labels|annotations)/(istio-injection|istio.io~1dataplane-mode|linkerd.io~1inject)$")]'))))
+        OR json_exists(request_object, '$[?@.op == "remove" && (
+          search(@.path, "^/metadata/labels/(istio-injection|istio.io~1dataplane-mode)$")
+          || search(@.path, "^/metadata/(labels|annotations)/linkerd.io~1inject$"))]'))))

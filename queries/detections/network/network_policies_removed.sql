@@ -9,7 +9,8 @@ params: {policies: 5}
 needs: {level: Metadata, resources: [networkpolicies, globalnetworkpolicies, ciliumnetworkpolicies, ciliumclusterwidenetworkpolicies, clusternetworkpolicies, adminnetworkpolicies, baselineadminnetworkpolicies], verbs: [delete, deletecollection], stages: [ResponseComplete]}
 exempt: [control-plane, cloud, gitops, platform]
 describe: "{{user_name}} deleted {{policies}} network policies and {{collections}} times all of a namespace, from {{first_object}} on, from {{source_ip}}"
-false_positives: Several applications are removed at once; the network is moved to another kind of policy.
+false_positives: >-
+  Several applications are removed at once; the network is moved to another kind of policy.
 respond: >-
   Put the policies back from their source, and look at what connects to where since. Ask the person;
   if it was not them, revoke the credential.

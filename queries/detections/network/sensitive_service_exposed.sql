@@ -32,7 +32,10 @@ WHERE resource = 'services' AND api_group IS NULL AND subresource IS NULL
     'load-balancer-internal"\s*:\s*"?(true|0\.0\.0\.0/0)|"(internal|Internal)"') IS NOT TRUE
   -- By its name or by the port that such a thing has; names are all that a patch of parts has.
   AND (regexp_like(name,
-      '^(.*-)?(kubernetes-dashboard|dashboard-kong-proxy|tiller-deploy|weave-scope-app|argo-server|argo-workflows-server|jupyter|jupyterhub|ml-pipeline(-ui)?|centraldashboard|kubeapps|octant|redis(-master)?|postgres(ql)?|mysql|mariadb|mongo(db)?|elasticsearch(-master)?|opensearch|memcached|etcd|cassandra)$')
+      concat('^(.*-)?(kubernetes-dashboard|dashboard-kong-proxy|tiller-deploy|weave-scope-app|',
+        'argo-server|argo-workflows-server|jupyter|jupyterhub|ml-pipeline(-ui)?|',
+        'centraldashboard|kubeapps|octant|redis(-master)?|postgres(ql)?|mysql|mariadb|',
+        'mongo(db)?|elasticsearch(-master)?|opensearch|memcached|etcd|cassandra)$'))
     OR json_exists(request_object, '$.spec.ports[?@.port == 6379 || @.port == 5432
       || @.port == 3306 || @.port == 27017 || @.port == 9200 || @.port == 11211 || @.port == 2379
       || @.port == 2375 || @.port == 10250 || @.port == 9042]'))
