@@ -2,7 +2,7 @@
 id: K8A-634
 title: Somebody writes a Helm release for the first time
 severity: low
-attack: [T1072, T1195]
+attack: [T1072]
 controls: [WL-9]
 first_seen: {key: [user_name], lookback: 30d, learn: 7d}
 needs: {level: Metadata, resources: [secrets], verbs: [create, update, patch], stages: [ResponseComplete]}

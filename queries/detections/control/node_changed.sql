@@ -2,7 +2,7 @@
 id: K8A-619
 title: Role, taints or status of a node changed by hand, or refused to a node
 severity: low
-attack: [T1578, T1036]
+attack: [T1036]
 controls: [API-6]
 key: [user_name, name]
 needs: {level: Request, resources: [nodes, nodes/status], verbs: [update, patch], stages: [ResponseComplete]}

@@ -2,7 +2,7 @@
 id: K8A-618
 title: Node registered by something else than its own kubelet
 severity: low
-attack: [T1036, T1543.005]
+attack: [T1036]
 controls: [API-6]
 key: [user_name, node]
 needs: {level: Metadata, resources: [nodes], verbs: [create, update, patch], stages: [ResponseComplete]}
