@@ -6,7 +6,7 @@ attack: [T1546, T1685]
 controls: [WL-6]
 key: [user_name, source_ip]
 needs: {level: Metadata, resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations, mutatingadmissionpolicies, mutatingadmissionpolicybindings], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} changed admission by {{verb}} of {{resource}} {{object}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   The installation, upgrade or removal of a component that has webhooks. An operator's own service

@@ -6,7 +6,7 @@ attack: [T1685]
 controls: [WL-6]
 key: [user_name, resource, name]
 needs: {level: Request, resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations], verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform, control-certificates]
+exempt: [control-plane, control-distributions, cloud, gitops, platform, control-certificates]
 describe: "{{user_name}}{{acting_as}} made {{resource}} {{name}} look at less, fail open or ask another service by {{verb}} from {{source_ip}}: {{change}}"
 false_positives: >-
   An upgrade that changes what a component's webhook looks at; somebody who lifts a block during an

@@ -6,7 +6,7 @@ attack: [T1546, T1557]
 controls: [API-6]
 key: [user_name, object]
 needs: {level: Request, resources: [apiservices], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} changed who answers for {{object}} by {{verb}} of an APIService from {{source_ip}}"
 false_positives: The installation of metrics, autoscalers and the like.
 respond: Find out what service answers for the API now, and who owns it.

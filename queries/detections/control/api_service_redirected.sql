@@ -6,7 +6,7 @@ attack: [T1557]
 controls: [API-6]
 key: [user_name, object]
 needs: {level: Request, resources: [apiservices], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} led requests for {{object}} to another service by {{verb}} of its APIService from {{source_ip}}: {{change}}"
 false_positives: >-
   Metrics are moved from one implementation to another by hand.

@@ -6,7 +6,7 @@ attack: [T1499, T1685]
 controls: [API-6]
 key: [user_name, namespace, lease]
 needs: {level: Metadata, resources: [leases], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, platform]
+exempt: [control-plane, control-distributions, cloud, platform]
 describe: "{{user_name}}{{acting_as}} wrote lease {{namespace}}/{{lease}} by {{verb}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   An administrator who frees a lease whose holder is gone. Distributions whose control plane has

@@ -6,7 +6,7 @@ attack: [T1499, T1098]
 controls: [MON-5]
 key: [user_name, resource, object]
 needs: {level: Request, verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} wrote {{what}} of {{resource}} {{object}} by {{verb}} from {{source_ip}}"
 false_positives: >-
   Somebody who tries out a controller. That finalizers are taken away from what hangs does not

@@ -6,7 +6,7 @@ attack: [T1557, T1565.002]
 controls: [API-6, NET-1]
 key: [user_name, namespace, name]
 needs: {level: Metadata, resources: [configmaps], verbs: [create, update, patch, delete], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform, control-setup]
+exempt: [control-plane, control-distributions, cloud, gitops, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} changed how the cluster finds names by {{verb}} of configmap {{namespace}}/{{name}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   An administrator who adds a domain or an upstream server by hand. Tools that manage the cluster

@@ -8,7 +8,7 @@ window: 5m
 slide: 1m
 params: {lists: 60, watches: 600}
 needs: {level: Metadata, verbs: [list, watch], stages: [ResponseStarted, ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}} listed whole kinds {{lists}} times without a limit and began {{watches}} watches from {{source_ip}} with {{user_agent}}"
 false_positives: A controller with a fault, or a script in a loop.
 respond: >-

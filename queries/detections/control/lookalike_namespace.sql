@@ -6,7 +6,7 @@ attack: [T1036.005]
 controls: [RBAC-6]
 key: [user_name, name]
 needs: {level: Metadata, resources: [namespaces], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} made namespace {{name}}, which looks like {{original}}, from {{source_ip}} ({{user_agent}})"
 false_positives: A slip of the hand, or a copy for a test.
 respond: >-

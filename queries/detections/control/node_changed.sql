@@ -6,7 +6,7 @@ attack: [T1036]
 controls: [API-6]
 key: [user_name, name]
 needs: {level: Request, resources: [nodes, nodes/status], verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, platform, control-setup]
+exempt: [control-plane, control-distributions, cloud, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} {{change}} of node {{name}} by {{verb}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   Opening a control plane of one machine for workloads. Ordinary labels, taints and cordons do not

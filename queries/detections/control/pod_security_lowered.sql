@@ -6,7 +6,7 @@ attack: [T1685, T1610]
 controls: [WL-5]
 key: [user_name, name]
 needs: {level: Request, resources: [namespaces], verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform, control-agents]
+exempt: [control-plane, control-distributions, cloud, gitops, platform, control-agents]
 describe: "{{user_name}}{{acting_as}} {{change}} by {{verb}} of namespace {{name}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   An agent that needs the host (storage, network, monitoring) is installed in a namespace of its

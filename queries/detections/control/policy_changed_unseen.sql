@@ -6,7 +6,7 @@ attack: [T1685]
 controls: [WL-6, NET-1, NET-3]
 key: [user_name, api_group]
 needs: {level: Metadata, verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} changed {{resource}} {{object}} of {{api_group}} by {{verb}} from {{source_ip}}, and the audit policy does not record to what"
 false_positives: Policies that are maintained by hand.
 respond: >-

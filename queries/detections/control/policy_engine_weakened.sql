@@ -6,7 +6,7 @@ attack: [T1685]
 controls: [WL-6, IMG-2, MON-1]
 key: [user_name, source_ip, engine]
 needs: {level: Metadata, resources: [clusterpolicies, policies, validatingpolicies, imagevalidatingpolicies, mutatingpolicies, constrainttemplates, clusteradmissionpolicies, admissionpolicies, clusterimagepolicies, tracingpolicies, kubearmorpolicies, validatingwebhookconfigurations, mutatingwebhookconfigurations, customresourcedefinitions], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} removed or stopped enforcing {{resource}} {{object}} of {{engine}} by {{verb}} from {{source_ip}}"
 false_positives: >-
   The engine is taken away or moved to another version by hand; policies that are tried out in a

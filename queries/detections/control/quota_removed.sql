@@ -6,7 +6,7 @@ attack: [T1685, T1496]
 controls: [WL-8]
 key: [user_name, namespace]
 needs: {level: Metadata, resources: [resourcequotas, limitranges], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} {{change}} {{resource}} {{object}} from {{source_ip}}"
 false_positives: A team that was given more room.
 respond: >-

@@ -6,7 +6,7 @@ attack: [T1070, T1685]
 controls: [IMG-3, MON-5]
 key: [user_name, source_ip, namespace]
 needs: {level: Metadata, resources: [vulnerabilityreports, configauditreports, exposedsecretreports, rbacassessmentreports, clustercompliancereports, policyreports, clusterpolicyreports], verbs: [delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} deleted what a scanner found by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: Somebody who has everything scanned again.
 respond: Have it scanned again, and see what was found before.

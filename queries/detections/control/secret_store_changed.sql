@@ -6,7 +6,7 @@ attack: [T1552, T1556]
 controls: [SEC-2]
 key: [user_name, source_ip, namespace]
 needs: {level: Metadata, resources: [secretstores, clustersecretstores, secretproviderclasses, vaultauths, vaultconnections, clustergenerators], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} changed from where the cluster takes secrets by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: A store that is moved by hand.
 respond: >-

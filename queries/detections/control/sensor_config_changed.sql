@@ -6,7 +6,7 @@ attack: [T1685]
 controls: [MON-1]
 key: [user_name, namespace]
 needs: {level: Metadata, resources: [configmaps], verbs: [update, patch, delete], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} changed what a sensor sees or sends by {{verb}} of configmap {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: Rules that are tuned by hand, and upgrades of charts by a person.
 respond: >-

@@ -6,7 +6,7 @@ attack: [T1685, T1685.002, T1489]
 controls: [MON-1, IMG-3, API-5]
 key: [user_name, source_ip, namespace]
 needs: {level: Metadata, resources: [daemonsets, deployments, statefulsets, deployments/scale, statefulsets/scale, namespaces], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} {{what}} {{resource}} {{object}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   The sensor is replaced or moved by hand. A change of scale counts whatever the number where the
@@ -49,7 +49,9 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection')
         'trivy-operator|otel-collector.*|opentelemetry-collector.*|auditmill|',
         'kyverno-.*-controller|gatekeeper-(audit|controller-manager))(-ds|-agent)?$'))
       AND ((verb = 'delete' AND subresource IS NULL)
-        OR (verb IN ('update', 'patch') AND subresource = 'scale' AND request_object IS NULL)
+        -- To what is not recorded: autoscalers do it all day.
+        OR (verb IN ('update', 'patch') AND subresource = 'scale' AND request_object IS NULL
+          AND NOT user_name LIKE '%autoscaler' AND NOT user_name LIKE '%:keda-operator')
         -- To nothing, in any form of writing.
         OR (verb IN ('update', 'patch') AND json_value(request_object, '$.spec.replicas') = '0')
         OR (verb = 'patch' AND json_exists(request_object,

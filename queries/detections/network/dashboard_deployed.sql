@@ -6,7 +6,7 @@ attack: [T1133]
 controls: [NET-5]
 key: [user_name, namespace]
 needs: {level: Request, resources: [deployments, daemonsets, statefulsets, pods], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} deployed {{images}} by {{verb}} of {{resource}} {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: Teams that work with such a console, behind a login.
 respond: >-

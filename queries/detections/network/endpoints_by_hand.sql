@@ -6,7 +6,7 @@ attack: [T1557]
 controls: [NET-1]
 key: [user_name, namespace]
 needs: {level: Metadata, resources: [endpoints, endpointslices], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} wrote to where a service leads by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: A service for something outside the cluster, whose addresses a person keeps.
 respond: >-

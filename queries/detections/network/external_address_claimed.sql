@@ -6,7 +6,7 @@ attack: [T1557]
 controls: [NET-2]
 key: [user_name, namespace, name]
 needs: {level: Metadata, resources: [services, services/status], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} had service {{namespace}}/{{name}} take connections to {{addresses}} by {{verb}} from {{source_ip}}"
 false_positives: Clusters on machines without a load balancer, whose addresses are shared out so.
 respond: >-

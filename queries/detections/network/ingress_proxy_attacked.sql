@@ -7,7 +7,7 @@ controls: [NET-2]
 key: [user_name, namespace, name]
 dedup: 1h
 needs: {level: Request, resources: [ingresses], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} wrote ingress {{namespace}}/{{name}} by {{verb}} from {{source_ip}} with annotations that break into the configuration of the proxy"
 false_positives: Proxies that are configured with Lua by their own team.
 respond: >-

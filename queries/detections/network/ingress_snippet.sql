@@ -7,7 +7,7 @@ controls: [NET-2]
 key: [user_name, namespace]
 dedup: 1h
 needs: {level: Request, resources: [ingresses], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} gave ingress {{namespace}}/{{name}} configuration of the proxy by {{verb}} from {{source_ip}}"
 false_positives: Headers and redirects that the annotations of their own do not have.
 respond: >-

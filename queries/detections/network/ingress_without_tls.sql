@@ -7,7 +7,7 @@ controls: [NET-2]
 key: [namespace, name]
 dedup: 24h
 needs: {level: Request, resources: [ingresses], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane]
+exempt: [control-plane, control-distributions]
 describe: "{{user_name}}{{acting_as}} wrote ingress {{namespace}}/{{name}} without TLS by {{verb}} from {{source_ip}}"
 false_positives: A proxy in front of it that speaks TLS, or has a certificate for all.
 respond: Add a certificate (spec.tls).

@@ -6,7 +6,7 @@ attack: [T1557, T1685]
 controls: [NET-3]
 key: [user_name, source_ip, namespace]
 needs: {level: Metadata, resources: [peerauthentications, authorizationpolicies, requestauthentications, destinationrules, servers, serverauthorizations, meshtlsauthentications, networkauthentications, namespaces], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} took away security of the mesh by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: >-
   An application leaves the mesh, or is moved into it step by step (PERMISSIVE).

@@ -7,7 +7,7 @@ controls: [NET-1]
 window: 10m
 params: {policies: 5}
 needs: {level: Metadata, resources: [networkpolicies, globalnetworkpolicies, ciliumnetworkpolicies, ciliumclusterwidenetworkpolicies, clusternetworkpolicies, adminnetworkpolicies, baselineadminnetworkpolicies], verbs: [delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}} deleted {{policies}} network policies and {{collections}} times all of a namespace, from {{first_object}} on, from {{source_ip}}"
 false_positives: >-
   Several applications are removed at once; the network is moved to another kind of policy.

@@ -7,7 +7,7 @@ controls: [NET-2, NET-5]
 key: [user_name, namespace, name]
 dedup: 1h
 needs: {level: Request, resources: [services], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} opened service {{namespace}}/{{name}}, a dashboard or data store, to every address by {{verb}} from {{source_ip}}"
 false_positives: A data store that is meant to be reached from outside, with its own access control.
 respond: >-
