@@ -60,6 +60,8 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection') AND subresource 
           @ == "Audit" || @ == "audit" || @ == "dryrun" || @ == "monitor"]'))
         OR (verb IN ('update', 'patch') AND json_exists(request_object, '$..validate[?
           @ == "Audit" || @ == "audit"]'))
+        OR (verb IN ('update', 'patch') AND json_exists(request_object, '$.spec.validationActions')
+          AND json_exists(request_object, '$.spec.validationActions[?@ == "Deny"]') IS NOT TRUE)
         OR (verb = 'patch' AND json_exists(request_object, '$[?search(@.path,
           "(validationFailureAction|failureAction|enforcementAction|mode|validationActions)")
           && (@.op == "remove" || @.value == "Audit" || @.value == "audit" || @.value == "dryrun"
