@@ -4,7 +4,7 @@ title: Admission webhook weakened
 severity: medium
 attack: [T1685]
 controls: [WL-6]
-key: [user_name, resource, name]
+key: [user_name, impersonated_user, resource, name]
 needs: {level: Request, resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations], verbs: [update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform, control-certificates]
 describe: "{{user_name}}{{acting_as}} made {{resource}} {{name}} look at less, fail open or ask another service by {{verb}} from {{source_ip}}: {{change}}"

@@ -4,7 +4,7 @@ title: API led to another service
 severity: high
 attack: [T1557]
 controls: [API-6]
-key: [user_name, object]
+key: [user_name, impersonated_user, object]
 needs: {level: Request, resources: [apiservices], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} led requests for {{object}} to another service by {{verb}} of its APIService from {{source_ip}}: {{change}}"

@@ -4,7 +4,7 @@ title: Lease of the control plane or of a node written by somebody else
 severity: medium
 attack: [T1499, T1685]
 controls: [API-6]
-key: [user_name, namespace, lease]
+key: [user_name, impersonated_user, namespace, lease]
 needs: {level: Metadata, resources: [leases], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, platform]
 describe: "{{user_name}}{{acting_as}} wrote lease {{namespace}}/{{lease}} by {{verb}} from {{source_ip}} ({{user_agent}})"

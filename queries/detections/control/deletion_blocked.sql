@@ -4,7 +4,7 @@ title: Finalizer or owner of an object written by hand
 severity: low
 attack: [T1499, T1098]
 controls: [MON-5]
-key: [user_name, resource, object]
+key: [user_name, impersonated_user, resource, object]
 needs: {level: Request, verbs: [update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} wrote {{what}} of {{resource}} {{object}} by {{verb}} from {{source_ip}}"
@@ -29,7 +29,9 @@ WHERE verb IN ('update', 'patch') AND subresource IS NULL
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   -- Controllers do this all day, under accounts of their own or of the system.
-  AND NOT user_name LIKE 'system:serviceaccount:%' AND NOT is_system_user(user_name)
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+    IS NOT TRUE
+  AND NOT is_system_user(user_name)
   -- A patch for this alone; an object that is written as a whole has a kind.
   AND ((json_exists(request_object, '$.metadata["finalizers", "ownerReferences"][0]')
       AND json_exists(request_object, '$.kind') IS NOT TRUE)

@@ -4,7 +4,7 @@ title: Configuration of the cluster's DNS changed
 severity: medium
 attack: [T1557, T1565.002]
 controls: [API-6, NET-1]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [configmaps], verbs: [create, update, patch, delete], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} changed how the cluster finds names by {{verb}} of configmap {{namespace}}/{{name}} from {{source_ip}} ({{user_agent}})"

@@ -4,7 +4,7 @@ title: Namespace made whose name looks like one of the system's
 severity: medium
 attack: [T1036.005]
 controls: [RBAC-6]
-key: [user_name, name]
+key: [user_name, impersonated_user, name]
 needs: {level: Metadata, resources: [namespaces], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} made namespace {{name}}, which looks like {{original}}, from {{source_ip}} ({{user_agent}})"

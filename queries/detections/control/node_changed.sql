@@ -4,7 +4,7 @@ title: Role, taints or status of a node changed by hand, or refused to a node
 severity: low
 attack: [T1036]
 controls: [API-6]
-key: [user_name, name]
+key: [user_name, impersonated_user, name]
 needs: {level: Request, resources: [nodes, nodes/status], verbs: [update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} {{change}} of node {{name}} by {{verb}} from {{source_ip}} ({{user_agent}})"
@@ -31,7 +31,9 @@ WHERE resource = 'nodes' AND api_group IS NULL AND verb IN ('update', 'patch')
   AND (
     (response_code BETWEEN 200 AND 299
       -- Controllers work on nodes under accounts of their own, kubelets on their own node.
-      AND NOT user_name LIKE 'system:serviceaccount:%' AND NOT user_name LIKE 'system:node:%'
+      AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+        IS NOT TRUE
+      AND NOT user_name LIKE 'system:node:%'
       AND ((subresource = 'status')
         OR (subresource IS NULL AND verb = 'patch' AND (
           -- Labels that attract what belongs on the control plane or on guarded nodes.

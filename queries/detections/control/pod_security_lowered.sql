@@ -4,7 +4,7 @@ title: Pod security of a namespace lowered
 severity: medium
 attack: [T1685, T1610]
 controls: [WL-5]
-key: [user_name, name]
+key: [user_name, impersonated_user, name]
 needs: {level: Request, resources: [namespaces], verbs: [update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform, control-agents]
 describe: "{{user_name}}{{acting_as}} {{change}} by {{verb}} of namespace {{name}} from {{source_ip}} ({{user_agent}})"

@@ -4,7 +4,7 @@ title: Policy of a policy engine removed, or no longer enforced
 severity: medium
 attack: [T1685]
 controls: [WL-6, IMG-2, MON-1]
-key: [user_name, source_ip, engine]
+key: [user_name, impersonated_user, source_ip, engine]
 needs: {level: Metadata, resources: [clusterpolicies, policies, validatingpolicies, imagevalidatingpolicies, mutatingpolicies, constrainttemplates, clusteradmissionpolicies, admissionpolicies, clusterimagepolicies, tracingpolicies, kubearmorpolicies, validatingwebhookconfigurations, mutatingwebhookconfigurations, customresourcedefinitions], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} removed or stopped enforcing {{resource}} {{object}} of {{engine}} by {{verb}} from {{source_ip}}"

@@ -4,7 +4,7 @@ title: Exception from policies granted by hand
 severity: low
 attack: [T1685]
 controls: [WL-6]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [policyexceptions, configs], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} granted an exception from policies by {{verb}} of {{resource}} {{object}} from {{source_ip}}"

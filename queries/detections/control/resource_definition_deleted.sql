@@ -4,7 +4,7 @@ title: Definition of a custom resource deleted, or converted outside the cluster
 severity: low
 attack: [T1485, T1546]
 controls: [WL-6]
-key: [user_name, source_ip]
+key: [user_name, impersonated_user, source_ip]
 needs: {level: Metadata, resources: [customresourcedefinitions], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} took away or redirected the kind {{object}} by {{verb}} of its definition from {{source_ip}}"

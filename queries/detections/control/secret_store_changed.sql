@@ -4,7 +4,7 @@ title: Where secrets come from changed by hand
 severity: low
 attack: [T1552, T1556]
 controls: [SEC-2]
-key: [user_name, source_ip, namespace]
+key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [secretstores, clustersecretstores, secretproviderclasses, vaultauths, vaultconnections, clustergenerators], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} changed from where the cluster takes secrets by {{verb}} of {{resource}} {{object}} from {{source_ip}}"

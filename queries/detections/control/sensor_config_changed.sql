@@ -4,7 +4,7 @@ title: Configuration of a sensor or log forwarder changed by hand
 severity: low
 attack: [T1685]
 controls: [MON-1]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [configmaps], verbs: [update, patch, delete], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} changed what a sensor sees or sends by {{verb}} of configmap {{namespace}}/{{name}} from {{source_ip}}"
@@ -27,4 +27,5 @@ WHERE resource = 'configmaps' AND api_group IS NULL AND verb IN ('update', 'patc
     'fluent-bit-config|fluentd|fluentd-config|vector|filebeat-config|auditbeat-config|promtail|',
     'tetragon-config|kubearmor-config|alertmanager|alertmanager-config|prometheus-server)$'))
   -- Operators write the configuration of what they run.
-  AND NOT user_name LIKE 'system:serviceaccount:%'
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+    IS NOT TRUE

@@ -4,7 +4,7 @@ title: Sensor, log forwarder or policy engine removed or stopped
 severity: medium
 attack: [T1685, T1685.002, T1489]
 controls: [MON-1, IMG-3, API-5]
-key: [user_name, source_ip, namespace]
+key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [daemonsets, deployments, statefulsets, deployments/scale, statefulsets/scale, namespaces], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} {{what}} {{resource}} {{object}} from {{source_ip}} ({{user_agent}})"

@@ -4,7 +4,7 @@ title: Web console or Tiller deployed
 severity: low
 attack: [T1133]
 controls: [NET-5]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Request, resources: [deployments, daemonsets, statefulsets, pods], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} deployed {{images}} by {{verb}} of {{resource}} {{namespace}}/{{name}} from {{source_ip}}"
@@ -30,4 +30,5 @@ WHERE resource IN ('deployments', 'daemonsets', 'statefulsets', 'pods')
   AND json_exists(request_object, '$..containers[?search(@.image,
     "kubernetes-?ui/dashboard|/tiller:|weaveworks/scope|kubeapps/dashboard|octant|portainer/")]')
   -- Written by a person or a pipeline, not again by a controller.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb = 'update') IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb = 'update') IS NOT TRUE

@@ -4,7 +4,7 @@ title: Service claims external addresses
 severity: medium
 attack: [T1557]
 controls: [NET-2]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [services, services/status], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} had service {{namespace}}/{{name}} take connections to {{addresses}} by {{verb}} from {{source_ip}}"
@@ -32,6 +32,8 @@ WHERE resource = 'services' AND api_group IS NULL AND verb IN ('create', 'update
         '$[?search(@.path, "^/spec/externalIPs") && @.op != "remove"]')))
     -- The status is for the controllers of load balancers. Its body is not recorded.
     OR (subresource = 'status' AND verb IN ('update', 'patch')
-      AND NOT user_name LIKE 'system:serviceaccount:%'))
+      AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+        IS NOT TRUE))
   -- Operators and their like write whole objects again and again.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb = 'update') IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb = 'update') IS NOT TRUE

@@ -4,7 +4,7 @@ title: Ingress breaks into the proxy's configuration
 severity: high
 attack: [T1190, T1552.007]
 controls: [NET-2]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 dedup: 1h
 needs: {level: Request, resources: [ingresses], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud]

@@ -4,7 +4,7 @@ title: Ingress brings its own configuration of the proxy
 severity: low
 attack: [T1190, T1552]
 controls: [NET-2]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 dedup: 1h
 needs: {level: Request, resources: [ingresses], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
@@ -34,4 +34,5 @@ WHERE resource = 'ingresses' AND api_group IN ('networking.k8s.io', 'extensions'
   -- In a merge patch null takes it away.
   AND regexp_like(request_object, '-snippet"\s*:\s*null') IS NOT TRUE
   -- Operators and their like write whole objects again and again.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb = 'update') IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb = 'update') IS NOT TRUE

@@ -4,7 +4,7 @@ title: Mutual TLS or access policy of the mesh taken away
 severity: medium
 attack: [T1557, T1685]
 controls: [NET-3]
-key: [user_name, source_ip, namespace]
+key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [peerauthentications, authorizationpolicies, requestauthentications, destinationrules, servers, serverauthorizations, meshtlsauthentications, networkauthentications, namespaces], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} took away security of the mesh by {{verb}} of {{resource}} {{object}} from {{source_ip}}"

@@ -16,7 +16,7 @@ respond: >-
   if it was not them, revoke the credential.
 */
 SELECT
-  cluster, user_name, source_ip,
+  cluster, user_name, impersonated_user, source_ip,
   count(DISTINCT concat_ws('/', api_group, namespace, name)) FILTER (WHERE verb = 'delete')
     AS policies,
   count(*) FILTER (WHERE verb = 'deletecollection') AS collections,
@@ -37,7 +37,7 @@ WHERE ((resource = 'networkpolicies' AND api_group IN ('networking.k8s.io', 'crd
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
-GROUP BY cluster, user_name, source_ip
+GROUP BY cluster, user_name, impersonated_user, source_ip
 HAVING count(DISTINCT concat_ws('/', api_group, namespace, name)) FILTER (WHERE verb = 'delete')
     >= $policies
   OR count(*) FILTER (WHERE verb = 'deletecollection') >= 1

@@ -4,7 +4,7 @@ title: Network policy deleted, or opened to everybody
 severity: low
 attack: [T1685, T1686]
 controls: [NET-1]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [networkpolicies, globalnetworkpolicies, ciliumnetworkpolicies, ciliumclusterwidenetworkpolicies, clusternetworkpolicies, adminnetworkpolicies, baselineadminnetworkpolicies], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} opened the network by {{verb}} of {{resource}} {{object}} from {{source_ip}}"

@@ -4,7 +4,7 @@ title: Dashboard or data store opened by a load balancer
 severity: medium
 attack: [T1133, T1190]
 controls: [NET-2, NET-5]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 dedup: 1h
 needs: {level: Request, resources: [services], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, gitops, platform]
@@ -40,4 +40,5 @@ WHERE resource = 'services' AND api_group IS NULL AND subresource IS NULL
       || @.port == 3306 || @.port == 27017 || @.port == 9200 || @.port == 11211 || @.port == 2379
       || @.port == 2375 || @.port == 10250 || @.port == 9042]'))
   -- Operators and their like write whole objects again and again.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb = 'update') IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb = 'update') IS NOT TRUE
