@@ -4,9 +4,9 @@ title: Admission policy deleted or weakened
 severity: medium
 attack: [T1685]
 controls: [WL-6, WL-5]
-key: [user_name, resource, object]
+key: [user_name, impersonated_user, resource, object]
 needs: {level: Metadata, resources: [validatingadmissionpolicies, validatingadmissionpolicybindings], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} weakened or removed {{resource}} {{object}} by {{verb}} from {{source_ip}}: {{change}}"
 false_positives: >-
   Policies that are developed or cleaned up by hand, or rolled back during an incident. Delivery

@@ -4,9 +4,9 @@ title: Admission webhook or mutating policy created, changed or deleted by hand
 severity: low
 attack: [T1546, T1685]
 controls: [WL-6]
-key: [user_name, source_ip]
+key: [user_name, impersonated_user, source_ip]
 needs: {level: Metadata, resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations, mutatingadmissionpolicies, mutatingadmissionpolicybindings], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} changed admission by {{verb}} of {{resource}} {{object}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   The installation, upgrade or removal of a component that has webhooks. An operator's own service
@@ -31,4 +31,5 @@ WHERE resource IN ('mutatingwebhookconfigurations', 'validatingwebhookconfigurat
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
   -- Operators write the certificates of their own webhooks all day. Whether such a write weakens a
   -- webhook or leads it elsewhere is asked of everybody by detections of their own.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb IN ('update', 'patch')) IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb IN ('update', 'patch')) IS NOT TRUE

@@ -4,9 +4,9 @@ title: Admission webhook leads out of the cluster
 severity: high
 attack: [T1546, T1557]
 controls: [WL-6]
-key: [user_name, resource, object]
+key: [user_name, impersonated_user, resource, object]
 needs: {level: Request, resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} had the API server ask {{addresses}} about objects by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: >-
   A policy service that is bought and runs elsewhere; a webhook that is developed on a laptop.

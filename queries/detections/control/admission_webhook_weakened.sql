@@ -4,9 +4,9 @@ title: Admission webhook weakened
 severity: medium
 attack: [T1685]
 controls: [WL-6]
-key: [user_name, resource, name]
+key: [user_name, impersonated_user, resource, name]
 needs: {level: Request, resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations], verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform, control-certificates]
+exempt: [control-plane, control-distributions, cloud, gitops, platform, control-certificates]
 describe: "{{user_name}}{{acting_as}} made {{resource}} {{name}} look at less, fail open or ask another service by {{verb}} from {{source_ip}}: {{change}}"
 false_positives: >-
   An upgrade that changes what a component's webhook looks at; somebody who lifts a block during an
@@ -17,7 +17,8 @@ respond: >-
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, verb, resource, name,
-  left(coalesce(nullif(json_query(request_object, '$.webhooks[*]'), '[]'), request_object), 300) AS change,
+  left(coalesce(nullif(json_query(request_object, '$.webhooks[*]'), '[]'), request_object), 300)
+    AS change,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

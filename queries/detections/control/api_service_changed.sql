@@ -4,9 +4,9 @@ title: Extension API registered, changed or removed by hand
 severity: low
 attack: [T1546, T1557]
 controls: [API-6]
-key: [user_name, object]
+key: [user_name, impersonated_user, object]
 needs: {level: Request, resources: [apiservices], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} changed who answers for {{object}} by {{verb}} of an APIService from {{source_ip}}"
 false_positives: The installation of metrics, autoscalers and the like.
 respond: Find out what service answers for the API now, and who owns it.
@@ -29,4 +29,5 @@ WHERE resource = 'apiservices' AND api_group = 'apiregistration.k8s.io' AND subr
     OR json_exists(request_object, '$.spec.insecureSkipTLSVerify')
     OR json_exists(request_object, '$[?search(@.path, "^/spec")]'))
   -- Operators write the certificates of their own APIs all day.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb IN ('update', 'patch')) IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb IN ('update', 'patch')) IS NOT TRUE

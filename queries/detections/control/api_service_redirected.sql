@@ -4,9 +4,9 @@ title: API led to another service
 severity: high
 attack: [T1557]
 controls: [API-6]
-key: [user_name, object]
+key: [user_name, impersonated_user, object]
 needs: {level: Request, resources: [apiservices], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} led requests for {{object}} to another service by {{verb}} of its APIService from {{source_ip}}: {{change}}"
 false_positives: >-
   Metrics are moved from one implementation to another by hand.
@@ -35,5 +35,7 @@ WHERE resource = 'apiservices' AND api_group = 'apiregistration.k8s.io' AND subr
       AND json_exists(request_object, '$.spec.groupPriorityMinimum') IS NOT TRUE)
     OR json_exists(request_object, '$[?search(@.path, "^/spec/service")]')
     -- The API server's own APIs are answered by itself: no service has a part in them.
-    OR (json_exists(request_object, '$.spec.service.name') AND regexp_like(name,
-      '^v[0-9][a-z0-9]*\.((apps|batch|autoscaling|policy)?$|(rbac\.authorization|authentication|authorization|admissionregistration|apiregistration|apiextensions|certificates|coordination|discovery|events|networking|node|storage|scheduling)\.k8s\.io$)')))
+    OR (json_exists(request_object, '$.spec.service.name') AND regexp_like(name, concat(
+      '^v[0-9][a-z0-9]*\.((apps|batch|autoscaling|policy)?$|(rbac\.authorization|authentication|',
+      'authorization|admissionregistration|apiregistration|apiextensions|certificates|',
+      'coordination|discovery|events|networking|node|storage|scheduling)\.k8s\.io$)'))))

@@ -16,8 +16,9 @@ SELECT
   cluster, user_name, source_ip, namespace, coalesce(name, '?') AS name,
   coalesce(nullif(translate(json_query(request_object, '$.spec.containers[*]["command", "args"][?
     search(@, "^--authorization-mode=.*AlwaysAllow|^--enable-admission-plugins=.*AlwaysAdmit")
-    || search(@, "^--disable-admission-plugins=.*(NodeRestriction|PodSecurity|Validating|Mutating)")
-    || search(@, "^--(token-auth-file|basic-auth-file)=|^--insecure-port=[1-9]")]'), '[]"', ''), ''),
+    || search(@, "^--disable-admission-plugins=.*(NodeRestriction|PodSecurity|Validating|Mutat)")
+    || search(@, "^--(token-auth-file|basic-auth-file)=|^--insecure-port=[1-9]")]'), '[]"', ''),
+    ''),
     'no --audit-policy-file') AS flags
 FROM events
 -- The kubelet tells of what it runs from a file by a mirror pod.
@@ -30,7 +31,7 @@ WHERE resource = 'pods' AND api_group IS NULL AND subresource IS NULL AND verb =
     search(@, "^(/usr/local/bin/)?kube-apiserver$")]')
   AND (json_exists(request_object, '$.spec.containers[*]["command", "args"][?
       search(@, "^--authorization-mode=.*AlwaysAllow|^--enable-admission-plugins=.*AlwaysAdmit")
-      || search(@, "^--disable-admission-plugins=.*(NodeRestriction|PodSecurity|Validating|Mutating)")
+      || search(@, "^--disable-admission-plugins=.*(NodeRestriction|PodSecurity|Validating|Mutat)")
       || search(@, "^--(token-auth-file|basic-auth-file)=|^--insecure-port=[1-9]")]')
     -- Audited until now, as this event shows.
     OR json_exists(request_object, '$.spec.containers[*]["command", "args"][?

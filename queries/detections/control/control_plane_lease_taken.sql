@@ -4,9 +4,9 @@ title: Lease of the control plane or of a node written by somebody else
 severity: medium
 attack: [T1499, T1685]
 controls: [API-6]
-key: [user_name, namespace, lease]
+key: [user_name, impersonated_user, namespace, lease]
 needs: {level: Metadata, resources: [leases], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, platform]
+exempt: [control-plane, control-distributions, cloud, platform]
 describe: "{{user_name}}{{acting_as}} wrote lease {{namespace}}/{{lease}} by {{verb}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   An administrator who frees a lease whose holder is gone. Distributions whose control plane has
@@ -29,8 +29,9 @@ WHERE resource = 'leases' AND api_group = 'coordination.k8s.io' AND subresource 
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
-  -- Only names that are the same in every cluster, and each with its holder: certificates name them.
+  -- Only names that are the same in every cluster, and each with its holder.
   AND ((namespace = 'kube-system' AND name IN ('kube-controller-manager', 'kube-scheduler')
       AND (user_name = concat('system:', name)) IS NOT TRUE)
     OR (namespace = 'kube-system' AND verb = 'deletecollection')
-    OR (namespace = 'kube-node-lease' AND (user_name = concat('system:node:', name)) IS NOT TRUE))
+    OR (namespace = 'kube-node-lease'
+      AND (user_name = concat('system:node:', name)) IS NOT TRUE))

@@ -4,9 +4,9 @@ title: Debug endpoint of the API server read
 severity: low
 attack: [T1613, T1005]
 controls: [API-6]
-key: [user_name, source_ip]
+key: [user_name, impersonated_user, source_ip]
 needs: {level: Metadata, verbs: [get], stages: [ResponseStarted, ResponseComplete]}
-exempt: [control-plane, cloud, platform]
+exempt: [control-plane, control-distributions, cloud, platform]
 describe: "{{user_name}}{{acting_as}} read {{request_uri}} of the API server from {{source_ip}} ({{user_agent}})"
 false_positives: Somebody who measures the API server; support of the cloud's maker.
 respond: >-

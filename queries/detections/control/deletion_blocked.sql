@@ -4,15 +4,16 @@ title: Finalizer or owner of an object written by hand
 severity: low
 attack: [T1499, T1098]
 controls: [MON-5]
-key: [user_name, resource, object]
+key: [user_name, impersonated_user, resource, object]
 needs: {level: Request, verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} wrote {{what}} of {{resource}} {{object}} by {{verb}} from {{source_ip}}"
 false_positives: >-
-  Somebody who tries out a controller. That finalizers are taken away from what hangs does not count.
+  Somebody who tries out a controller. That finalizers are taken away from what hangs does not
+  count.
 respond: >-
-  A finalizer that no controller knows keeps an object from being deleted: a binding or a pod that an
-  attacker wants to stay. An owner that does not exist has it deleted. Take it off.
+  A finalizer that no controller knows keeps an object from being deleted: a binding or a pod that
+  an attacker wants to stay. An owner that does not exist has it deleted. Take it off.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, verb, resource,
@@ -28,7 +29,9 @@ WHERE verb IN ('update', 'patch') AND subresource IS NULL
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   -- Controllers do this all day, under accounts of their own or of the system.
-  AND NOT user_name LIKE 'system:serviceaccount:%' AND NOT is_system_user(user_name)
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+    IS NOT TRUE
+  AND NOT is_system_user(user_name)
   -- A patch for this alone; an object that is written as a whole has a kind.
   AND ((json_exists(request_object, '$.metadata["finalizers", "ownerReferences"][0]')
       AND json_exists(request_object, '$.kind') IS NOT TRUE)

@@ -8,7 +8,7 @@ window: 5m
 slide: 1m
 params: {requests: 200}
 needs: {level: Metadata, stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}} got {{requests}} errors ({{throttled}} times too many requests) from {{source_ip}}, asking for {{resources}} kinds with {{user_agent}}"
 false_positives: A client that tries on and on while a webhook, an extension server or etcd is down.
 respond: >-

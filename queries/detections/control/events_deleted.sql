@@ -4,9 +4,9 @@ title: Kubernetes events deleted
 severity: medium
 attack: [T1070]
 controls: [MON-5]
-key: [user_name, source_ip, namespace]
+key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [events], verbs: [delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} deleted events of namespace {{of_namespace}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   A janitor for old events, which the API server does not need: it lets them go after an hour. A

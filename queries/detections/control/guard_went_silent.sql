@@ -20,4 +20,6 @@ WHERE ((verb IN ('update', 'patch') AND resource = 'leases' AND response_code = 
     OR (verb = 'watch' AND stage = 'ResponseStarted' AND response_code = 200))
   AND user_name LIKE 'system:serviceaccount:%'
   AND regexp_like(user_name,
-    '^system:serviceaccount:[^:]+:.*(falco|tetragon|kubearmor|tracee|kyverno|gatekeeper|kubewarden|trivy|sysdig|stackrox|datadog|fluent|vector|filebeat|promtail|prometheus|guardduty|wazuh|external-secrets|cert-manager)')
+    concat('^system:serviceaccount:[^:]+:.*(falco|tetragon|kubearmor|tracee|kyverno|',
+      'gatekeeper|kubewarden|trivy|sysdig|stackrox|datadog|fluent|vector|filebeat|promtail|',
+      'prometheus|guardduty|wazuh)'))

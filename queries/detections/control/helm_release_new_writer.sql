@@ -2,11 +2,11 @@
 id: K8A-634
 title: Somebody writes a Helm release for the first time
 severity: low
-attack: [T1072, T1195]
+attack: [T1072]
 controls: [WL-9]
-first_seen: {key: [user_name], lookback: 30d, learn: 7d}
+first_seen: {key: [user_name, impersonated_user], lookback: 30d, learn: 7d}
 needs: {level: Metadata, resources: [secrets], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform, control-setup]
+exempt: [control-plane, control-distributions, cloud, gitops, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} wrote Helm release {{name}} in namespace {{namespace}} from {{source_ip}} ({{user_agent}}), and none in 30 days before"
 false_positives: A new colleague or pipeline that delivers with Helm.
 respond: >-

@@ -8,7 +8,7 @@ window: 5m
 slide: 1m
 params: {lists: 60, watches: 600}
 needs: {level: Metadata, verbs: [list, watch], stages: [ResponseStarted, ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}} listed whole kinds {{lists}} times without a limit and began {{watches}} watches from {{source_ip}} with {{user_agent}}"
 false_positives: A controller with a fault, or a script in a loop.
 respond: >-
@@ -24,7 +24,8 @@ WHERE response_code BETWEEN 200 AND 299
   AND ((verb = 'list' AND stage = 'ResponseComplete' AND namespace IS NULL
       AND resource IN ('pods', 'secrets', 'configmaps', 'events', 'replicasets', 'endpointslices',
         'customresourcedefinitions', 'nodes', 'services', 'deployments', 'jobs')
-      AND url_param(request_uri, 'limit') IS NULL AND url_param(request_uri, 'labelSelector') IS NULL
+      AND url_param(request_uri, 'limit') IS NULL
+      AND url_param(request_uri, 'labelSelector') IS NULL
       -- From the API server's cache, as clients with caches of their own ask: cheap.
       AND url_param(request_uri, 'resourceVersion') IS NULL)
     OR (verb = 'watch' AND stage = 'ResponseStarted'))

@@ -2,11 +2,11 @@
 id: K8A-619
 title: Role, taints or status of a node changed by hand, or refused to a node
 severity: low
-attack: [T1578, T1036]
+attack: [T1036]
 controls: [API-6]
-key: [user_name, name]
+key: [user_name, impersonated_user, name]
 needs: {level: Request, resources: [nodes, nodes/status], verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, platform, control-setup]
+exempt: [control-plane, control-distributions, cloud, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} {{change}} of node {{name}} by {{verb}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   Opening a control plane of one machine for workloads. Ordinary labels, taints and cordons do not
@@ -31,13 +31,17 @@ WHERE resource = 'nodes' AND api_group IS NULL AND verb IN ('update', 'patch')
   AND (
     (response_code BETWEEN 200 AND 299
       -- Controllers work on nodes under accounts of their own, kubelets on their own node.
-      AND NOT user_name LIKE 'system:serviceaccount:%' AND NOT user_name LIKE 'system:node:%'
+      AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+        IS NOT TRUE
+      AND NOT user_name LIKE 'system:node:%'
       AND ((subresource = 'status')
         OR (subresource IS NULL AND verb = 'patch' AND (
           -- Labels that attract what belongs on the control plane or on guarded nodes.
           json_exists(request_object, '$.metadata.labels["node-role.kubernetes.io/control-plane",
             "node-role.kubernetes.io/master"]')
-          OR json_exists(request_object, '$[?search(@.path, "^/metadata/labels/(node-role.kubernetes.io~1(control-plane|master)|node-restriction.kubernetes.io~1)")]')
+          OR json_exists(request_object, '$[?
+            search(@.path, "^/metadata/labels/node-role.kubernetes.io~1(control-plane|master)")
+            || search(@.path, "^/metadata/labels/node-restriction.kubernetes.io~1")]')
           -- All taints away; of a shorter list nobody can say what it lacks.
           OR json_query(request_object, '$.spec.taints') IN ('[null]', '[[]]')
           OR json_exists(request_object, '$[?@.path == "/spec/taints" && @.op == "remove"]')))))

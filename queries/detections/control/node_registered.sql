@@ -2,9 +2,9 @@
 id: K8A-618
 title: Node registered by something else than its own kubelet
 severity: low
-attack: [T1036, T1543.005]
+attack: [T1036]
 controls: [API-6]
-key: [user_name, node]
+key: [user_name, impersonated_user, node]
 needs: {level: Metadata, resources: [nodes], verbs: [create, update, patch], stages: [ResponseComplete]}
 exempt: [cloud, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} registered node {{node}} from {{source_ip}} ({{user_agent}})"

@@ -4,13 +4,13 @@ title: Pod security of a namespace lowered
 severity: medium
 attack: [T1685, T1610]
 controls: [WL-5]
-key: [user_name, name]
+key: [user_name, impersonated_user, name]
 needs: {level: Request, resources: [namespaces], verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform, control-agents]
+exempt: [control-plane, control-distributions, cloud, gitops, platform, control-agents]
 describe: "{{user_name}}{{acting_as}} {{change}} by {{verb}} of namespace {{name}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
-  An agent that needs the host (storage, network, monitoring) is installed in a namespace of its own;
-  those commonly known are exempt by the namespace's name.
+  An agent that needs the host (storage, network, monitoring) is installed in a namespace of its
+  own; those commonly known are exempt by the namespace's name.
 respond: >-
   Put the label back. Look at the pods that were created in the namespace since: privileged ones,
   with paths or namespaces of the host, are a way to the node.
@@ -38,7 +38,8 @@ WHERE resource = 'namespaces' AND api_group IS NULL AND verb IN ('update', 'patc
       AND json_value(request_object, '$.metadata.labels["pod-security.kubernetes.io/enforce"]')
         IS NULL)
     OR json_query(request_object, '$.metadata.labels') = '[null]'
-    OR json_exists(request_object, '$[?@.path == "/metadata/labels/pod-security.kubernetes.io~1enforce"
+    OR json_exists(request_object, '$[?
+      @.path == "/metadata/labels/pod-security.kubernetes.io~1enforce"
       && (@.op == "remove" || @.value == "privileged")]')
     OR json_exists(request_object, '$[?@.path == "/metadata/labels" && (@.op == "remove"
       || !@.value["pod-security.kubernetes.io/enforce"]

@@ -8,7 +8,8 @@ key: [namespace, resource]
 dedup: 24h
 needs: {level: Metadata, resources: [pods, deployments, daemonsets, statefulsets, replicasets, jobs, cronjobs, replicationcontrollers], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{object}} from {{source_ip}}, which was admitted against a standard: {{violations}}"
-false_positives: Namespaces that are on their way to a stricter standard, which is what the label is for.
+false_positives: >-
+  Namespaces that are on their way to a stricter standard, which is what the label is for.
 respond: Mend the workload, or enforce the standard once nothing violates it any more.
 */
 SELECT

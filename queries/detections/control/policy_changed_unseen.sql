@@ -4,9 +4,9 @@ title: Security policy changed by hand, and to what is not recorded
 severity: low
 attack: [T1685]
 controls: [WL-6, NET-1, NET-3]
-key: [user_name, api_group]
+key: [user_name, impersonated_user, api_group]
 needs: {level: Metadata, verbs: [update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} changed {{resource}} {{object}} of {{api_group}} by {{verb}} from {{source_ip}}, and the audit policy does not record to what"
 false_positives: Policies that are maintained by hand.
 respond: >-
@@ -31,4 +31,5 @@ WHERE verb IN ('update', 'patch') AND subresource IS NULL
   AND (verb = 'patch' AND response_code = 201) IS NOT TRUE
   AND level = 'Metadata'
   -- Their operators write them all day; so do they reports, endpoints and identities.
-  AND NOT user_name LIKE 'system:serviceaccount:%'
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+    IS NOT TRUE

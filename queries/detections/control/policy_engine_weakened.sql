@@ -4,9 +4,9 @@ title: Policy of a policy engine removed, or no longer enforced
 severity: medium
 attack: [T1685]
 controls: [WL-6, IMG-2, MON-1]
-key: [user_name, source_ip, engine]
+key: [user_name, impersonated_user, source_ip, engine]
 needs: {level: Metadata, resources: [clusterpolicies, policies, validatingpolicies, imagevalidatingpolicies, mutatingpolicies, constrainttemplates, clusteradmissionpolicies, admissionpolicies, clusterimagepolicies, tracingpolicies, kubearmorpolicies, validatingwebhookconfigurations, mutatingwebhookconfigurations, customresourcedefinitions], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} removed or stopped enforcing {{resource}} {{object}} of {{engine}} by {{verb}} from {{source_ip}}"
 false_positives: >-
   The engine is taken away or moved to another version by hand; policies that are tried out in a
@@ -49,7 +49,8 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection') AND subresource 
         OR (api_group = 'policies.kubewarden.io'
           AND resource IN ('clusteradmissionpolicies', 'admissionpolicies'))
         OR (api_group = 'policy.sigstore.dev' AND resource = 'clusterimagepolicies')
-        OR (api_group = 'cilium.io' AND resource IN ('tracingpolicies', 'tracingpoliciesnamespaced'))
+        OR (api_group = 'cilium.io'
+          AND resource IN ('tracingpolicies', 'tracingpoliciesnamespaced'))
         OR (api_group = 'security.kubearmor.com'
           AND resource IN ('kubearmorpolicies', 'kubearmorclusterpolicies')))
       AND (verb IN ('delete', 'deletecollection')
@@ -59,6 +60,8 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection') AND subresource 
           @ == "Audit" || @ == "audit" || @ == "dryrun" || @ == "monitor"]'))
         OR (verb IN ('update', 'patch') AND json_exists(request_object, '$..validate[?
           @ == "Audit" || @ == "audit"]'))
+        OR (verb IN ('update', 'patch') AND json_exists(request_object, '$.spec.validationActions')
+          AND json_exists(request_object, '$.spec.validationActions[?@ == "Deny"]') IS NOT TRUE)
         OR (verb = 'patch' AND json_exists(request_object, '$[?search(@.path,
           "(validationFailureAction|failureAction|enforcementAction|mode|validationActions)")
           && (@.op == "remove" || @.value == "Audit" || @.value == "audit" || @.value == "dryrun"
@@ -72,5 +75,6 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection') AND subresource 
       AND resource = 'customresourcedefinitions'
       AND (name LIKE '%policies.kyverno.io' OR name LIKE '%.constraints.gatekeeper.sh'
         OR name LIKE '%.templates.gatekeeper.sh' OR name LIKE '%policies.policies.kubewarden.io'
-        OR name LIKE 'clusterimagepolicies.policy.sigstore.dev' OR name LIKE 'tracingpolicies%.cilium.io'
+        OR name = 'clusterimagepolicies.policy.sigstore.dev'
+        OR name LIKE 'tracingpolicies%.cilium.io'
         OR name LIKE 'kubearmor%policies.security.kubearmor.com')))

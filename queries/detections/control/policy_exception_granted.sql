@@ -4,9 +4,9 @@ title: Exception from policies granted by hand
 severity: low
 attack: [T1685]
 controls: [WL-6]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [policyexceptions, configs], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} granted an exception from policies by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: The way exceptions are granted where no delivery tool does it.
 respond: Ask who approved it; see what was created in the namespace since.

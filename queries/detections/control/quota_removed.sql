@@ -4,9 +4,9 @@ title: Quota or limits of a namespace removed or changed by hand
 severity: low
 attack: [T1685, T1496]
 controls: [WL-8]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [resourcequotas, limitranges], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} {{change}} {{resource}} {{object}} from {{source_ip}}"
 false_positives: A team that was given more room.
 respond: >-
@@ -32,7 +32,8 @@ WHERE resource IN ('resourcequotas', 'limitranges') AND api_group IS NULL AND su
   -- An apply that makes the object is no change of it.
   AND (verb = 'patch' AND response_code = 201) IS NOT TRUE
   -- Operators of projects keep quotas as they are described elsewhere.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb IN ('update', 'patch')) IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb IN ('update', 'patch')) IS NOT TRUE
   -- Where the body is recorded: a label is no change.
   AND (verb IN ('delete', 'deletecollection') OR request_object IS NULL
     OR json_exists(request_object, '$.spec') OR json_exists(request_object,

@@ -4,9 +4,9 @@ title: Definition of a custom resource deleted, or converted outside the cluster
 severity: low
 attack: [T1485, T1546]
 controls: [WL-6]
-key: [user_name, source_ip]
+key: [user_name, impersonated_user, source_ip]
 needs: {level: Metadata, resources: [customresourcedefinitions], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} took away or redirected the kind {{object}} by {{verb}} of its definition from {{source_ip}}"
 false_positives: A component is removed by hand, its definitions with it.
 respond: >-

@@ -4,9 +4,9 @@ title: Reports of a scanner deleted by hand
 severity: low
 attack: [T1070, T1685]
 controls: [IMG-3, MON-5]
-key: [user_name, source_ip, namespace]
+key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [vulnerabilityreports, configauditreports, exposedsecretreports, rbacassessmentreports, clustercompliancereports, policyreports, clusterpolicyreports], verbs: [delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} deleted what a scanner found by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: Somebody who has everything scanned again.
 respond: Have it scanned again, and see what was found before.
@@ -21,7 +21,8 @@ WHERE resource IN ('vulnerabilityreports', 'configauditreports', 'exposedsecretr
     'rbacassessmentreports', 'clustercompliancereports', 'policyreports', 'clusterpolicyreports')
   AND api_group IN ('aquasecurity.github.io', 'wgpolicyk8s.io')
   -- What the engines themselves clean up, under accounts of their own.
-  AND NOT user_name LIKE 'system:serviceaccount:%'
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+    IS NOT TRUE
   AND verb IN ('delete', 'deletecollection') AND subresource IS NULL
   -- Done, not just allowed. kubectl asks for the dry run of a deletion in the body.
   AND response_code BETWEEN 200 AND 299

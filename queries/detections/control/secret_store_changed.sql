@@ -4,12 +4,14 @@ title: Where secrets come from changed by hand
 severity: low
 attack: [T1552, T1556]
 controls: [SEC-2]
-key: [user_name, source_ip, namespace]
+key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [secretstores, clustersecretstores, secretproviderclasses, vaultauths, vaultconnections, clustergenerators], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} changed from where the cluster takes secrets by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: A store that is moved by hand.
-respond: Read the object as it is now (its contents are not recorded). A store that leads elsewhere gives the cluster secrets of another, and shows it with which credentials it asks.
+respond: >-
+  Read the object as it is now (its contents are not recorded). A store that leads elsewhere gives
+  the cluster secrets of another, and shows it with which credentials it asks.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, verb, resource, namespace,

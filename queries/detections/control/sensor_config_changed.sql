@@ -4,12 +4,14 @@ title: Configuration of a sensor or log forwarder changed by hand
 severity: low
 attack: [T1685]
 controls: [MON-1]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [configmaps], verbs: [update, patch, delete], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} changed what a sensor sees or sends by {{verb}} of configmap {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: Rules that are tuned by hand, and upgrades of charts by a person.
-respond: Read the configuration as it is now (its contents are not recorded) and compare it with its source.
+respond: >-
+  Read the configuration as it is now (its contents are not recorded) and compare it with its
+  source.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
@@ -21,6 +23,9 @@ WHERE resource = 'configmaps' AND api_group IS NULL AND verb IN ('update', 'patc
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
-  AND regexp_like(name, '^(.*-)?(falco|falco-rules|falco-config|fluent-?bit|fluent-bit-config|fluentd|fluentd-config|vector|filebeat-config|auditbeat-config|promtail|tetragon-config|kubearmor-config|alertmanager|alertmanager-config|prometheus-server)$')
+  AND regexp_like(name, concat('^(.*-)?(falco|falco-rules|falco-config|fluent-?bit|',
+    'fluent-bit-config|fluentd|fluentd-config|vector|filebeat-config|auditbeat-config|promtail|',
+    'tetragon-config|kubearmor-config|alertmanager|alertmanager-config|prometheus-server)$'))
   -- Operators write the configuration of what they run.
-  AND NOT user_name LIKE 'system:serviceaccount:%'
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+    IS NOT TRUE

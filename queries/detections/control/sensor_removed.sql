@@ -4,9 +4,9 @@ title: Sensor, log forwarder or policy engine removed or stopped
 severity: medium
 attack: [T1685, T1685.002, T1489]
 controls: [MON-1, IMG-3, API-5]
-key: [user_name, source_ip, namespace]
+key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [daemonsets, deployments, statefulsets, deployments/scale, statefulsets/scale, namespaces], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} {{what}} {{resource}} {{object}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   The sensor is replaced or moved by hand. A change of scale counts whatever the number where the
@@ -33,13 +33,25 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection')
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
   AND ((resource = 'namespaces' AND verb = 'delete' AND regexp_like(name,
-      '^(falco|fluent-?bit|fluentd|logging|kube-logging|tetragon|kubearmor|sysdig-agent|stackrox|datadog|falcon-system|monitoring|observability|prometheus|trivy-system|kyverno|gatekeeper-system|amazon-guardduty|auditmill)$'))
+      concat('^(falco|fluent-?bit|fluentd|logging|kube-logging|tetragon|kubearmor|sysdig-agent|',
+        'stackrox|datadog|falcon-system|monitoring|observability|prometheus|trivy-system|kyverno|',
+        'gatekeeper-system|amazon-guardduty|auditmill)$')))
     OR (resource <> 'namespaces' AND verb = 'deletecollection' AND regexp_like(namespace,
-      '^(falco|fluent-?bit|fluentd|logging|kube-logging|tetragon|kubearmor|sysdig-agent|stackrox|datadog|falcon-system|monitoring|observability|prometheus|trivy-system|kyverno|gatekeeper-system|amazon-guardduty|auditmill)$'))
+      concat('^(falco|fluent-?bit|fluentd|logging|kube-logging|tetragon|kubearmor|sysdig-agent|',
+        'stackrox|datadog|falcon-system|monitoring|observability|prometheus|trivy-system|kyverno|',
+        'gatekeeper-system|amazon-guardduty|auditmill)$')))
     OR (resource IN ('daemonsets', 'deployments', 'statefulsets') AND api_group = 'apps'
-      AND regexp_like(name, '^(.*-)?(falco|falcosidekick|fluent-?bit|fluentd?|fluentd-.*|vector|vector-agent|filebeat|auditbeat|promtail|tetragon|kubearmor|tracee|sysdig-agent|datadog-agent|falcon-sensor|wazuh-agent|collector-ds|stackrox-.*|sensor|aws-guardduty-agent|twistlock-defender.*|prometheus|prometheus-server|prometheus-operator|node-exporter|kube-state-metrics|alertmanager|trivy-operator|otel-collector.*|opentelemetry-collector.*|auditmill|kyverno-.*-controller|gatekeeper-(audit|controller-manager))(-ds|-agent)?$')
+      AND regexp_like(name, concat(
+        '^(.*-)?(falco|falcosidekick|fluent-?bit|fluentd?|fluentd-.*|vector|filebeat|',
+        'auditbeat|promtail|tetragon|kubearmor|tracee|sysdig|datadog|falcon-sensor|wazuh|',
+        'collector-ds|stackrox-.*|aws-guardduty-agent|twistlock-defender.*|prometheus|',
+        'prometheus-server|prometheus-operator|node-exporter|kube-state-metrics|alertmanager|',
+        'trivy-operator|otel-collector.*|opentelemetry-collector.*|auditmill|',
+        'kyverno-.*-controller|gatekeeper-(audit|controller-manager))(-ds|-agent)?$'))
       AND ((verb = 'delete' AND subresource IS NULL)
-        OR (verb IN ('update', 'patch') AND subresource = 'scale' AND request_object IS NULL)
+        -- To what is not recorded: autoscalers do it all day.
+        OR (verb IN ('update', 'patch') AND subresource = 'scale' AND request_object IS NULL
+          AND NOT user_name LIKE '%autoscaler' AND NOT user_name LIKE '%:keda-operator')
         -- To nothing, in any form of writing.
         OR (verb IN ('update', 'patch') AND json_value(request_object, '$.spec.replicas') = '0')
         OR (verb = 'patch' AND json_exists(request_object,

@@ -4,9 +4,9 @@ title: What the cluster trusts or starts from changed by hand
 severity: medium
 attack: [T1557, T1565.001]
 controls: [API-6]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [configmaps], verbs: [create, update, patch, delete], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform, control-setup]
+exempt: [control-plane, control-distributions, cloud, gitops, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} changed what the cluster trusts by {{verb}} of configmap {{namespace}}/{{name}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   An upgrade by hand of a cluster that kubeadm does not manage. kubeadm and the controllers that own

@@ -4,9 +4,9 @@ title: Endpoints of a service written by hand
 severity: low
 attack: [T1557]
 controls: [NET-1]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [endpoints, endpointslices], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} wrote to where a service leads by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: A service for something outside the cluster, whose addresses a person keeps.
 respond: >-
@@ -27,4 +27,6 @@ WHERE ((resource = 'endpoints' AND api_group IS NULL)
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND json_exists(request_object, '$.dryRun[0]') IS NOT TRUE
   -- Operators write endpoints too: to elect a leader, to mirror a service.
-  AND NOT user_name LIKE 'system:serviceaccount:%' AND NOT is_system_user(user_name)
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+    IS NOT TRUE
+  AND NOT is_system_user(user_name)

@@ -4,9 +4,9 @@ title: Service claims external addresses
 severity: medium
 attack: [T1557]
 controls: [NET-2]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 needs: {level: Metadata, resources: [services, services/status], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} had service {{namespace}}/{{name}} take connections to {{addresses}} by {{verb}} from {{source_ip}}"
 false_positives: Clusters on machines without a load balancer, whose addresses are shared out so.
 respond: >-
@@ -28,9 +28,12 @@ WHERE resource = 'services' AND api_group IS NULL AND verb IN ('create', 'update
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   AND ((subresource IS NULL AND (json_exists(request_object, '$.spec.externalIPs[0]')
-      OR json_exists(request_object, '$[?search(@.path, "^/spec/externalIPs") && @.op != "remove"]')))
+      OR json_exists(request_object,
+        '$[?search(@.path, "^/spec/externalIPs") && @.op != "remove"]')))
     -- The status is for the controllers of load balancers. Its body is not recorded.
     OR (subresource = 'status' AND verb IN ('update', 'patch')
-      AND NOT user_name LIKE 'system:serviceaccount:%'))
+      AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL)
+        IS NOT TRUE))
   -- Operators and their like write whole objects again and again.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb = 'update') IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb = 'update') IS NOT TRUE

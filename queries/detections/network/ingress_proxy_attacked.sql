@@ -4,10 +4,10 @@ title: Ingress breaks into the proxy's configuration
 severity: high
 attack: [T1190, T1552.007]
 controls: [NET-2]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 dedup: 1h
 needs: {level: Request, resources: [ingresses], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud]
+exempt: [control-plane, control-distributions, cloud]
 describe: "{{user_name}}{{acting_as}} wrote ingress {{namespace}}/{{name}} by {{verb}} from {{source_ip}} with annotations that break into the configuration of the proxy"
 false_positives: Proxies that are configured with Lua by their own team.
 respond: >-
@@ -28,9 +28,11 @@ WHERE resource = 'ingresses' AND api_group IN ('networking.k8s.io', 'extensions'
   AND (
     -- Files of the proxy, its interpreter, its modules: nothing that an application needs.
     json_exists(request_object, '$.metadata.annotations[?search(@,
-      "(/var)?/run/secrets|/etc/(passwd|shadow|ingress-controller)|/proc/self|by_lua|load_module|ssl_engine|io\\.(popen|open)|os\\.execute")]')
-    OR json_exists(request_object, '$[?search(@.path, "^/metadata/annotations/") && search(@.value,
-      "(/var)?/run/secrets|/etc/(passwd|shadow|ingress-controller)|/proc/self|by_lua|load_module|ssl_engine|io\\.(popen|open)|os\\.execute")]')
+      "/run/secrets|/etc/(passwd|shadow|ingress-controller)|/proc/self|by_lua|load_module")
+      || search(@, "ssl_engine|io\\.(popen|open)|os\\.execute")]')
+    OR json_exists(request_object, '$[?search(@.path, "^/metadata/annotations/") && (search(@.value,
+      "/run/secrets|/etc/(passwd|shadow|ingress-controller)|/proc/self|by_lua|load_module")
+      || search(@.value, "ssl_engine|io\\.(popen|open)|os\\.execute"))]')
     -- Values that become part of one line, with the end of that line in them (CVE-2025-1097,
     -- CVE-2025-1098, CVE-2025-24514).
     OR regexp_like(json_value(request_object,

@@ -4,13 +4,15 @@ title: Ingress brings its own configuration of the proxy
 severity: low
 attack: [T1190, T1552]
 controls: [NET-2]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 dedup: 1h
 needs: {level: Request, resources: [ingresses], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} gave ingress {{namespace}}/{{name}} configuration of the proxy by {{verb}} from {{source_ip}}"
 false_positives: Headers and redirects that the annotations of their own do not have.
-respond: Read the snippet. It is part of a configuration that serves all namespaces (CVE-2021-25742), so allow-snippet-annotations should be off where not all authors are trusted.
+respond: >-
+  Read the snippet. It is part of a configuration that serves all namespaces (CVE-2021-25742), so
+  allow-snippet-annotations should be off where not all authors are trusted.
 */
 SELECT
   cluster, user_name, impersonated_user, source_ip, verb, namespace, name,
@@ -22,7 +24,8 @@ WHERE resource = 'ingresses' AND api_group IN ('networking.k8s.io', 'extensions'
   -- Done, not just allowed; a dry run changes nothing.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND (json_exists(request_object, '$.metadata.annotations["nginx.ingress.kubernetes.io/configuration-snippet",
+  AND (json_exists(request_object, '$.metadata.annotations[
+      "nginx.ingress.kubernetes.io/configuration-snippet",
       "nginx.ingress.kubernetes.io/server-snippet", "nginx.ingress.kubernetes.io/auth-snippet",
       "nginx.ingress.kubernetes.io/stream-snippet",
       "nginx.ingress.kubernetes.io/modsecurity-snippet"]')
@@ -31,4 +34,5 @@ WHERE resource = 'ingresses' AND api_group IN ('networking.k8s.io', 'extensions'
   -- In a merge patch null takes it away.
   AND regexp_like(request_object, '-snippet"\s*:\s*null') IS NOT TRUE
   -- Operators and their like write whole objects again and again.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb = 'update') IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb = 'update') IS NOT TRUE

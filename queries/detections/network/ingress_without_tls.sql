@@ -7,7 +7,7 @@ controls: [NET-2]
 key: [namespace, name]
 dedup: 24h
 needs: {level: Request, resources: [ingresses], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane]
+exempt: [control-plane, control-distributions]
 describe: "{{user_name}}{{acting_as}} wrote ingress {{namespace}}/{{name}} without TLS by {{verb}} from {{source_ip}}"
 false_positives: A proxy in front of it that speaks TLS, or has a certificate for all.
 respond: Add a certificate (spec.tls).
@@ -25,5 +25,5 @@ WHERE resource = 'ingresses' AND api_group IN ('networking.k8s.io', 'extensions'
   AND json_exists(request_object, '$.kind') AND json_exists(request_object, '$.spec')
   AND json_exists(request_object, '$.spec.tls[0]') IS NOT TRUE
   -- Proxies that end TLS with certificates of their own.
-  AND regexp_like(request_object,
-    'certificate-arn|pre-shared-cert|managed-certificates|appgw-ssl-certificate|router.tls') IS NOT TRUE
+  AND regexp_like(request_object, concat('certificate-arn|pre-shared-cert|',
+    'managed-certificates|appgw-ssl-certificate|router.tls')) IS NOT TRUE

@@ -7,7 +7,7 @@ controls: [NET-2]
 key: [namespace, name]
 dedup: 24h
 needs: {level: Request, resources: [services], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane]
+exempt: [control-plane, control-distributions]
 describe: "{{user_name}}{{acting_as}} had a load balancer made for service {{namespace}}/{{name}}, open to every address, by {{verb}} from {{source_ip}}"
 false_positives: What is meant for everybody.
 respond: Limit it to the networks that need it (spec.loadBalancerSourceRanges), or make it internal.

@@ -15,11 +15,13 @@ respond: >-
   service's connections went to the other address: ask the person; if it was not them, revoke the
   credential and treat what clients sent as known.
 */
--- Addresses that people keep for services without pods are no controller's, so it never writes them.
+-- Addresses that people keep for services without pods are no controller's: it never writes them.
 SELECT
   cluster, resource, namespace, name,
-  min(user_name) FILTER (WHERE NOT user_name LIKE 'system:%') AS writer,
-  min(source_ip) FILTER (WHERE NOT user_name LIKE 'system:%') AS from_ip
+  min(user_name) FILTER (WHERE NOT user_name LIKE 'system:serviceaccount:kube-system:endpoint%')
+    AS writer,
+  min(source_ip) FILTER (WHERE NOT user_name LIKE 'system:serviceaccount:kube-system:endpoint%')
+    AS from_ip
 FROM events
 WHERE ((resource = 'endpoints' AND api_group IS NULL)
     OR (resource = 'endpointslices' AND api_group = 'discovery.k8s.io'))
@@ -27,9 +29,8 @@ WHERE ((resource = 'endpoints' AND api_group IS NULL)
   -- Done, not just allowed; a dry run changes nothing.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  AND ((user_name LIKE 'system:serviceaccount:kube-system:endpoint%-controller'
-      AND user_agent LIKE 'kube-controller-manager/%')
-    OR NOT user_name LIKE 'system:%')
+  -- The controllers' accounts are service accounts; the API server keeps its own endpoints.
+  AND NOT is_system_user(user_name)
 GROUP BY cluster, resource, namespace, name
-HAVING count(*) FILTER (WHERE NOT user_name LIKE 'system:%') >= 1
-  AND count(*) FILTER (WHERE user_name LIKE 'system:%') >= 1
+HAVING count(*) FILTER (WHERE NOT user_name LIKE 'system:serviceaccount:kube-system:endpoint%') >= 1
+  AND count(*) FILTER (WHERE user_name LIKE 'system:serviceaccount:kube-system:endpoint%') >= 1

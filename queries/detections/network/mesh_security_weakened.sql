@@ -4,9 +4,9 @@ title: Mutual TLS or access policy of the mesh taken away
 severity: medium
 attack: [T1557, T1685]
 controls: [NET-3]
-key: [user_name, source_ip, namespace]
+key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [peerauthentications, authorizationpolicies, requestauthentications, destinationrules, servers, serverauthorizations, meshtlsauthentications, networkauthentications, namespaces], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} took away security of the mesh by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: >-
   An application leaves the mesh, or is moved into it step by step (PERMISSIVE).
@@ -59,5 +59,6 @@ WHERE resource IN ('peerauthentications', 'authorizationpolicies', 'requestauthe
         OR json_query(request_object,
           '$.metadata["labels", "annotations"]["istio-injection", "istio.io/dataplane-mode",
             "linkerd.io/inject"]') = '[null]'
-        OR json_exists(request_object, '$[?@.op == "remove" && search(@.path,
-          "^/metadata/(labels|annotations)/(istio-injection|istio.io~1dataplane-mode|linkerd.io~1inject)$")]'))))
+        OR json_exists(request_object, '$[?@.op == "remove" && (
+          search(@.path, "^/metadata/labels/(istio-injection|istio.io~1dataplane-mode)$")
+          || search(@.path, "^/metadata/(labels|annotations)/linkerd.io~1inject$"))]'))))

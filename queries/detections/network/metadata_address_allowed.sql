@@ -4,9 +4,9 @@ title: Pods were allowed to reach the metadata of their node
 severity: low
 attack: [T1552.005]
 controls: [NET-4]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Request, resources: [networkpolicies], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} allowed pods the address of the node's metadata by {{verb}} of network policy {{namespace}}/{{name}} from {{source_ip}}"
 false_positives: Agents that take the node's identity from there by design.
 respond: >-

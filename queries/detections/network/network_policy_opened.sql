@@ -4,9 +4,9 @@ title: Network policy deleted, or opened to everybody
 severity: low
 attack: [T1685, T1686]
 controls: [NET-1]
-key: [user_name, namespace]
+key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [networkpolicies, globalnetworkpolicies, ciliumnetworkpolicies, ciliumclusterwidenetworkpolicies, clusternetworkpolicies, adminnetworkpolicies, baselineadminnetworkpolicies], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} opened the network by {{verb}} of {{resource}} {{object}} from {{source_ip}}"
 false_positives: >-
   An application is removed together with its policies; somebody looks for a fault in the network.

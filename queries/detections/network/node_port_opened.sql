@@ -7,7 +7,7 @@ controls: [NET-2]
 key: [namespace, name]
 dedup: 24h
 needs: {level: Request, resources: [services], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane]
+exempt: [control-plane, control-distributions]
 describe: "{{user_name}}{{acting_as}} opened a port of every node for service {{namespace}}/{{name}} by {{verb}} from {{source_ip}}"
 false_positives: Where a load balancer in front of the nodes needs it.
 respond: See whether the nodes can be reached from outside, and what answers there.

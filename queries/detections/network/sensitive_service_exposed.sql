@@ -4,10 +4,10 @@ title: Dashboard or data store opened by a load balancer
 severity: medium
 attack: [T1133, T1190]
 controls: [NET-2, NET-5]
-key: [user_name, namespace, name]
+key: [user_name, impersonated_user, namespace, name]
 dedup: 1h
 needs: {level: Request, resources: [services], verbs: [create, update, patch], stages: [ResponseComplete]}
-exempt: [control-plane, cloud, gitops, platform]
+exempt: [control-plane, control-distributions, cloud, gitops, platform]
 describe: "{{user_name}}{{acting_as}} opened service {{namespace}}/{{name}}, a dashboard or data store, to every address by {{verb}} from {{source_ip}}"
 false_positives: A data store that is meant to be reached from outside, with its own access control.
 respond: >-
@@ -32,9 +32,13 @@ WHERE resource = 'services' AND api_group IS NULL AND subresource IS NULL
     'load-balancer-internal"\s*:\s*"?(true|0\.0\.0\.0/0)|"(internal|Internal)"') IS NOT TRUE
   -- By its name or by the port that such a thing has; names are all that a patch of parts has.
   AND (regexp_like(name,
-      '^(.*-)?(kubernetes-dashboard|dashboard-kong-proxy|tiller-deploy|weave-scope-app|argo-server|argo-workflows-server|jupyter|jupyterhub|ml-pipeline(-ui)?|centraldashboard|kubeapps|octant|redis(-master)?|postgres(ql)?|mysql|mariadb|mongo(db)?|elasticsearch(-master)?|opensearch|memcached|etcd|cassandra)$')
+      concat('^(.*-)?(kubernetes-dashboard|dashboard-kong-proxy|tiller-deploy|weave-scope-app|',
+        'argo-server|argo-workflows-server|jupyter|jupyterhub|ml-pipeline(-ui)?|',
+        'centraldashboard|kubeapps|octant|redis(-master)?|postgres(ql)?|mysql|mariadb|',
+        'mongo(db)?|elasticsearch(-master)?|opensearch|memcached|etcd|cassandra)$'))
     OR json_exists(request_object, '$.spec.ports[?@.port == 6379 || @.port == 5432
       || @.port == 3306 || @.port == 27017 || @.port == 9200 || @.port == 11211 || @.port == 2379
       || @.port == 2375 || @.port == 10250 || @.port == 9042]'))
   -- Operators and their like write whole objects again and again.
-  AND (user_name LIKE 'system:serviceaccount:%' AND verb = 'update') IS NOT TRUE
+  AND (user_name LIKE 'system:serviceaccount:%' AND impersonated_user IS NULL
+    AND verb = 'update') IS NOT TRUE
