@@ -15,6 +15,7 @@
 //!         at: 30s                          # time after 2026-01-01T00:00:00Z
 //!         repeat: 20                       # {{n}} in a text is 1, 2, ...
 //!         every: 2s
+//!     wait: 20m                        # optional: for so long nothing arrives after them
 //!     fires: [{key: {user_name: bob}, count: 20}]
 //!   - name: a look-alike
 //!     events: [...]
@@ -54,6 +55,18 @@ pub(crate) struct Case {
     pub(crate) fires: Vec<Expected>,
     #[serde(default)]
     pub(crate) quiet: bool,
+    #[serde(default)]
+    wait: Option<String>,
+}
+
+impl Case {
+    /// For how long nothing arrives after its events, microseconds.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) fn wait(&self) -> Result<i64, String> {
+        self.wait.as_deref().map_or(Ok(0), micros)
+    }
 }
 
 /// A finding that must come; what is not said may be anything.

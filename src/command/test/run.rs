@@ -135,6 +135,8 @@ impl Report {
 fn engine(catalog: &Catalog, detection: &Detection, pace: Pace) -> Result<Engine, String> {
     let is_chain = detection.kind == Kind::OverFindings;
     let catalog = catalog.with(detection.clone(), |_| is_chain);
+    // Silence is a matter of the clock, which stands still in a replay.
+    let pace = if matches!(detection.kind, Kind::Silent(_)) { Pace::Live } else { pace };
     let settings = EngineSettings { pace, ..EngineSettings::default() };
     Engine::new(&catalog, settings).map_err(|errors| BadDetections(errors).to_string())
 }
@@ -148,12 +150,13 @@ fn check(
         return Err("say either `fires:` or `quiet: true`".to_owned());
     }
     let events = file.events(case)?;
-    let forwards = findings(in_order, &file.id, std::slice::from_ref(&events))?;
+    let wait = case.wait()?;
+    let forwards = findings(in_order, &file.id, std::slice::from_ref(&events), wait)?;
     let mut backwards = events;
     backwards.reverse();
     let deliveries: Vec<Vec<Json>> =
         backwards.chunks(7).flat_map(|chunk| [chunk.to_vec(), chunk.to_vec()]).collect();
-    let backwards = findings(disturbed, &file.id, &deliveries)?;
+    let backwards = findings(disturbed, &file.id, &deliveries, wait)?;
     if forwards != backwards {
         let show =
             |found: &[FindingRecord]| serde_json::to_string_pretty(found).unwrap_or_default();
@@ -166,11 +169,13 @@ fn check(
     compare(&case.fires, &forwards)
 }
 
-/// What a detection finds in these deliveries, in the order of ids.
+/// What a detection finds in these deliveries, after which nothing comes for so long, in the order
+/// of ids.
 fn findings(
     engine: &mut Engine,
     detection: &str,
     deliveries: &[Vec<Json>],
+    wait: i64,
 ) -> Result<Vec<FindingRecord>, String> {
     engine.clear();
     let mut decoder = Decoder::new();
@@ -193,6 +198,9 @@ fn findings(
         }
         let batch = seen.keep_new(&rows.finish(), 0).map_err(|error| error.to_string())?;
         gather(engine.on_batch(&batch, now), &mut latest)?;
+    }
+    if wait > 0 {
+        gather(engine.on_time(now.saturating_add(wait)), &mut latest)?;
     }
     gather(engine.finish(), &mut latest)?;
     Ok(latest.into_values().filter(|finding| finding.detection == detection).collect())
