@@ -2,7 +2,7 @@
 id: K8A-536
 title: Quota or limit of a namespace changed or removed
 severity: low
-attack: [T1562.001, T1496]
+attack: [T1685, T1496.001]
 controls: [WL-8]
 key: [user_name, namespace]
 dedup: 1d
