@@ -25,7 +25,6 @@ SELECT
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 WHERE (stage IN ('RequestReceived', 'ResponseStarted')) IS NOT TRUE
-  AND user_name IS NOT NULL
   -- Not the cluster's own, its service accounts, and who has no name.
   AND NOT is_system_user(user_name) AND user_name NOT LIKE 'system:serviceaccount:%'
   AND user_name <> 'system:anonymous'
