@@ -34,6 +34,8 @@ WHERE resource IN ('pods', 'deployments', 'statefulsets', 'replicasets', 'replic
   -- What kubectl debug makes to look into a node is told by K8A-423.
   AND (resource = 'pods' AND name LIKE 'node-debugger-%' AND json_value(request_object,
     '$.metadata.labels["app.kubernetes.io/managed-by"]') = 'kubectl-debug') IS NOT TRUE
+  -- With a privileged container it is the node, as K8A-540 says.
+  AND json_exists(request_object, '$..[?@.securityContext.privileged == true]') IS NOT TRUE
   AND (json_exists(request_object, '$..[?@.hostPID == true]')
     -- A JSON patch that sets it.
     OR json_exists(request_object, '$[?search(@.path, "/hostPID$") && @.value == true]'))

@@ -25,4 +25,7 @@ FROM (
   WHERE resource = 'pods' AND api_group IS NULL AND subresource IS NULL AND verb = 'create'
     AND response_code BETWEEN 200 AND 299 AND user_name LIKE 'system:node:%'
     AND json_exists(request_object, '$.metadata.annotations["kubernetes.io/config.mirror"]')
+    -- The programs that hold a kubelet: any other one forges such a pod, which K8A-544 tells.
+    AND regexp_like(user_agent,
+      '^(kubelet|hyperkube|kubelite|k3s|k3s-agent|rke2|k0s)(\.exe)?/')
 ) AS mirrored

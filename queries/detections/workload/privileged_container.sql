@@ -31,6 +31,9 @@ WHERE resource IN ('pods', 'deployments', 'statefulsets', 'replicasets', 'replic
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  -- What kubectl debug makes to look into a node is told by K8A-423.
+  AND (resource = 'pods' AND name LIKE 'node-debugger-%' AND json_value(request_object,
+    '$.metadata.labels["app.kubernetes.io/managed-by"]') = 'kubectl-debug') IS NOT TRUE
   AND (
     -- Any kind of container, wherever the object or the patch keeps its pod. A Windows host process
     -- is the same with another name. Many databases set one number of the kernel's and are gone

@@ -52,3 +52,8 @@ WHERE regexp_like(paths,
   || '|var/log/(pods|containers|audit|kubernetes)'
   || '|var/lib/(kubelet|kubeadm|etcd|docker|containerd|containers|rancher|k0s|cloud)'
   || '|(var/)?run/(docker|containerd|crio|k3s|podman)|(var/)?run/[^/"]+[.]sock)(/[^"]*)?"')
+  -- A privileged container that has the node's processes or its root folder as well has the node,
+  -- as K8A-540 says.
+  AND (json_exists(request_object, '$..[?@.securityContext.privileged == true]')
+    AND (json_exists(request_object, '$..[?@.hostPID == true]')
+      OR regexp_like(json_query(request_object, '$..hostPath.path'), '"[/.]+"'))) IS NOT TRUE
