@@ -2,7 +2,7 @@
 id: K8A-514
 title: Static pod that no node ran before
 severity: medium
-attack: [T1543.005, T1610, T1525]
+attack: [T1610, T1525, T1543.005]
 controls: [API-6]
 first_seen: {key: [namespace, static_pod], lookback: 30d, learn: 7d}
 needs: {level: Request, resources: [pods], verbs: [create], stages: [ResponseComplete]}
