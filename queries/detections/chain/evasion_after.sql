@@ -2,7 +2,7 @@
 id: K8A-805
 title: Traces removed after something serious
 severity: high
-attack: [T1070, T1562.001]
+attack: [T1070, T1685]
 controls: [MON-3, MON-5]
 over: findings
 window: 2h
@@ -19,7 +19,7 @@ respond: >-
 -- grant that is taken back (K8A-318) goes with the finding of the grant: that is one act.
 SELECT
   cluster, user_name, min(source_ip) AS source_ip, min(credential_id) AS credential_id,
-  max(CASE WHEN attack LIKE '%"T1070%' OR attack LIKE '%"T1562%' OR attack LIKE '%"T1562.001%'
+  max(CASE WHEN attack LIKE '%"T1070%' OR attack LIKE '%"T1685%' OR attack LIKE '%"T1686%'
     THEN summary END) AS evasion,
   count(DISTINCT detection) AS detections
 FROM findings
@@ -27,6 +27,6 @@ WHERE user_name IS NOT NULL AND user_name <> 'system:anonymous' AND severity <> 
   AND detection <> 'K8A-318'
 GROUP BY cluster, user_name
 HAVING min(CASE WHEN severity IN ('high', 'critical') AND attack NOT LIKE '%"T1070%'
-      AND attack NOT LIKE '%"T1562%' AND attack NOT LIKE '%"T1562.001%' THEN event_time END)
-    < max(CASE WHEN attack LIKE '%"T1070%' OR attack LIKE '%"T1562%' OR attack LIKE '%"T1562.001%'
+      AND attack NOT LIKE '%"T1685%' AND attack NOT LIKE '%"T1686%' THEN event_time END)
+    < max(CASE WHEN attack LIKE '%"T1070%' OR attack LIKE '%"T1685%' OR attack LIKE '%"T1686%'
       THEN last_seen END)

@@ -2,7 +2,7 @@
 id: K8A-603
 title: Admission policy deleted or weakened
 severity: medium
-attack: [T1562.001]
+attack: [T1685]
 controls: [WL-6, WL-5]
 key: [user_name, impersonated_user, resource, object]
 needs: {level: Metadata, resources: [validatingadmissionpolicies, validatingadmissionpolicybindings], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}

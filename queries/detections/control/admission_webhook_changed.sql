@@ -2,7 +2,7 @@
 id: K8A-601
 title: Admission webhook or mutating policy created, changed or deleted by hand
 severity: low
-attack: [T1546, T1562.001]
+attack: [T1546, T1685]
 controls: [WL-6]
 key: [user_name, impersonated_user, source_ip]
 needs: {level: Metadata, resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations, mutatingadmissionpolicies, mutatingadmissionpolicybindings], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}

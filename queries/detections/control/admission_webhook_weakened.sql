@@ -2,7 +2,7 @@
 id: K8A-602
 title: Admission webhook weakened
 severity: medium
-attack: [T1562.001]
+attack: [T1685]
 controls: [WL-6]
 key: [user_name, impersonated_user, resource, name]
 needs: {level: Request, resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations], verbs: [update, patch], stages: [ResponseComplete]}

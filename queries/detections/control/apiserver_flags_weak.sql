@@ -2,7 +2,7 @@
 id: K8A-640
 title: API server started with weak flags
 severity: high
-attack: [T1562.001, T1556]
+attack: [T1685, T1556]
 controls: [API-1, API-3, API-5, WL-6]
 key: [name]
 needs: {level: Request, resources: [pods], verbs: [create], stages: [ResponseComplete]}

@@ -2,7 +2,7 @@
 id: K8A-625
 title: Audit policy records less than it did
 severity: medium
-attack: [T1562.008]
+attack: [T1685.002]
 controls: [API-5]
 window: 6h
 slide: 1h

@@ -2,7 +2,7 @@
 id: K8A-623
 title: Cluster sends no audit events any more
 severity: high
-attack: [T1562.008]
+attack: [T1685.002]
 controls: [API-5]
 silent: {for: 15m}
 needs: {level: Metadata, stages: [ResponseComplete]}

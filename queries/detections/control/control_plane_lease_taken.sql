@@ -2,7 +2,7 @@
 id: K8A-621
 title: Lease of the control plane or of a node written by somebody else
 severity: medium
-attack: [T1499, T1562.001]
+attack: [T1499, T1685]
 controls: [API-6]
 key: [user_name, impersonated_user, namespace, lease]
 needs: {level: Metadata, resources: [leases], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}

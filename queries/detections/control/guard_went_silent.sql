@@ -2,7 +2,7 @@
 id: K8A-624
 title: Sensor or policy engine no longer talks to the API server
 severity: medium
-attack: [T1562.001]
+attack: [T1685]
 controls: [MON-1, API-5]
 absent: {key: [user_name], for: 1h}
 needs: {level: Metadata, resources: [leases, namespaces, pods], verbs: [update, patch, watch], stages: [ResponseStarted, ResponseComplete]}

@@ -2,7 +2,7 @@
 id: K8A-637
 title: Reads of secrets or configmaps are no longer recorded
 severity: medium
-attack: [T1562.008]
+attack: [T1685.002]
 controls: [API-5, SEC-1]
 absent: {key: [resource], for: 2h}
 needs: {level: Metadata, resources: [secrets, configmaps], verbs: [watch], stages: [ResponseStarted]}

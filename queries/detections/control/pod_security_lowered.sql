@@ -2,7 +2,7 @@
 id: K8A-605
 title: Pod security of a namespace lowered
 severity: medium
-attack: [T1562.001, T1610]
+attack: [T1685, T1610]
 controls: [WL-5]
 key: [user_name, impersonated_user, name]
 needs: {level: Request, resources: [namespaces], verbs: [update, patch], stages: [ResponseComplete]}

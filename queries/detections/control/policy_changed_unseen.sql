@@ -2,7 +2,7 @@
 id: K8A-639
 title: Security policy changed by hand, and to what is not recorded
 severity: low
-attack: [T1562.001]
+attack: [T1685]
 controls: [WL-6, NET-1, NET-3]
 key: [user_name, impersonated_user, api_group]
 needs: {level: Metadata, verbs: [update, patch], stages: [ResponseComplete]}

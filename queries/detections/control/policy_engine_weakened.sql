@@ -2,7 +2,7 @@
 id: K8A-604
 title: Policy of a policy engine removed, or no longer enforced
 severity: medium
-attack: [T1562.001]
+attack: [T1685]
 controls: [WL-6, IMG-2, MON-1]
 key: [user_name, impersonated_user, source_ip, engine]
 needs: {level: Metadata, resources: [clusterpolicies, policies, validatingpolicies, imagevalidatingpolicies, mutatingpolicies, constrainttemplates, clusteradmissionpolicies, admissionpolicies, clusterimagepolicies, tracingpolicies, kubearmorpolicies, validatingwebhookconfigurations, mutatingwebhookconfigurations, customresourcedefinitions], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}

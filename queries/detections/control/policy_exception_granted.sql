@@ -2,7 +2,7 @@
 id: K8A-652
 title: Exception from policies granted by hand
 severity: low
-attack: [T1562.001]
+attack: [T1685]
 controls: [WL-6]
 key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [policyexceptions, configs], verbs: [create, update, patch], stages: [ResponseComplete]}

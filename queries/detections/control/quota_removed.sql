@@ -2,7 +2,7 @@
 id: K8A-638
 title: Quota or limits of a namespace removed or changed by hand
 severity: low
-attack: [T1562.001, T1496]
+attack: [T1685, T1496]
 controls: [WL-8]
 key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [resourcequotas, limitranges], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}

@@ -2,7 +2,7 @@
 id: K8A-642
 title: Reports of a scanner deleted by hand
 severity: low
-attack: [T1070, T1562.001]
+attack: [T1070, T1685]
 controls: [IMG-3, MON-5]
 key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [vulnerabilityreports, configauditreports, exposedsecretreports, rbacassessmentreports, clustercompliancereports, policyreports, clusterpolicyreports], verbs: [delete, deletecollection], stages: [ResponseComplete]}

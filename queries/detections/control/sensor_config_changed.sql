@@ -2,7 +2,7 @@
 id: K8A-653
 title: Configuration of a sensor or log forwarder changed by hand
 severity: low
-attack: [T1562.001]
+attack: [T1685]
 controls: [MON-1]
 key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [configmaps], verbs: [update, patch, delete], stages: [ResponseComplete]}

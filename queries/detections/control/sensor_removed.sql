@@ -2,7 +2,7 @@
 id: K8A-622
 title: Sensor, log forwarder or policy engine removed or stopped
 severity: medium
-attack: [T1562.001, T1562.008, T1489]
+attack: [T1685, T1685.002, T1489]
 controls: [MON-1, IMG-3, API-5]
 key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [daemonsets, deployments, statefulsets, deployments/scale, statefulsets/scale, namespaces], verbs: [update, patch, delete, deletecollection], stages: [ResponseComplete]}

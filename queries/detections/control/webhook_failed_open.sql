@@ -2,7 +2,7 @@
 id: K8A-641
 title: Admission webhook did not answer, and requests went past it
 severity: low
-attack: [T1562.001]
+attack: [T1685]
 controls: [WL-6]
 key: [webhook]
 needs: {level: Metadata, verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}

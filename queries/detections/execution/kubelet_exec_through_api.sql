@@ -2,7 +2,7 @@
 id: K8A-419
 title: Command sent to a kubelet past the API server's own exec
 severity: high
-attack: [T1609, T1611, T1562]
+attack: [T1609, T1611, T1685]
 controls: [NET-4, WL-9, RBAC-1]
 key: [user_name, impersonated_user, name]
 needs: {level: Metadata, resources: [nodes/proxy], stages: [ResponseStarted]}

@@ -2,7 +2,7 @@
 id: K8A-649
 title: Mutual TLS or access policy of the mesh taken away
 severity: medium
-attack: [T1557, T1562.001]
+attack: [T1557, T1685]
 controls: [NET-3]
 key: [user_name, impersonated_user, source_ip, namespace]
 needs: {level: Metadata, resources: [peerauthentications, authorizationpolicies, requestauthentications, destinationrules, servers, serverauthorizations, meshtlsauthentications, networkauthentications, namespaces], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}

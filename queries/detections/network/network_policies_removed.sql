@@ -2,7 +2,7 @@
 id: K8A-644
 title: Many network policies deleted by one identity
 severity: medium
-attack: [T1562.001, T1562.007]
+attack: [T1685, T1686.001]
 controls: [NET-1]
 window: 10m
 params: {policies: 5}

@@ -2,7 +2,7 @@
 id: K8A-609
 title: Network policy deleted, or opened to everybody
 severity: low
-attack: [T1562.001, T1562.007]
+attack: [T1685, T1686.001]
 controls: [NET-1]
 key: [user_name, impersonated_user, namespace]
 needs: {level: Metadata, resources: [networkpolicies, globalnetworkpolicies, ciliumnetworkpolicies, ciliumclusterwidenetworkpolicies, clusternetworkpolicies, adminnetworkpolicies, baselineadminnetworkpolicies], verbs: [create, update, patch, delete, deletecollection], stages: [ResponseComplete]}

@@ -2,7 +2,7 @@
 id: K8A-518
 title: Miner or attack tool deployed
 severity: high
-attack: [T1496, T1610]
+attack: [T1496.001, T1610, T1204.003]
 controls: [HUNT-1]
 key: [user_name, resource, workload]
 exempt: [control-plane]

@@ -2,7 +2,7 @@
 id: K8A-512
 title: Program placed on every node
 severity: low
-attack: [T1610, T1525]
+attack: [T1610, T1525, T1543.005]
 key: [user_name]
 dedup: 1d
 exempt: [control-plane, cloud, gitops, platform, workload-programs, workload-setup]

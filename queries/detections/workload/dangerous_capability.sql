@@ -23,8 +23,12 @@ SELECT
   trim(regexp_replace(capabilities, '[\]\[",]+', ' ', 'g')) AS added
 FROM (
   SELECT *,
-    -- What is added, of a whole object, a merge patch, or as values of a JSON patch.
-    upper(concat(json_query(request_object, '$..capabilities.add'),
+    -- What is added, of a whole object, a merge patch, or as values of a JSON patch. A privileged
+    -- container has them all, named or not: K8A-501 tells of it.
+    upper(concat(json_query(request_object,
+        '$..[?@.securityContext.privileged != true].securityContext.capabilities.add'),
+      json_query(request_object, '$[?search(@.path, "/securityContext$")
+        && @.value.privileged != true].value.capabilities.add'),
       json_query(request_object, '$[?search(@.path, "/capabilities$")].value.add'),
       json_query(request_object, '$[?search(@.path, "/capabilities/add(/[^/]*)?$")].value')))
       AS capabilities

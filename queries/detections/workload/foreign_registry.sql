@@ -2,7 +2,7 @@
 id: K8A-516
 title: Image from a registry that is not allowed
 severity: medium
-attack: [T1610, T1525]
+attack: [T1610, T1525, T1204.003]
 controls: [IMG-1]
 key: [user_name, resource, workload]
 params: {allowed: '', refused: 'ttl[.]sh/|[^/"]+[.](ngrok[^/"]*|trycloudflare[.]com|serveo[.]net)/'}

@@ -2,7 +2,7 @@
 id: K8A-528
 title: Security or core component switched off
 severity: medium
-attack: [T1562.001, T1489]
+attack: [T1685, T1489]
 controls: [MON-1, WL-6]
 key: [user_name, resource, namespace, name]
 exempt: [control-plane, cloud, gitops, platform, workload-programs]

@@ -31,9 +31,16 @@ WHERE resource IN ('pods', 'deployments', 'statefulsets', 'replicasets', 'replic
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- What kubectl debug makes to look into a node is told by K8A-423.
-  AND (resource = 'pods' AND name LIKE 'node-debugger-%' AND json_value(request_object,
-    '$.metadata.labels["app.kubernetes.io/managed-by"]') = 'kubectl-debug') IS NOT TRUE
+  -- What debuggers of nodes mount all of the node for is told by K8A-423.
+  AND (resource = 'pods' AND verb = 'create'
+    AND (coalesce(name, json_value(request_object, '$.metadata.generateName'))
+        LIKE 'node-debugger-%'
+      OR json_exists(request_object,
+        '$.metadata.annotations["debug.openshift.io/source-resource"]'))
+    AND json_exists(request_object,
+      '$.spec.volumes[?match(@.hostPath.path, "/+(\\.?/*)*")]')) IS NOT TRUE
+  -- With a privileged container it is the node, as K8A-540 says.
+  AND json_exists(request_object, '$..[?@.securityContext.privileged == true]') IS NOT TRUE
   AND (json_exists(request_object, '$..[?@.hostPID == true]')
     -- A JSON patch that sets it.
     OR json_exists(request_object, '$[?search(@.path, "/hostPID$") && @.value == true]'))

@@ -2,7 +2,7 @@
 id: K8A-545
 title: Image from a source that the cluster never used
 severity: low
-attack: [T1610, T1525]
+attack: [T1610, T1525, T1204.003]
 controls: [IMG-1]
 first_seen: {key: [image_source], lookback: 30d, learn: 7d}
 exempt: [control-plane, workload-programs]

@@ -2,7 +2,7 @@
 id: K8A-514
 title: Static pod that no node ran before
 severity: medium
-attack: [T1610, T1525]
+attack: [T1610, T1525, T1543.005]
 controls: [API-6]
 first_seen: {key: [namespace, static_pod], lookback: 30d, learn: 7d}
 needs: {level: Request, resources: [pods], verbs: [create], stages: [ResponseComplete]}
@@ -25,4 +25,7 @@ FROM (
   WHERE resource = 'pods' AND api_group IS NULL AND subresource IS NULL AND verb = 'create'
     AND response_code BETWEEN 200 AND 299 AND user_name LIKE 'system:node:%'
     AND json_exists(request_object, '$.metadata.annotations["kubernetes.io/config.mirror"]')
+    -- The programs that hold a kubelet: any other one forges such a pod, which K8A-544 tells.
+    AND regexp_like(user_agent,
+      '^(kubelet|hyperkube|kubelite|k3s|k3s-agent|rke2|k0s)(\.exe)?/')
 ) AS mirrored

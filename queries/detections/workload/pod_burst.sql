@@ -2,7 +2,7 @@
 id: K8A-524
 title: One identity creates very many pods
 severity: medium
-attack: [T1496, T1499]
+attack: [T1496.001, T1499]
 controls: [WL-8]
 window: 10m
 params: {pods: 50}

@@ -31,6 +31,14 @@ WHERE resource IN ('pods', 'deployments', 'statefulsets', 'replicasets', 'replic
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  -- What debuggers of nodes mount all of the node for is told by K8A-423.
+  AND (resource = 'pods' AND verb = 'create'
+    AND (coalesce(name, json_value(request_object, '$.metadata.generateName'))
+        LIKE 'node-debugger-%'
+      OR json_exists(request_object,
+        '$.metadata.annotations["debug.openshift.io/source-resource"]'))
+    AND json_exists(request_object,
+      '$.spec.volumes[?match(@.hostPath.path, "/+(\\.?/*)*")]')) IS NOT TRUE
   AND (
     -- Any kind of container, wherever the object or the patch keeps its pod. A Windows host process
     -- is the same with another name. Many databases set one number of the kernel's and are gone

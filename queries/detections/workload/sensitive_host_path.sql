@@ -39,9 +39,14 @@ FROM (
     -- Done, not just allowed: admission may have stopped it, a dry run too.
     AND response_code BETWEEN 200 AND 299
     AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-    -- What kubectl debug makes to look into a node is told by K8A-423.
-    AND (resource = 'pods' AND name LIKE 'node-debugger-%' AND json_value(request_object,
-      '$.metadata.labels["app.kubernetes.io/managed-by"]') = 'kubectl-debug') IS NOT TRUE
+    -- What debuggers of nodes mount all of the node for is told by K8A-423.
+    AND (resource = 'pods' AND verb = 'create'
+      AND (coalesce(name, json_value(request_object, '$.metadata.generateName'))
+          LIKE 'node-debugger-%'
+        OR json_exists(request_object,
+          '$.metadata.annotations["debug.openshift.io/source-resource"]'))
+      AND json_exists(request_object,
+        '$.spec.volumes[?match(@.hostPath.path, "/+(\\.?/*)*")]')) IS NOT TRUE
 ) AS written
 WHERE regexp_like(paths,
   -- Whole trees of the node: of the system, of users, of the cluster, and what is in them.
@@ -52,3 +57,8 @@ WHERE regexp_like(paths,
   || '|var/log/(pods|containers|audit|kubernetes)'
   || '|var/lib/(kubelet|kubeadm|etcd|docker|containerd|containers|rancher|k0s|cloud)'
   || '|(var/)?run/(docker|containerd|crio|k3s|podman)|(var/)?run/[^/"]+[.]sock)(/[^"]*)?"')
+  -- A privileged container that has the node's processes or its root folder as well has the node,
+  -- as K8A-540 says.
+  AND (json_exists(request_object, '$..[?@.securityContext.privileged == true]')
+    AND (json_exists(request_object, '$..[?@.hostPID == true]')
+      OR regexp_like(json_query(request_object, '$..hostPath.path'), '"[/.]+"'))) IS NOT TRUE

@@ -30,6 +30,9 @@ WHERE resource IN ('pods', 'replicasets', 'replicationcontrollers', 'podtemplate
   -- Done, not just allowed: admission may have stopped it, a dry run too.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  -- What is disguised as a static pod is told by K8A-544.
+  AND json_exists(request_object, '$.metadata.annotations["kubernetes.io/config.mirror"]')
+    IS NOT TRUE
   AND (
     -- Add-ons are never made of bare pods or of what only controllers write.
     (namespace = 'kube-system'

@@ -2,7 +2,7 @@
 id: K8A-554
 title: Very many copies of one workload asked for
 severity: low
-attack: [T1496, T1499]
+attack: [T1496.001, T1499]
 controls: [WL-8]
 key: [user_name, resource, workload]
 params: {copies: 200}
