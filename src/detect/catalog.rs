@@ -15,6 +15,7 @@ use super::detection::{Detection, LoadError};
 use super::exception::{self, Exception};
 use super::list::{self, Lists};
 use super::overrides::{self, Override};
+use crate::sql::functions::glob::fits;
 
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/detections");
 static SHIPPED_LISTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/lists");
@@ -92,6 +93,21 @@ impl Catalog {
         errors.extend(catalog.add_lists(Some(dir)));
         errors.extend(catalog.exempt_listed());
         if errors.is_empty() { Ok(catalog) } else { Err(errors) }
+    }
+
+    /// The same with only those shipped detections on whose ids fit one of these patterns, with
+    /// commas between; own ones stay as they are.
+    #[must_use]
+    pub fn limited(mut self, patterns: &str) -> Self {
+        let patterns: Vec<Vec<char>> =
+            patterns.split(',').map(|pattern| pattern.trim().chars().collect()).collect();
+        let own = std::mem::take(&mut self.origins);
+        let stays =
+            |id: &String| own.contains_key(id) || patterns.iter().any(|pattern| fits(pattern, id));
+        let off = self.detections.extract_if(.., |id, _| !stays(id));
+        self.disabled.extend(off);
+        self.origins = own;
+        self
     }
 
     /// A catalogue of one.
