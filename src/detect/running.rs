@@ -1,7 +1,7 @@
 //! A detection at work: what it takes of a batch, what is exempt from it, what it costs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray as _, RecordBatch, UInt32Array};
@@ -47,25 +47,27 @@ struct Exemption {
     expr: Expr,
 }
 
-/// The conditions of exceptions by their text: a list's are those of many detections, and planned
-/// once.
-#[derive(Debug, Default)]
-pub(crate) struct Conditions(HashMap<String, (Expr, Arc<Expressions>)>);
+/// How many conditions of exceptions are kept planned; then all of them go.
+const CONDITIONS_MAX: usize = 4_096;
 
-impl Conditions {
-    fn planned(
-        &mut self,
-        context: &SessionContext,
-        condition: &str,
-    ) -> Result<(Expr, Arc<Expressions>)> {
-        if let Some(known) = self.0.get(condition) {
-            return Ok(known.clone());
-        }
-        let expr = exception::planned(condition)?;
-        let planned = Arc::new(Expressions::new(context, std::slice::from_ref(&expr))?);
-        self.0.insert(condition.to_owned(), (expr.clone(), Arc::clone(&planned)));
-        Ok((expr, planned))
+/// A condition, planned.
+type Condition = (Expr, Arc<Expressions>);
+
+/// An exception's condition, planned once for all: a list's is that of many detections.
+fn condition(context: &SessionContext, text: &str) -> Result<Condition> {
+    static KNOWN: LazyLock<Mutex<HashMap<String, Condition>>> = LazyLock::new(Mutex::default);
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(condition) = known().get(text) {
+        return Ok(condition.clone());
     }
+    let expr = exception::planned(text)?;
+    let planned = Arc::new(Expressions::new(context, std::slice::from_ref(&expr))?);
+    let mut known = known();
+    if known.len() >= CONDITIONS_MAX {
+        known.clear();
+    }
+    known.insert(text.to_owned(), (expr.clone(), Arc::clone(&planned)));
+    Ok((expr, planned))
 }
 
 /// A detection's state of one cluster.
@@ -93,13 +95,13 @@ impl Running {
     /// With file, line and hint.
     pub(crate) fn new(
         runtime: &Runtime,
-        (context, conditions): (&SessionContext, &mut Conditions),
+        context: &SessionContext,
         catalog: &Catalog,
         detection: &Arc<Detection>,
     ) -> Result<Self, LoadError> {
         let Planned { intake, execution } = runtime.block_on(plan(detection))?;
         let exemptions = catalog.exceptions_of(&detection.id).map(|exception| {
-            let (planned, condition) = conditions.planned(context, &exception.condition)?;
+            let (planned, condition) = condition(context, &exception.condition)?;
             let expr = exception.whole(planned);
             Ok(Exemption { exception: Arc::clone(exception), condition, expr })
         });

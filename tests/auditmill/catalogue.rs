@@ -111,7 +111,7 @@ fn a_folder_adds_overrides_and_changes() {
     let changed = r#""medium" "shipped" ["severity","params"] true"#;
     let expected = format!(r#"{changed} "{shipped}/credentials/many_secrets_read.sql""#);
     assert_eq!(facts("K8A-205"), expected);
-    assert!(facts("K8A-401").starts_with(r#""medium" "shipped" ["enabled"] false"#));
+    assert!(facts("K8A-401").starts_with(r#""informational" "shipped" ["enabled"] false"#));
 
     // What is turned off does not run.
     let server = TestServer::start(&format!("[detect]\ndir = {:?}\n", dir.path()));
@@ -238,7 +238,7 @@ fn errors_of_the_lint_fail_the_test() {
 
 #[test]
 fn wrong_overrides_and_exceptions_are_refused_all_at_once() {
-    let overrides = "K8A-206: {enabled: false}\nK8A-205: {params: {secrets: 3}}\n";
+    let overrides = "K8A-906: {enabled: false}\nK8A-205: {params: {secrets: 3}}\n";
     let exceptions = EXCEPTIONS.replace("OWN-1", "OWN-2").replace("  owner: network\n", "");
     let dir = folder(&[
         ("own.sql", OWN),
@@ -249,7 +249,7 @@ fn wrong_overrides_and_exceptions_are_refused_all_at_once() {
     assert_eq!(ended.code, Some(2));
     insta::assert_snapshot!(ended.stderr, @r"
     error: 4 mistakes in detections, overrides or exceptions
-    DIR/overrides.yaml:1: no detection `K8A-206`
+    DIR/overrides.yaml:1: no detection `K8A-906`
       hint: did you mean `K8A-106`? `auditmill detections list` shows all
     DIR/overrides.yaml:2: K8A-205: no parameter `secrets`
       hint: it has: distinct_secrets

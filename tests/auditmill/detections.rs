@@ -69,7 +69,7 @@ fn a_wrong_detection_is_named_with_file_line_and_hint() {
         "error: 1 detection cannot be loaded\n\
          DIR/own.sql:3: front matter: line 3 column 1: unknown field `titel`, expected one of \
          id, title, severity, attack, controls, window, slide, dedup, first_seen, absent, silent, \
-         over, key, params, needs, describe, false_positives, respond\n",
+         over, key, params, needs, describe, false_positives, respond, exempt, enabled\n",
     );
     check_refused(
         &GOOD.replace("read {{name}}", "read {{nmae}}"),
@@ -153,7 +153,7 @@ async fn a_folder_adds_and_overrides_by_id() {
     let shipped = std::fs::read_to_string(super::events::repository(
         "queries/detections/execution/exec_into_pod.sql",
     ));
-    let milder = shipped.unwrap().replace("severity: medium", "severity: low");
+    let milder = shipped.unwrap().replace("severity: informational", "severity: low");
     let dir = folder(&[("own.sql", GOOD), ("deeper/exec.sql", &milder)]);
     let server = TestServer::start(&format!("[detect]\ndir = \"{}\"", dir.path().display()));
     assert_eq!(server.post("default", list(&[exec(1), read(2)])).await, 200);
