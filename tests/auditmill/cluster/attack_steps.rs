@@ -400,8 +400,13 @@ fn pod_security_lowered(cluster: &Cluster) {
 
 fn grant_of_a_moment(cluster: &Cluster) {
     let grant = ["create", "rolebinding", "tmp", "--clusterrole=admin", "-n", "prod"];
-    let subject = "--serviceaccount=kube-system:metrics-sync";
-    mallory(cluster, &[&grant[..], &[subject]].concat());
+    let subject = format!("--serviceaccount=kube-system:{AGGREGATION}");
+    mallory(cluster, &[&grant[..], &[&subject]].concat());
+    let header = format!("Authorization: Bearer {}", token(cluster, AGGREGATION, "50h"));
+    let secrets = ["/api/v1/namespaces/prod/secrets".to_owned()];
+    until("the grant to be used", LIMIT, || {
+        (cluster.curl(&["--header", &header], &secrets) == [200]).then_some(())
+    });
     mallory(cluster, &["delete", "rolebinding", "tmp", "-n", "prod"]);
 }
 

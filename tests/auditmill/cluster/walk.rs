@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::apiserver::{Cluster, Webhook};
-use super::attack_steps::{MALLORY, STEPS, prepare};
+use super::attack_steps::{MALLORY, STEPS, Step, prepare};
 use super::audit_log::text;
 use super::drive;
 use super::first_finding::{CLUSTER, is_loud, wait_until_all_arrived};
@@ -19,6 +19,8 @@ use super::service::Service;
 const LIMIT: Duration = Duration::from_mins(1);
 /// Findings of several tactics by one identity.
 const CHAIN: &str = "K8A-801";
+/// It shows at least this many steps of them as its evidence.
+const LINKS_MIN: usize = 2;
 
 /// Runs the whole story.
 pub(crate) fn tell(bin: &Path) {
@@ -79,13 +81,19 @@ impl Walked {
         Self(by_id)
     }
 
-    /// The steps, by their actors, that a finding's evidence belongs to.
-    fn steps_of(&self, finding: &Value) -> BTreeSet<&'static str> {
+    /// The steps, by their actors, that a finding's evidence belongs to; evidence may be findings.
+    fn steps_of(&self, finding: &Value, all: &[Value]) -> BTreeSet<&'static str> {
         let evidence = finding["evidence"].as_array().expect("`evidence` is a list");
-        let of = evidence.iter().filter_map(|event| {
-            let (step, user) = self.0.get(text(event, "/audit_id"))?;
-            let step = STEPS.get(*step)?;
-            (step.actor == user).then_some(step.name)
+        let of = evidence.iter().flat_map(|piece| {
+            let id = text(piece, "/event_id");
+            if let Some(below) = all.iter().find(|finding| text(finding, "/id") == id) {
+                return self.steps_of(below, all);
+            }
+            let event = self.0.get(text(piece, "/audit_id"));
+            let step = event.and_then(|(step, user)| {
+                STEPS.get(*step).filter(|step| step.actor == user).map(|step| step.name)
+            });
+            step.into_iter().collect()
         });
         of.collect()
     }
@@ -94,30 +102,24 @@ impl Walked {
     fn missing(&self, findings: &[Value]) -> Vec<&'static str> {
         let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for finding in findings {
-            for step in self.steps_of(finding) {
+            for step in self.steps_of(finding, findings) {
                 found.entry(step).or_default().insert(text(finding, "/detection"));
             }
         }
-        let is_missing = |step: &&super::attack_steps::Step| {
+        let is_found = |step: &Step| {
             let by = found.get(step.name);
-            !step.found_by.iter().any(|wanted| by.is_some_and(|by| by.contains(wanted)))
+            step.found_by.iter().any(|wanted| by.is_some_and(|by| by.contains(wanted)))
         };
         let mut missing: Vec<&str> =
-            STEPS.iter().filter(is_missing).map(|step| step.name).collect();
+            STEPS.iter().filter(|step| !is_found(step)).map(|step| step.name).collect();
         let chained = findings.iter().any(|finding| {
-            text(finding, "/detection") == CHAIN && text(finding, "/row/user_name") == MALLORY
+            text(finding, "/detection") == CHAIN
+                && text(finding, "/key/user_name") == MALLORY
+                && LINKS_MIN <= self.steps_of(finding, findings).len()
         });
         if !chained {
             missing.push(CHAIN);
         }
         missing
-    }
-
-    /// Is a finding about the attack? One over findings has no events: it must name an attacker.
-    fn explains(&self, finding: &Value) -> bool {
-        let user = text(finding, "/row/user_name");
-        let attackers = STEPS.iter().filter(|step| step.actor != drive::ADMIN);
-        !self.steps_of(finding).is_empty()
-            || attackers.map(|step| step.actor).any(|actor| !actor.is_empty() && actor == user)
     }
 }
