@@ -122,7 +122,8 @@ pub(crate) fn prepare(cluster: &Cluster) {
     cluster.kubectl(ADMIN, &guard);
 }
 
-const FORWARDER: &str = "vector-audit-forwarder";
+/// A release called `audit` of the chart `vector`.
+const FORWARDER: &str = "audit-vector";
 
 fn too_wide_a_role(cluster: &Cluster) {
     let verbs = ["create", "get", "list", "bind", "escalate"];

@@ -52,12 +52,18 @@ pub(crate) fn tell(bin: &Path) {
         let now = walked.missing(&findings);
         if now != missing {
             println!("not found yet: {now:?}");
+            for finding in &findings {
+                let steps = walked.steps_of(finding, &findings);
+                println!("{} {steps:?} {}", text(finding, "/detection"), finding["summary"]);
+            }
         }
         missing = now;
         missing.is_empty().then_some(findings)
     });
-    let others: Vec<&Value> =
-        findings.iter().filter(|finding| is_loud(finding) && !walked.explains(finding)).collect();
+    let others: Vec<&Value> = findings
+        .iter()
+        .filter(|finding| is_loud(finding) && !walked.explains(finding, &findings))
+        .collect();
     assert!(others.is_empty(), "loud, and not the attacker: {others:#?}");
     cluster.stop_apiserver();
     service.stop();
@@ -83,15 +89,34 @@ impl Walked {
 
     /// The steps, by their actors, that a finding's evidence belongs to; evidence may be findings.
     fn steps_of(&self, finding: &Value, all: &[Value]) -> BTreeSet<&'static str> {
+        let own = |step: &Step, user: &str| step.actor == user;
+        self.steps_where(finding, all, own)
+    }
+
+    /// Is a finding about the attack? One identity that was taken may take part in others' steps.
+    fn explains(&self, finding: &Value, all: &[Value]) -> bool {
+        let attacks = |step: &Step, user: &str| {
+            let taken = || STEPS.iter().any(|step| step.actor == user);
+            step.actor == user || (user != drive::ADMIN && taken())
+        };
+        !self.steps_where(finding, all, attacks).is_empty()
+    }
+
+    fn steps_where(
+        &self,
+        finding: &Value,
+        all: &[Value],
+        counts: fn(&Step, &str) -> bool,
+    ) -> BTreeSet<&'static str> {
         let evidence = finding["evidence"].as_array().expect("`evidence` is a list");
         let of = evidence.iter().flat_map(|piece| {
             let id = text(piece, "/event_id");
             if let Some(below) = all.iter().find(|finding| text(finding, "/id") == id) {
-                return self.steps_of(below, all);
+                return self.steps_where(below, all, counts);
             }
             let event = self.0.get(text(piece, "/audit_id"));
             let step = event.and_then(|(step, user)| {
-                STEPS.get(*step).filter(|step| step.actor == user).map(|step| step.name)
+                STEPS.get(*step).filter(|step| counts(step, user)).map(|step| step.name)
             });
             step.into_iter().collect()
         });
