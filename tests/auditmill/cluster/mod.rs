@@ -19,12 +19,13 @@
 //! - `audit_log`: what the API server's own log backend wrote, to compare with
 //! - `drive`: ordinary work and attacks, one function each
 //! - `service`: the program under test and its HTTP interface
-//! - `attack_steps`: what one attacker does from the first look around to the end
+//! - `attack_steps`, `attack_end`: what one attacker does from the first look around to the end
 //! - `first_finding`, `outage`, `walk`, `record`: the stories told with them
 
 #![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
 
 mod apiserver;
+mod attack_end;
 mod attack_steps;
 mod audit_log;
 mod drive;
