@@ -25,6 +25,7 @@
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `catalogue`: detections listed, explained, judged; overrides and exceptions
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
+//! - `noise`: an hour of an ordinary cluster, over which the detections are quiet
 //! - `reload`: detections that change while the program runs
 //! - `scan`: the command line
 //! - `backtest`, `explain`: detections over the past, and why an event was found or not
@@ -55,6 +56,7 @@ mod import;
 mod kafka;
 mod library;
 mod memory;
+mod noise;
 mod oracle;
 mod program;
 mod readers;

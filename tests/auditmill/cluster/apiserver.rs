@@ -142,8 +142,8 @@ impl Cluster {
         self.audit_log.wait_for(&path, 1, |event| event["requestURI"] == path.as_str());
     }
 
-    /// Waits until the authorizer knows of a binding made a moment ago. Asking on behalf of others
-    /// leaves no denied request behind.
+    /// Waits until the authorizer knows of a binding made a moment ago, for `resource` or
+    /// `resource.group`. Asking on behalf of others leaves no denied request behind.
     pub(crate) fn wait_until_allowed(
         &self,
         user: &str,
@@ -152,7 +152,13 @@ impl Cluster {
         namespace: &str,
     ) {
         let path = self.dir.join("review.json");
-        let question = json!({ "verb": verb, "resource": resource, "namespace": namespace });
+        let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let question = json!({
+            "verb": verb,
+            "resource": resource,
+            "group": group,
+            "namespace": namespace,
+        });
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",

@@ -35,8 +35,10 @@ pub(crate) const ATTACKS: [Scenario; 9] = [
     ("exec", exec),
 ];
 
-const ADMIN: &str = "kubernetes-admin";
-const LIMIT: Duration = Duration::from_secs(30);
+/// Whose certificate made the cluster.
+pub(crate) const ADMIN: &str = "kubernetes-admin";
+/// How long one thing may take to show.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// The cluster as its owner set it up: namespaces, rights, secrets. Ordinary too, nothing to find.
 pub(crate) fn set_up(cluster: &Cluster) {
@@ -185,12 +187,13 @@ fn exec(cluster: &Cluster) {
     assert_eq!(first.pointer("/responseStatus/code"), Some(&json!(101)), "exec upgrades: {first}");
 }
 
-/// Is this an event of the one exec that `exec` makes?
+/// Is this an event of an exec by mallory? `exec` makes one.
 pub(crate) fn is_exec(event: &Value) -> bool {
     text(event, "/objectRef/subresource") == "exec" && text(event, "/user/username") == "mallory"
 }
 
-fn secret_name(number: usize) -> String {
+/// The name of a secret in `dev`, counted from 0 to [`SECRETS`].
+pub(crate) fn secret_name(number: usize) -> String {
     format!("credential-{number:02}")
 }
 
@@ -208,7 +211,8 @@ fn pod(name: &str, container: &Value) -> Value {
     })
 }
 
-fn pod_runs(cluster: &Cluster, name: &str) -> Option<()> {
+/// Does this pod of `dev` run?
+pub(crate) fn pod_runs(cluster: &Cluster, name: &str) -> Option<()> {
     let phase = ["get", "pod", name, "-n", "dev", "-o", "jsonpath={.status.phase}"];
     (cluster.kubectl(ADMIN, &phase) == "Running").then_some(())
 }

@@ -15,7 +15,8 @@ use super::process::until;
 use super::service::Service;
 
 const LIMIT: Duration = Duration::from_mins(1);
-const CLUSTER: &str = "prod-eu";
+/// What the webhook calls the cluster.
+pub(crate) const CLUSTER: &str = "prod-eu";
 
 /// What an attack must leave behind.
 struct Expected {
@@ -109,7 +110,7 @@ pub(crate) fn tell(bin: &Path) {
 
 /// Waits until the service has every event that the API server logged itself and has finished with
 /// them. Gives how many.
-fn wait_until_all_arrived(service: &Service, cluster: &Cluster) -> usize {
+pub(crate) fn wait_until_all_arrived(service: &Service, cluster: &Cluster) -> usize {
     let query = format!("select count(*) as n from events where cluster = '{CLUSTER}'");
     let mut seen = (0, 0);
     until("the service to have as many events as the API server's log", LIMIT, || {
@@ -223,7 +224,8 @@ impl EventsById {
     }
 }
 
-fn is_loud(finding: &Value) -> bool {
+/// Does a finding want somebody to look at it now?
+pub(crate) fn is_loud(finding: &Value) -> bool {
     !["informational", "info", "low"].map(Value::from).contains(&finding["severity"])
 }
 

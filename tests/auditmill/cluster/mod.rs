@@ -19,11 +19,14 @@
 //! - `audit_log`: what the API server's own log backend wrote, to compare with
 //! - `drive`: ordinary work and attacks, one function each
 //! - `service`: the program under test and its HTTP interface
-//! - `first_finding`, `outage`, `record`: the stories told with them
+//! - `attack_steps`, `attack_end`: what one attacker does from the first look around to the end
+//! - `first_finding`, `outage`, `walk`, `record`: the stories told with them
 
 #![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
 
 mod apiserver;
+mod attack_end;
+mod attack_steps;
 mod audit_log;
 mod drive;
 mod first_finding;
@@ -33,6 +36,7 @@ mod pki;
 pub(crate) mod process;
 mod record;
 mod service;
+mod walk;
 
 #[test]
 fn real_apiserver_first_finding() {
@@ -45,6 +49,13 @@ fn real_apiserver_first_finding() {
 fn real_apiserver_outage_and_overload() {
     if let Some(bin) = apiserver::programs() {
         outage::tell(&bin);
+    }
+}
+
+#[test]
+fn real_apiserver_attack_walk() {
+    if let Some(bin) = apiserver::programs() {
+        walk::tell(&bin);
     }
 }
 

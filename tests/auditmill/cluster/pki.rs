@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -88,6 +90,13 @@ impl Pki {
         write(&private, &key.serialize_pem());
         Identity { cert, key: private }
     }
+}
+
+/// A request to be signed as `common_name`, as `CertificateSigningRequest.spec.request` has it.
+pub(crate) fn request(common_name: &str) -> String {
+    let key = KeyPair::generate().expect("generate a key");
+    let request = named(common_name, None).serialize_request(&key).expect("sign a request");
+    BASE64_STANDARD.encode(request.pem().expect("write a request as PEM"))
 }
 
 fn named(common_name: &str, organization: Option<&str>) -> CertificateParams {

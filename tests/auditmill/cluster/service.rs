@@ -15,7 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::pki::{Identity, Pki};
 use super::process::{Process, until};
 
-const LIMIT: Duration = Duration::from_secs(30);
+/// Its start plans every detection, which takes a debug build some seconds on a quiet machine.
+const LIMIT: Duration = Duration::from_mins(1);
 const SETTINGS: &str = "auditmill.toml";
 /// The largest body that it takes.
 pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
