@@ -242,7 +242,7 @@ fn another_version_differs_by_exactly_what_it_finds() {
     let alice =
         "2026-03-01 00:00:01 K8A-205 low alice read 15 secrets in 1 namespaces from 10.0.0.1";
     let mallory =
-        "2026-03-01 00:01:30 K8A-401 medium mallory ran `sh` in pod dev/p90 from 10.0.0.1";
+        "2026-03-01 00:01:30 K8A-401 informational mallory ran `sh` in pod dev/p90 from 10.0.0.1";
     let expected = format!(
         "{alice} [default user_name=alice source_ip=10.0.0.1]\n\
          - {mallory} [default user_name=mallory namespace=dev name=p90]\n"

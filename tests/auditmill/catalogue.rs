@@ -117,8 +117,9 @@ fn a_folder_adds_overrides_and_changes() {
     let server = TestServer::start(&format!("[detect]\ndir = {:?}\n", dir.path()));
     let running = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let table = running.block_on(server.sql("SELECT id, severity, enabled FROM detections"));
-    for (id, is_on) in [("K8A-205", true), ("K8A-401", false)] {
-        let row = serde_json::json!({"id": id, "severity": "medium", "enabled": is_on});
+    for (id, severity, is_on) in [("K8A-205", "medium", true), ("K8A-401", "informational", false)]
+    {
+        let row = serde_json::json!({"id": id, "severity": severity, "enabled": is_on});
         assert!(table.as_array().unwrap().contains(&row), "{table}");
     }
 }
