@@ -37,7 +37,7 @@ const UNMODELLED: [(&str, &str); 8] = [
 ];
 
 /// A story meets one part of the library, because to plan all of it takes long.
-const PARTS: usize = 6;
+const PARTS: usize = 3;
 /// So many detections are in one engine.
 const GROUP: usize = 4;
 /// So many stories are tried for one in which each of a group finds something.
