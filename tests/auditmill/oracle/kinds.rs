@@ -202,7 +202,8 @@ pub(super) fn new(hits: &[Hit], key: &[&str], lookback: i64, since: i64) -> Vec<
     hits.iter().filter(is_new).map(|hit| (hit.0.event_time, hit.clone())).collect()
 }
 
-/// The hits that are their key's last for long, earliest first, each at the time at which that is known.
+/// The hits that are their key's last for long, earliest first, each at the time at which that is
+/// known.
 pub(super) fn gone(hits: &[Hit], key: &[&str], length: i64, reached: i64) -> Vec<(i64, Hit)> {
     let is_last = |(event, row): &&Hit| {
         let due = event.event_time + length;

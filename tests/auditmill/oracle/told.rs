@@ -1,6 +1,7 @@
 //! What a finding says, whoever says it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use auditmill::detect::evidence::EventRef;
 use auditmill::detect::finding::Finding;
@@ -114,7 +115,7 @@ pub(super) fn sentence(describe: &str, row: &Row) -> String {
             if at == 200 {
                 sentence.push('…');
             } else if char.is_control() {
-                sentence.push_str(&format!("\\u{{{:x}}}", u32::from(char)));
+                write!(sentence, "\\u{{{:x}}}", u32::from(char)).unwrap();
             } else {
                 sentence.push(char);
             }

@@ -1,4 +1,4 @@
-//! A shipped detection as the model has to know it: its text taken apart by the parser of SQL alone.
+//! A shipped detection as the model has to know it: its text taken apart by SQL's parser alone.
 
 use std::ops::ControlFlow;
 
