@@ -38,7 +38,7 @@ fuzz: tools ## each fuzz target for FUZZ_SECONDS
 
 soak: tools cluster-bin ## what takes longer than a test may: an hour of fuzzing, kill -9, full disks, ...
 	FUZZ_SECONDS=900 ./tests/fuzz/run.sh
-	PROPTEST_CASES=1000 AUDITMILL_STORIES=25 cargo test --locked --test auditmill oracle
+	PROPTEST_CASES=1000 AUDITMILL_STORIES=30 cargo test --locked --test auditmill oracle
 	AUDITMILL_ROUNDS=200 cargo test --locked --test auditmill -- --nocapture what_was_acknowledged_survives an_import_survives
 	AUDITMILL_FILLINGS=50 cargo test --locked --test auditmill -- --nocapture a_full_disk_loses_nothing
 	AUDITMILL_SENDERS=64 cargo test --locked --test auditmill -- --nocapture memory_stays_within

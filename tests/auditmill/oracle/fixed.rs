@@ -157,6 +157,7 @@ impl Fixed {
             query: format!("SELECT *, {} FROM ({query}) AS q", numbered("q.")),
             hits: format!("SELECT event_id, {} FROM events WHERE verb IN ({verbs})", numbered("")),
             fires_at_once: *fires_at_once,
+            ..Subject::default()
         }
     }
 }

@@ -117,19 +117,15 @@ fn subjects() -> Vec<Subject> {
     let subject = |kind: &Kind| Subject {
         id: kind.id.to_owned(),
         text: kind.text(),
-        window: None,
         dedup: kind.dedup,
         describe: DESCRIBE.to_owned(),
-        key: Vec::new(),
-        query: String::new(),
-        hits: String::new(),
-        fires_at_once: false,
+        ..Subject::default()
     };
     KINDS.iter().map(subject).collect()
 }
 
 /// A row of a query, and its event.
-type Hit = (EventRef, Row);
+pub(super) type Hit = (EventRef, Row);
 
 /// What counts for a finding: the events, and the row that is shown, by key and bucket.
 type Noted = BTreeMap<(Vec<String>, i64), (Vec<Value>, Vec<Hit>)>;
@@ -189,13 +185,13 @@ fn hits(query: &str, events: &Events, mine: &[usize]) -> Vec<Hit> {
     hits
 }
 
-fn values(row: &Row, key: &[&str]) -> Vec<Value> {
+pub(super) fn values(row: &Row, key: &[&str]) -> Vec<Value> {
     let value = |name: &&str| row.iter().find(|(column, _)| column == name).unwrap().1.clone();
     key.iter().map(value).collect()
 }
 
-/// The hits that are new, each at its own time.
-fn new(hits: &[Hit], key: &[&str], lookback: i64, since: i64) -> Vec<(i64, Hit)> {
+/// The hits that are new, earliest first, each at its own time.
+pub(super) fn new(hits: &[Hit], key: &[&str], lookback: i64, since: i64) -> Vec<(i64, Hit)> {
     let is_new = |(event, row): &&Hit| {
         let before = hits
             .iter()
@@ -206,8 +202,9 @@ fn new(hits: &[Hit], key: &[&str], lookback: i64, since: i64) -> Vec<(i64, Hit)>
     hits.iter().filter(is_new).map(|hit| (hit.0.event_time, hit.clone())).collect()
 }
 
-/// The hits that are their key's last for long, each at the time at which that is known.
-fn gone(hits: &[Hit], key: &[&str], length: i64, reached: i64) -> Vec<(i64, Hit)> {
+/// The hits that are their key's last for long, earliest first, each at the time at which that is
+/// known.
+pub(super) fn gone(hits: &[Hit], key: &[&str], length: i64, reached: i64) -> Vec<(i64, Hit)> {
     let is_last = |(event, row): &&Hit| {
         let due = event.event_time + length;
         let mut next = hits.iter().filter(|(other, of)| {

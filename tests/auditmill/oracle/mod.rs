@@ -11,7 +11,8 @@
 //! - `fixed`: detections with all that the definition names, written by hand
 //! - `generated`: random detections, made by `grammar` and `shape`
 //! - `kinds`: what is new, missing, silent, and what others found
-//! - `shipped`: the catalogue, over the events of its own tests and recordings (`sample`)
+//! - `shipped`: the catalogue, taken apart by `written`, over the events of its own tests and
+//!   recordings (`sample`)
 //! - `restarts`: moments that random stories rarely meet
 //! - `faults`: the comparison is one that a faulty engine would not pass
 
@@ -32,6 +33,7 @@ mod shipped;
 mod subject;
 mod told;
 mod way;
+mod written;
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;

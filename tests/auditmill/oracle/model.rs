@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use auditmill::detect::evidence::EventRef;
 use auditmill::detect::value::Value;
 
+use super::kinds::{Hit, gone, new};
 use super::plain::{Events, Plain, Row};
-use super::subject::Subject;
+use super::subject::{Asks, Subject};
 use super::told::{Said, Told, identity, sentence};
 
 /// What the definition says of detections.
@@ -22,32 +23,79 @@ struct Fired {
     rows: Vec<(Row, BTreeSet<EventRef>)>,
 }
 
+/// What comes behind the events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Time {
+    /// Time, enough of it for all that waits.
+    Passes,
+    /// Nothing: the input has ended.
+    Ends,
+}
+
+/// The time of which something is known in a cluster.
+#[derive(Clone, Copy)]
+struct Known {
+    since: i64,
+    reached: i64,
+}
+
 /// Events that count, each with what it says of the key.
 pub(super) type Hits = Vec<(usize, Vec<(usize, Value)>)>;
 
 impl Model {
+    /// What all of them say in the end, when time has passed.
     pub(super) fn all(&mut self, subjects: &[Subject], events: &Events) -> Said {
         subjects.iter().flat_map(|subject| self.findings(subject, events)).collect()
     }
 
+    /// The same where the end of the input is the end of what is known.
+    pub(super) fn all_of_input(&mut self, subjects: &[Subject], events: &Events) -> Said {
+        subjects.iter().flat_map(|subject| self.told(subject, events, Time::Ends)).collect()
+    }
+
+    /// What one says in the end.
     pub(super) fn findings(&mut self, subject: &Subject, events: &Events) -> Said {
+        self.told(subject, events, Time::Passes)
+    }
+
+    fn told(&mut self, subject: &Subject, events: &Events, time: Time) -> Said {
         let mut said = Said::new();
         for cluster in events.clusters.iter().collect::<BTreeSet<_>>() {
             let mine: Vec<usize> =
                 (0..events.len()).filter(|at| events.clusters[*at] == **cluster).collect();
+            let times = mine.iter().map(|at| events.time(*at));
+            let latest = times.clone().max().expect("a cluster has an event");
+            let known = Known {
+                since: times.min().expect("a cluster has an event"),
+                reached: if time == Time::Ends { latest } else { i64::MAX },
+            };
+            let mine = self.not_exempt(subject, events, mine);
             let fired = if subject.window.is_some() {
                 self.windowed(subject, events, &mine)
             } else {
-                self.per_event(subject, events, &mine)
+                self.per_event(subject, events, &mine, known)
             };
             said.extend(fired.into_iter().map(|fired| tell(subject, cluster, fired)));
         }
         said
     }
 
+    /// The events that nothing hides from a detection.
+    fn not_exempt(&mut self, subject: &Subject, events: &Events, mine: Vec<usize>) -> Vec<usize> {
+        let Some(condition) = &subject.exempt else { return mine };
+        let query = format!("SELECT event_id FROM events WHERE {condition}");
+        let id = |row: &Row| value_of(row, "event_id").expect("an event's id").to_string();
+        let hidden: BTreeSet<String> = self.ask(&query, events, &mine).iter().map(id).collect();
+        mine.into_iter().filter(|at| !hidden.contains(&events.refs[*at].event_id)).collect()
+    }
+
     fn windowed(&mut self, subject: &Subject, events: &Events, mine: &[usize]) -> Vec<Fired> {
         let (length, slide) = subject.window.expect("a windowed detection");
         let hits = self.hits(subject, events, mine);
+        let mut mine = mine.to_vec();
+        if subject.reads_hits {
+            mine.retain(|at| hits.iter().any(|(event, _)| event == at));
+        }
         let mut answers: HashMap<Vec<usize>, Vec<Row>> = HashMap::new();
         let mut fired = Vec::new();
         for end in window_ends(mine.iter().map(|at| events.time(*at)), length, slide) {
@@ -79,7 +127,13 @@ impl Model {
         fired
     }
 
-    fn per_event(&mut self, subject: &Subject, events: &Events, mine: &[usize]) -> Vec<Fired> {
+    fn per_event(
+        &mut self,
+        subject: &Subject,
+        events: &Events,
+        mine: &[usize],
+        known: Known,
+    ) -> Vec<Fired> {
         let by_id: BTreeMap<&str, usize> =
             mine.iter().map(|at| (events.refs[*at].event_id.as_str(), *at)).collect();
         let mut found: Vec<(EventRef, Vec<Value>, Row)> = Vec::new();
@@ -91,9 +145,19 @@ impl Model {
             found.push((event, key, row));
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
+        let keys: BTreeMap<EventRef, Vec<Value>> =
+            found.iter().map(|(event, key, _)| (event.clone(), key.clone())).collect();
+        let hits: Vec<Hit> = found.into_iter().map(|(event, _, row)| (event, row)).collect();
+        let told = match &subject.asks {
+            Asks::Plain => hits.into_iter().map(|hit| (hit.0.event_time, hit)).collect(),
+            Asks::New { key, lookback, learn } => {
+                new(&hits, &names(key), *lookback, known.since + learn)
+            }
+            Asks::Gone { length } => gone(&hits, &names(&subject.key), *length, known.reached),
+        };
         let mut fired = Vec::new();
-        for (event, key, row) in found {
-            let bucket = event.event_time.div_euclid(subject.dedup);
+        for (time, (event, row)) in told {
+            let (key, bucket) = (keys[&event].clone(), time.div_euclid(subject.dedup));
             note(&mut fired, key, bucket, row, BTreeSet::from([event]));
         }
         fired
@@ -121,6 +185,10 @@ impl Model {
         rows.sort_by(|a, b| a.partial_cmp(b).expect("no subject shows what is no number"));
         rows
     }
+}
+
+fn names(key: &[String]) -> Vec<&str> {
+    key.iter().map(String::as_str).collect()
 }
 
 fn value_of<'a>(row: &'a Row, name: &str) -> Option<&'a Value> {

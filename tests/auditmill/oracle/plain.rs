@@ -75,6 +75,11 @@ impl Plain {
         let runtime = Builder::new_current_thread().build().unwrap();
         let table = Arc::new(Table { schema: events_schema(), rows: Mutex::default() });
         let context = session().unwrap();
+        // `IS NOT TRUE` is never NULL, which DataFusion's physical expression does not know: the
+        // check refuses aggregates over it once it has become a column.
+        let state = context.state_ref();
+        state.write().config_mut().options_mut().execution.skip_physical_aggregate_schema_check =
+            true;
         let events = StreamingTable::try_new(events_schema(), vec![Arc::clone(&table) as _]);
         context.register_table("events", Arc::new(events.unwrap())).unwrap();
         let state = context.state();
@@ -89,9 +94,11 @@ impl Plain {
         *self.table.rows.lock().unwrap() = vec![events];
         let results = self.runtime.block_on(async {
             let state = self.context.state();
-            let plan = state.query_planner().create_physical_plan(&self.plan, &state).await;
-            collect(plan.unwrap(), self.context.task_ctx()).await.unwrap()
+            let plan = state.query_planner().create_physical_plan(&self.plan, &state).await?;
+            collect(plan, self.context.task_ctx()).await
         });
+        let results =
+            results.unwrap_or_else(|error| panic!("{error}\n{}", self.plan.display_indent()));
         let named = |batch: &RecordBatch, row: usize| {
             let schema = batch.schema();
             let names = schema.fields().iter().map(|field| field.name().clone());

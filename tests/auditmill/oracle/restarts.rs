@@ -26,6 +26,7 @@ fn few() -> Subject {
         query: format!("SELECT *, q.user_name AS __key_0 FROM ({query}) AS q"),
         hits: "SELECT event_id, user_name AS __key_0 FROM events".to_owned(),
         fires_at_once: false,
+        ..Subject::default()
     }
 }
 

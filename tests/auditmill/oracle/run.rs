@@ -8,6 +8,7 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use auditmill::detect::again::{Again, parted};
 use auditmill::detect::catalog::Catalog;
+use auditmill::detect::detection::Kind;
 use auditmill::detect::engine::{Engine, EngineSettings, Outcome, Pace, Seen as SeenKey};
 use auditmill::detect::finding::{Finding, Status};
 use auditmill::detect::value::Value;
@@ -169,7 +170,11 @@ impl<'a> Run<'a> {
 
     /// Time closes all that is open; the end of the input then has nothing to add.
     pub(super) fn close(mut self, now: i64) -> Said {
-        self.pass(now + 6 * HOUR);
+        let longest = self.catalog.detections().map(|detection| match detection.kind {
+            Kind::Absent(length) => length,
+            _ => detection.window.map_or(0, |window| window.length),
+        });
+        self.pass(now + 6 * HOUR + longest.max().unwrap_or(0));
         let rest = self.engine.finish();
         assert!(rest.findings.is_empty(), "time left something to say: {:?}", rest.findings);
         self.stands(|_| true)
@@ -216,7 +221,10 @@ pub(super) fn replayed(catalog: &Catalog, events: &Events, way: &Way) -> Said {
 /// anything more, and in the end.
 pub(super) fn live(catalog: &Catalog, events: &Events, way: &Way) -> (Said, Said) {
     let deliveries = way.shuffled(start() + HOUR / 2);
-    let mut run = Run::new(catalog, Pace::Live, 24 * HOUR);
+    // What came in any order is held, however long ago it was.
+    let times = || (0..events.len()).map(|event| events.time(event));
+    let span = times().max().unwrap_or(0) - times().min().unwrap_or(0);
+    let mut run = Run::new(catalog, Pace::Live, 24 * HOUR + span);
     let mut last = 0;
     for (position, delivery) in deliveries.iter().enumerate() {
         run.deliver(&events.pick(&delivery.events), delivery.now);

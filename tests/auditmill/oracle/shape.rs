@@ -44,6 +44,7 @@ impl Shape {
             query: self.asked.replace(LIMIT, "2"),
             hits: self.hits.clone(),
             fires_at_once: self.fires_at_once,
+            ..Subject::default()
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::SECOND;
 
 /// A detection under test.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Subject {
     pub(super) id: String,
     /// The file, for the engine.
@@ -22,6 +22,24 @@ pub(super) struct Subject {
     pub(super) hits: String,
     /// Its findings must not wait for the end of windows.
     pub(super) fires_at_once: bool,
+    /// Its query groups the events of `hits`, so that no other matters to it.
+    pub(super) reads_hits: bool,
+    /// What is asked beyond the query.
+    pub(super) asks: Asks,
+    /// A condition: true of the events that are exempt from it.
+    pub(super) exempt: Option<String>,
+}
+
+/// What is asked beyond a query over each event alone.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Asks {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// What no event of the lookback before had; told of what lies `learn` behind the first event.
+    New { key: Vec<String>, lookback: i64, learn: i64 },
+    /// What was not seen again for so long.
+    Gone { length: i64 },
 }
 
 /// The parts that subjects are written down as.

@@ -1,6 +1,7 @@
 //! What a finding says, whoever says it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use auditmill::detect::evidence::EventRef;
 use auditmill::detect::finding::Finding;
@@ -102,9 +103,24 @@ pub(super) fn identity(detection: &str, cluster: &str, key: &[Value], bucket: i6
     format!("{:032x}", u128::from_be_bytes(digest))
 }
 
-/// The sentence: each `{{column}}` is the row's value.
+/// The sentence: each `{{column}}` is the row's value, cut after 200 characters, its control
+/// characters written out.
 pub(super) fn sentence(describe: &str, row: &Row) -> String {
-    row.iter().fold(describe.to_owned(), |sentence, (name, value)| {
-        sentence.replace(&format!("{{{{{name}}}}}"), &value.to_string())
-    })
+    let mut pieces = describe.trim().split("{{");
+    let mut sentence = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (name, rest) = piece.split_once("}}").expect("braces come in pairs");
+        let (_, value) = row.iter().find(|(column, _)| column == name).expect("a column");
+        for (at, char) in value.to_string().chars().enumerate().take(201) {
+            if at == 200 {
+                sentence.push('…');
+            } else if char.is_control() {
+                write!(sentence, "\\u{{{:x}}}", u32::from(char)).unwrap();
+            } else {
+                sentence.push(char);
+            }
+        }
+        sentence.push_str(rest);
+    }
+    sentence
 }
