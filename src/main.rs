@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use auditmill::cli::{
-    Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand, TokenCommand,
+    AlertCommand, Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand, TokenCommand,
 };
 use auditmill::command::{self, Verdict};
 use clap::Parser as _;
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Detections(DetectionsCommand::Explain(args)) => command::detections::explain(args),
         Command::Detections(DetectionsCommand::Lint(args)) => command::lint::run(args),
         Command::Exceptions(ExceptionsCommand::List(args)) => command::exceptions::list(args),
+        Command::Alert(AlertCommand::Test(args)) => command::alert::test(args),
+        Command::Alert(AlertCommand::List(args)) => command::alert::list(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),
         Command::Token(TokenCommand::New) => command::token::new(),

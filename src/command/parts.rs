@@ -10,7 +10,7 @@ use serde_json_path::JsonPath;
 use tracing::{error, info};
 
 use crate::config::history::Redact;
-use crate::config::sink::{From, JsonlSettings};
+use crate::config::sink::JsonlSettings;
 use crate::config::{Settings, Sink, Source};
 use crate::detect::engine::{EngineSettings, Pace};
 use crate::detect::watermark::Patience;
@@ -49,9 +49,7 @@ pub(super) fn sinks(settings: &Settings, data: &Path) -> Vec<Sink> {
     if !settings.sinks.is_empty() {
         return settings.sinks.clone();
     }
-    let jsonl = |name: &str, path: PathBuf| {
-        Sink::Jsonl(JsonlSettings { name: name.to_owned(), path, from: From::Now })
-    };
+    let jsonl = |name: &str, path: PathBuf| Sink::Jsonl(JsonlSettings::new(name, path));
     vec![jsonl("stdout", PathBuf::from("-")), jsonl("data", data.join("findings.jsonl"))]
 }
 

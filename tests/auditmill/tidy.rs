@@ -19,8 +19,9 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("history", &["clock", "event", "fault", "journal"]),
     // `clock` and `metrics` for logs that are followed: they have no one above them.
     ("ingest", &["clock", "event", "journal", "metrics"]),
-    // `clock` for when something is tried again, `config` for what sinks are set to.
-    ("alert", &["clock", "config", "findings", "metrics"]),
+    // `clock` for when something is tried again, `config` for what sinks are set to, `event` for
+    // times as others want them.
+    ("alert", &["clock", "config", "event", "findings", "metrics"]),
     // `decode`, `detect` and `event` for the schemas, the pieces and the catalogue that are shown
     // as tables.
     ("query", &["decode", "detect", "event", "findings", "history", "sql"]),
@@ -103,6 +104,7 @@ const CALLS: [(&[&str], &[&str]); 5] = [
         &["tokio::runtime"],
         &[
             "alert/jsonl.rs",
+            "command/alert.rs",
             "command/serve.rs",
             "command/sql/",
             "command/watch.rs",
