@@ -26,7 +26,7 @@ use crate::findings::store::Store;
 use crate::sql::snapshot::SnapshotTable;
 
 /// The values of the column `source`.
-const SOURCES: [&str; 5] = ["webhook", "file", "eks", "gke", "aks"];
+const SOURCES: [&str; 6] = ["webhook", "file", "kafka", "eks", "gke", "aks"];
 /// Findings in one batch.
 const PART: usize = 4_096;
 
