@@ -7,6 +7,7 @@ mod http;
 pub mod jsonl;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod mail;
 pub mod notice;
 pub mod outbox;
 pub mod outlet;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use super::alertmanager::Alertmanager;
 use super::backoff::Backoff;
 use super::jsonl::Jsonl;
+use super::mail::Mail;
 use super::notice::Notice;
 use super::outbox::Outbox;
 use super::pagerduty::PagerDuty;
@@ -38,6 +39,8 @@ pub enum AnySink {
     Slack(Box<Slack>),
     /// A syslog collector.
     Syslog(Box<Syslog>),
+    /// Mail.
+    Mail(Box<Mail>),
 }
 
 impl AnySink {
@@ -68,6 +71,7 @@ impl AnySink {
                 }
                 Sink::Slack(settings) => Self::Slack(Box::new(Slack::new(settings, link)?)),
                 Sink::Syslog(settings) => Self::Syslog(Box::new(Syslog::new(settings)?)),
+                Sink::Mail(settings) => Self::Mail(Box::new(Mail::new(settings, link)?)),
             })
         };
         sink().with_context(|| format!("open sink `{}`", settings.name()))
@@ -86,6 +90,7 @@ macro_rules! of {
             AnySink::PagerDuty($sink) => $call,
             AnySink::Slack($sink) => $call,
             AnySink::Syslog($sink) => $call,
+            AnySink::Mail($sink) => $call,
         }
     };
 }

@@ -85,11 +85,11 @@ impl Sink for Slack {
         self.tell(&notices).await
     }
 
-    /// One after the other, and none after the first that Slack has no time for.
+    /// One after the other, and none after Slack asked for time.
     async fn tell(&mut self, notices: &[Notice]) -> Vec<Answer> {
         let mut answers: Vec<Answer> = Vec::with_capacity(notices.len());
         for notice in notices {
-            if let Some(retry @ Answer::Retry { .. }) = answers.last() {
+            if let Some(retry @ Answer::Retry { after: Some(_), .. }) = answers.last() {
                 answers.push(retry.clone());
                 continue;
             }

@@ -11,6 +11,7 @@ use url::Url;
 pub use http::{AlertmanagerSettings, PagerDutySettings, SlackSettings, WebhookSettings};
 pub use kafka::{KafkaSettings, Sasl};
 pub use line::{JsonlSettings, SyslogSettings, Transport};
+pub use mail::{MailSettings, MailTransport};
 pub use tls::Tls;
 
 use super::value::Span;
@@ -23,6 +24,9 @@ pub(super) mod kafka;
 
 // Sinks of lines.
 mod line;
+
+// Mail.
+mod mail;
 
 // Whom to trust, and who we are.
 mod tls;
@@ -65,6 +69,8 @@ pub enum Sink {
     Slack(SlackSettings),
     /// One message per finding, RFC 5424.
     Syslog(SyslogSettings),
+    /// One mail per finding.
+    Mail(MailSettings),
 }
 
 impl Sink {
@@ -79,6 +85,7 @@ impl Sink {
             Self::PagerDuty(sink) => &sink.name,
             Self::Slack(sink) => &sink.name,
             Self::Syslog(sink) => &sink.name,
+            Self::Mail(sink) => &sink.name,
         }
     }
 
@@ -93,6 +100,7 @@ impl Sink {
             Self::PagerDuty(sink) => sink.from,
             Self::Slack(sink) => sink.from,
             Self::Syslog(sink) => sink.from,
+            Self::Mail(sink) => sink.from,
         }
     }
 
@@ -107,6 +115,7 @@ impl Sink {
             Self::PagerDuty(_) => "pagerduty",
             Self::Slack(_) => "slack",
             Self::Syslog(_) => "syslog",
+            Self::Mail(_) => "mail",
         }
     }
 
@@ -115,7 +124,7 @@ impl Sink {
     pub fn is_for_people(&self) -> bool {
         match self {
             Self::Jsonl(_) | Self::Webhook(_) | Self::Kafka(_) | Self::Syslog(_) => false,
-            Self::Alertmanager(_) | Self::PagerDuty(_) | Self::Slack(_) => true,
+            Self::Alertmanager(_) | Self::PagerDuty(_) | Self::Slack(_) | Self::Mail(_) => true,
         }
     }
 }
@@ -230,6 +239,7 @@ fn check_one(sink: &Sink) -> Result<(), String> {
         Sink::PagerDuty(sink) => sink.tls().check(),
         Sink::Slack(sink) => sink.tls().check(),
         Sink::Syslog(sink) => sink.check(),
+        Sink::Mail(sink) => sink.check(),
     }
 }
 

@@ -5,6 +5,7 @@ mod alertmanager;
 mod command;
 mod file;
 mod judge;
+mod mail;
 mod pagerduty;
 mod slack;
 mod syslog;
