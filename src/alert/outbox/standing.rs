@@ -30,7 +30,8 @@ impl<S: Sink> Outbox<S> {
     pub(super) async fn tell_again(&mut self) -> anyhow::Result<bool> {
         let Some(standing) = self.sink.standing() else { return Ok(false) };
         let now = now_micros();
-        if now < self.turn.next_at {
+        // A stop delivers what is new; what stands is told by the next start.
+        if now < self.turn.next_at || self.store.follow().borrow().closed {
             return Ok(false);
         }
         let since = now.saturating_sub(micros(standing.stands));
