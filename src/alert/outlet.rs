@@ -33,7 +33,7 @@ pub enum AnySink {
     Kafka(Box<super::kafka::Kafka>),
     /// Prometheus Alertmanager.
     Alertmanager(Box<Alertmanager>),
-    /// PagerDuty.
+    /// `PagerDuty`.
     PagerDuty(Box<PagerDuty>),
     /// A channel of Slack.
     Slack(Box<Slack>),

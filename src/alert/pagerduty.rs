@@ -1,4 +1,4 @@
-//! Events for PagerDuty, Events API version 2: `trigger`, `acknowledge` and `resolve` of an alert
+//! Events for `PagerDuty`, Events API version 2: `trigger`, `acknowledge` and `resolve` of an alert
 //! that is known by its `dedup_key`, the finding's id.
 //!
 //! What the service says it takes (its developer documentation, "Events API v2", 2025): a
@@ -143,5 +143,66 @@ impl Sink for PagerDuty {
     async fn tell(&mut self, notices: &[Notice]) -> Vec<Answer> {
         let calls: Vec<_> = notices.iter().map(|notice| self.post(self.body(notice))).collect();
         futures::stream::iter(calls).buffered(CALLS_MAX).collect().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice() -> Notice {
+        Notice {
+            id: "0123456789abcdef0123456789abcdef".to_owned(),
+            revision: 1,
+            state: State::Open,
+            severity: Severity::Critical,
+            cluster: "east".to_owned(),
+            kind: "K8A-205".to_owned(),
+            title: "One identity reads many secrets".to_owned(),
+            summary: "ä".repeat(5_000),
+            respond: "Revoke it.".to_owned(),
+            key: Vec::new(),
+            facts: vec![("user_name".to_owned(), "x".repeat(9_000))],
+            first_seen: "2026-03-01T00:00:01.000001Z".to_owned(),
+            last_seen: "2026-03-01T00:00:02.000001Z".to_owned(),
+            link: None,
+        }
+    }
+
+    fn sink() -> PagerDuty {
+        let url: Url = "https://127.0.0.1/v2/enqueue".parse().unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        PagerDuty { client: Client::new(), url, key: "k".repeat(32), link: None }
+    }
+
+    #[test]
+    fn an_event_is_within_the_limits_whatever_is_in_it() {
+        let event = |notice: &Notice| -> Json {
+            let body = sink().body(notice);
+            assert!(body.len() <= 512 * 1024, "{} bytes", body.len());
+            serde_json::from_slice(&body).unwrap()
+        };
+        let usual = event(&notice());
+        let summary = usual["payload"]["summary"].as_str().unwrap();
+        assert_eq!(summary.chars().count(), SUMMARY_MAX);
+        let details = &usual["payload"]["custom_details"];
+        assert_eq!(details["user_name"].as_str().unwrap().chars().count(), FACT_MAX);
+        let mut large = notice();
+        large.facts = (0..200).map(|number| (number.to_string(), "x".repeat(9_000))).collect();
+        assert!(event(&large)["payload"]["custom_details"].is_null());
+        assert_eq!(event(&large)["payload"]["severity"], "critical");
+    }
+
+    #[test]
+    fn a_state_is_an_action() {
+        for (state, action) in [
+            (State::Open, "trigger"),
+            (State::Acknowledged, "acknowledge"),
+            (State::Closed, "resolve"),
+        ] {
+            let event = sink().event(&Notice { state, ..notice() });
+            assert_eq!(event["event_action"], action);
+            assert_eq!(event["payload"].is_object(), state == State::Open);
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::alert::outlet::AnySink;
 use crate::alert::sink::{Answer, Sink as _};
 use crate::cli::{AlertListArgs, AlertTestArgs, Format};
 use crate::clock::now_micros;
-use crate::config::Settings;
+use crate::config::{Settings, Sink};
 use crate::event::time::rfc3339;
 use crate::findings::record::{FindingRecord, Severity, Status};
 
@@ -34,7 +34,7 @@ pub fn test(args: &AlertTestArgs) -> Result<Verdict> {
 
 async fn send(settings: &Settings, name: &str) -> Result<Verdict> {
     let Some(sink) = settings.sinks.iter().find(|sink| sink.name() == name) else {
-        let known: Vec<&str> = settings.sinks.iter().map(|sink| sink.name()).collect();
+        let known: Vec<&str> = settings.sinks.iter().map(Sink::name).collect();
         bail!(
             "there is no sink `{name}`: the settings have {}",
             match known.as_slice() {

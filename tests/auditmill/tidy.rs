@@ -56,7 +56,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 15] = [
+const HOMES: [(&[&str], &[&str]); 16] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
     (
@@ -70,6 +70,7 @@ const HOMES: [(&[&str], &[&str]); 15] = [
     (&["rustyline"], &["command/sql/"]),
     (&["prometheus_client"], &["metrics.rs", "metrics/"]),
     (&["rusqlite"], &["findings/"]),
+    (&["tokio_rustls", "rustls_platform_verifier"], &["alert/"]),
     (&["deltalake_core", "object_store"], &["history/"]),
     (&["parquet"], &["history/", "query/format.rs"]),
     (&["rdkafka"], &["alert/kafka.rs", "ingest/kafka.rs", "ingest/kafka/"]),

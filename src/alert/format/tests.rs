@@ -50,7 +50,7 @@ fn bare() -> FindingRecord {
     let (key, row, evidence) = (Map::new(), Map::new(), Vec::new());
     let (attack, controls, respond) = (Vec::new(), Vec::new(), String::new());
     let severity = Severity::Informational;
-    let bare = FindingRecord { key, row, evidence, attack, controls, respond, severity, ..full() };
+    let bare = FindingRecord { severity, key, evidence, attack, controls, row, respond, ..full() };
     FindingRecord { first_seen, last_seen, count: 0, ..bare }
 }
 
@@ -81,10 +81,10 @@ enum Kind {
 /// type, and, if the schema names them, the values that it may have.
 type Fact = (&'static str, bool, Kind, &'static [&'static str]);
 
-/// OCSF 1.3.0 (github.com/ocsf/ocsf-schema: events/findings/detection_finding.json and
-/// finding.json, events/base_event.json, and of objects/: metadata, product, finding_info,
-/// analytic, attack, technique, evidences, actor, user, group, network_endpoint, api, request,
-/// service, resource_details, remediation; dictionary.json for types).
+// OCSF 1.3.0 (github.com/ocsf/ocsf-schema: events/findings/detection_finding.json and
+// finding.json, events/base_event.json, and of objects/: metadata, product, finding_info,
+// analytic, attack, technique, evidences, actor, user, group, network_endpoint, api, request,
+// service, resource_details, remediation; dictionary.json for types).
 const OCSF: &[Fact] = &[
     ("activity_id", true, Kind::Whole, &["0", "1", "2", "3", "99"]),
     ("activity_name", false, Kind::Text, &["\"Create\"", "\"Update\"", "\"Close\""]),
@@ -123,6 +123,7 @@ const OCSF: &[Fact] = &[
     ("finding_info.types", false, Kind::List, &[]),
     ("finding_info.types.*", false, Kind::Text, &[]),
     ("finding_info.analytic", false, Kind::Object, &[]),
+    // 5 to 11 are ways to look for data.
     ("finding_info.analytic.type_id", true, Kind::Whole, &["0", "1", "2", "3", "4", "99"]),
     ("finding_info.analytic.type", false, Kind::Text, &["\"Rule\""]),
     ("finding_info.analytic.uid", false, Kind::Text, &[]),
@@ -170,8 +171,8 @@ const OCSF: &[Fact] = &[
     ("unmapped", false, Kind::Object, &[]),
 ];
 
-/// Elastic Common Schema 8.17 (elastic.co/guide/en/ecs/8.17: base, event with its categorization
-/// fields, rule, threat, user, source, `user_agent`, orchestrator, related, observer).
+// Elastic Common Schema 8.17 (elastic.co/guide/en/ecs/8.17: base, event with its categorization
+// fields, rule, threat, user, source, `user_agent`, orchestrator, related, observer).
 const ECS: &[Fact] = &[
     ("@timestamp", true, Kind::Text, &[]),
     ("ecs", true, Kind::Object, &[]),

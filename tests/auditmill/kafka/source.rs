@@ -139,7 +139,8 @@ async fn records_of_any_form_are_read_and_bad_ones_hold_up_nobody() {
         ],
     )
     .await;
-    let server = TestServer::start(&settings(&broker, "cluster = \"lost\"\n"));
+    let options = "cluster = \"lost\"\n[ingest]\nclusters_max = 3\n";
+    let server = TestServer::start(&settings(&broker, options));
     let by_cluster = "SELECT cluster, count(*) AS n FROM events GROUP BY 1 ORDER BY 1";
     let expected = json!([
         {"cluster": "east", "n": 4}, {"cluster": "lost", "n": 2}, {"cluster": "west", "n": 3},
@@ -151,6 +152,12 @@ async fn records_of_any_form_are_read_and_bad_ones_hold_up_nobody() {
     .await;
     let unnamed = "auditmill_ingest_kafka_unnamed_records_total{source=\"bus\"}";
     assert_eq!(server.metric(unnamed).await, 2.0);
+    // A cluster too many does not hold up the others: its events are with those of none.
+    put(&producer, &[(0, "north", read(10).to_string()), (0, "west", read(11).to_string())]).await;
+    let expected = json!([
+        {"cluster": "east", "n": 4}, {"cluster": "lost", "n": 3}, {"cluster": "west", "n": 4},
+    ]);
+    until("one cluster too many", &server, async || server.sql(by_cluster).await == expected).await;
     until("a finding", &server, async || {
         server.number("SELECT count(*) FROM findings WHERE cluster = 'west'").await == 1
     })

@@ -20,7 +20,7 @@ const PASSWORD: &str = "geheim und lang";
 
 /// How a server is, and what came to it.
 #[derive(Default)]
-struct Post {
+struct Office {
     /// What it turns to TLS with.
     starttls: Option<TlsAcceptor>,
     /// TLS from the first byte.
@@ -43,23 +43,23 @@ struct Mail {
     body: String,
 }
 
-impl Post {
+impl Office {
     async fn open(self) -> (u16, Arc<Self>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let post = Arc::new(self);
-        let for_task = Arc::clone(&post);
+        let office = Arc::new(self);
+        let for_task = Arc::clone(&office);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let post = Arc::clone(&for_task);
+                let office = Arc::clone(&for_task);
                 tokio::spawn(async move {
-                    if let Err(error) = post.serve(stream).await {
-                        post.errors.lock().unwrap().push(error);
+                    if let Err(error) = office.serve(stream).await {
+                        office.errors.lock().unwrap().push(error);
                     }
                 });
             }
         });
-        (port, post)
+        (port, office)
     }
 
     async fn serve(&self, stream: TcpStream) -> Result<(), String> {
@@ -93,16 +93,7 @@ impl Post {
             match word.as_str() {
                 "EHLO" => {
                     greeted = true;
-                    let tls = if self.starttls.is_some() && !is_encrypted {
-                        "-STARTTLS\r\n250"
-                    } else {
-                        ""
-                    };
-                    let login = match self.login {
-                        "" => String::new(),
-                        login => format!("-AUTH {login}\r\n250"),
-                    };
-                    say(wire, &format!("250-mail.example\r\n250{tls}{login} SIZE 1000000")).await;
+                    say(wire, &self.offers(is_encrypted)).await;
                 }
                 "STARTTLS" if self.starttls.is_some() && !is_encrypted => {
                     say(wire, "220 go ahead").await;
@@ -117,37 +108,23 @@ impl Post {
                 }
                 "MAIL" if !is_known || !greeted => say(wire, "530 5.7.0 who are you").await,
                 "MAIL" => {
-                    let address =
-                        line.strip_prefix("MAIL FROM:<").and_then(|l| l.strip_suffix('>'));
-                    sender = address.ok_or(format!("`{line}`"))?.to_owned();
+                    sender = address(&line, "MAIL FROM:<")?;
                     recipients.clear();
                     say(wire, "250 ok").await;
                 }
+                "RCPT" if sender.is_empty() => return Err("RCPT before MAIL".to_owned()),
                 "RCPT" => {
-                    let address = line.strip_prefix("RCPT TO:<").and_then(|l| l.strip_suffix('>'));
-                    let address = address.ok_or(format!("`{line}`"))?;
-                    if sender.is_empty() {
-                        return Err("RCPT before MAIL".to_owned());
-                    }
-                    if self.strangers.contains(&address) {
+                    let address = address(&line, "RCPT TO:<")?;
+                    if self.strangers.contains(&address.as_str()) {
                         say(wire, "550 5.1.1 no such person").await;
-                    } else {
-                        recipients.push(address.to_owned());
-                        say(wire, "250 ok").await;
+                        continue;
                     }
+                    recipients.push(address);
+                    say(wire, "250 ok").await;
                 }
                 "DATA" if recipients.is_empty() => return Err("DATA before RCPT".to_owned()),
                 "DATA" => {
-                    say(wire, "354 go ahead").await;
-                    let mail = read_mail(wire, &recipients).await?;
-                    let answer = {
-                        let refuses = self.refuses.lock().unwrap();
-                        let refusal = refuses.iter().find(|(text, _)| mail.body.contains(**text));
-                        refusal.map_or("250 queued", |(_, answer)| answer)
-                    };
-                    if answer.starts_with("250") {
-                        self.mail.lock().unwrap().push(mail);
-                    }
+                    let answer = self.take(wire, &recipients).await?;
                     sender.clear();
                     say(wire, answer).await;
                 }
@@ -160,6 +137,36 @@ impl Post {
             }
         }
         Ok(false)
+    }
+
+    fn offers(&self, is_encrypted: bool) -> String {
+        let mut offers = "250-mail.example\r\n".to_owned();
+        if self.starttls.is_some() && !is_encrypted {
+            offers.push_str("250-STARTTLS\r\n");
+        }
+        if !self.login.is_empty() {
+            offers.push_str("250-AUTH ");
+            offers.push_str(self.login);
+            offers.push_str("\r\n");
+        }
+        offers + "250 SIZE 1000000"
+    }
+
+    /// Takes a mail, and says what it says to that.
+    async fn take<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        wire: &mut BufReader<S>,
+        recipients: &[String],
+    ) -> Result<&'static str, String> {
+        say(wire, "354 go ahead").await;
+        let mail = read_mail(wire, recipients).await?;
+        let refuses = self.refuses.lock().unwrap();
+        let refusal = refuses.iter().find(|(text, _)| mail.body.contains(**text));
+        let answer = refusal.map_or("250 queued", |(_, answer)| answer);
+        if answer.starts_with("250") {
+            self.mail.lock().unwrap().push(mail);
+        }
+        Ok(answer)
     }
 
     async fn check<S: AsyncRead + AsyncWrite + Unpin>(
@@ -190,12 +197,15 @@ impl Post {
     }
 }
 
-async fn say<S: AsyncWrite + Unpin>(wire: &mut BufReader<S>, line: &str)
-where
-    S: AsyncRead,
-{
+async fn say<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut BufReader<S>, line: &str) {
     let _ = wire.write_all(format!("{line}\r\n").as_bytes()).await;
     let _ = wire.flush().await;
+}
+
+/// What is between `before` and the closing bracket.
+fn address(line: &str, before: &str) -> Result<String, String> {
+    let address = line.strip_prefix(before).and_then(|line| line.strip_suffix('>'));
+    address.map(str::to_owned).ok_or(format!("`{line}`"))
 }
 
 /// A line: at most 998 bytes, ended by CR LF (RFC 5321, section 4.5.3.1.6).
@@ -277,10 +287,11 @@ impl Settings {
         Self { dir, pki }
     }
 
-    fn text(&self, port: u16, options: &str) -> String {
+    fn text(port: u16, options: &str) -> String {
         format!(
             "[alert]\nretry_first = \"5ms\"\nretry_max = \"50ms\"\n\
-             link = \"https://mill.example\"\n[[sink]]\ntype = \"mail\"\nname = \"post\"\naddress = \"localhost:{port}\"\n\
+             link = \"https://mill.example\"\n[[sink]]\ntype = \"mail\"\nname = \"post\"\n\
+             address = \"localhost:{port}\"\n\
              sender = \"mill@example.org\"\nrecipients = [\"a@example.org\", \"b@example.org\"]\n\
              {options}"
         )
@@ -301,28 +312,28 @@ async fn mail_goes_out_encrypted_and_says_what_was_found() {
     let settings = Settings::new();
     let tls = || Some(acceptor(&settings.pki, false));
     let (starttls, ca, login) = (tls(), settings.ca(), settings.login());
-    for (post, options) in [
-        (Post { starttls, login: "PLAIN LOGIN", ..Post::default() }, ca.clone() + &login),
+    for (office, options) in [
+        (Office { starttls, login: "PLAIN LOGIN", ..Office::default() }, ca.clone() + &login),
         (
-            Post { tls: tls(), login: "LOGIN", ..Post::default() },
+            Office { tls: tls(), login: "LOGIN", ..Office::default() },
             format!("transport = \"tls\"\n{ca}{login}"),
         ),
-        (Post::default(), "transport = \"plain\"\n".to_owned()),
+        (Office::default(), "transport = \"plain\"\n".to_owned()),
     ] {
-        let (port, post) = post.open().await;
-        let server = TestServer::start(&settings.text(port, &options));
+        let (port, office) = office.open().await;
+        let server = TestServer::start(&Settings::text(port, &options));
         let mut hostile = exec(2);
         hostile["user"]["username"] = json!("eve\r\nBcc: x@example.org\r\n.\r\nQUIT\r\n\u{1f980}");
         deliver(&server, &[exec(1), hostile]).await;
-        until("two mails", &server, async || post.mail().len() == 2).await;
+        until("two mails", &server, async || office.mail().len() == 2).await;
         // More of the same is no news.
         deliver(&server, &[again(1, 60), exec(3)]).await;
-        until("the third", &server, async || post.mail().len() == 3).await;
+        until("the third", &server, async || office.mail().len() == 3).await;
         until("nothing to be left", &server, async || {
             server.number("SELECT pending FROM sinks").await == 0
         })
         .await;
-        let mail = post.mail();
+        let mail = office.mail();
         assert_eq!(mail.len(), 3);
         assert_eq!(mail[0].recipients, ["a@example.org", "b@example.org"]);
         assert!(mail[0].headers["subject"].starts_with("[medium] east: "), "{:?}", mail[0]);
@@ -335,22 +346,21 @@ async fn mail_goes_out_encrypted_and_says_what_was_found() {
 
 #[tokio::test]
 async fn mail_that_is_refused_holds_up_no_other() {
-    let settings = Settings::new();
     let strangers = vec!["b@example.org"];
-    let (port, post) = Post { strangers, ..Post::default() }.open().await;
-    *post.refuses.lock().unwrap() =
+    let (port, office) = Office { strangers, ..Office::default() }.open().await;
+    *office.refuses.lock().unwrap() =
         BTreeMap::from([("name: p1\r", "554 5.7.1 spam"), ("name: p2\r", "451 4.3.0 not now")]);
-    let server = TestServer::start(&settings.text(port, "transport = \"plain\"\n"));
+    let server = TestServer::start(&Settings::text(port, "transport = \"plain\"\n"));
     deliver(&server, &[exec(1), exec(2), exec(3)]).await;
-    until("the third", &server, async || post.mail().len() == 1).await;
-    assert_eq!(post.mail()[0].recipients, ["a@example.org"]);
+    until("the third", &server, async || office.mail().len() == 1).await;
+    assert_eq!(office.mail()[0].recipients, ["a@example.org"]);
     let letters = "SELECT reason FROM dead_letters";
     until("the refusal", &server, async || {
         server.sql(letters).await == json!([{"reason": "mail: 554 5.7.1 spam"}])
     })
     .await;
-    post.refuses.lock().unwrap().clear();
-    until("the second", &server, async || post.mail().len() == 2).await;
+    office.refuses.lock().unwrap().clear();
+    until("the second", &server, async || office.mail().len() == 2).await;
 }
 
 #[tokio::test]
@@ -358,27 +368,27 @@ async fn nothing_is_sent_unencrypted_or_to_a_stranger() {
     let settings = Settings::new();
     let other = Pki::new(&settings.dir.path().join("other"));
     let trusted = || Some(acceptor(&settings.pki, false));
-    for (post, options, expected) in [
+    for (office, options, expected) in [
         // It offers no TLS.
-        (Post::default(), settings.ca(), "offers no STARTTLS"),
+        (Office::default(), settings.ca(), "offers no STARTTLS"),
         // Nobody we know signed it.
         (
-            Post { starttls: Some(acceptor(&other, false)), ..Post::default() },
+            Office { starttls: Some(acceptor(&other, false)), ..Office::default() },
             settings.ca(),
             "certificate",
         ),
-        (Post { starttls: trusted(), ..Post::default() }, String::new(), "certificate"),
+        (Office { starttls: trusted(), ..Office::default() }, String::new(), "certificate"),
         // It wants to know who we are.
-        (Post { starttls: trusted(), login: "PLAIN", ..Post::default() }, settings.ca(), "530"),
+        (Office { starttls: trusted(), login: "PLAIN", ..Office::default() }, settings.ca(), "530"),
     ] {
-        let (port, post) = post.open().await;
-        let server = TestServer::start(&settings.text(port, &options));
+        let (port, office) = office.open().await;
+        let server = TestServer::start(&Settings::text(port, &options));
         deliver(&server, &[exec(1)]).await;
         let trouble = format!("SELECT name FROM sinks WHERE trouble LIKE '%{expected}%'");
         until(expected, &server, async || server.sql(&trouble).await != json!([])).await;
-        assert_eq!(post.mail().len(), 0);
+        assert_eq!(office.mail().len(), 0);
     }
-    let settings = settings.text(25, "transport = \"plain\"\n");
+    let settings = Settings::text(25, "transport = \"plain\"\n");
     let ended = refused(&settings.replace("localhost", "mail.example.org"));
     assert!(ended.stderr.contains("on this machine only"), "{}", ended.stderr);
 }

@@ -1,4 +1,4 @@
-//! PagerDuty: a receiver that holds to the published Events API version 2.
+//! `PagerDuty`: a receiver that holds to the published Events API version 2.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::sinks::{again, deliver, until};
 
 const KEY: &str = "0123456789abcdef0123456789ABCDEF";
 
-/// What is wrong with an event, by PagerDuty's developer documentation ("Send an Alert Event",
+/// What is wrong with an event, by the service's developer documentation ("Send an Alert Event",
 /// Events API v2, as of 2025): the members that must be there, their values, their lengths.
 fn wrong(request: &Request) -> Option<String> {
     let event = &request.body;
