@@ -1,5 +1,6 @@
 //! Commands and flags; no behaviour.
 
+mod alert;
 mod backtest;
 mod detections;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::alert::{AlertCommand, AlertListArgs, AlertTestArgs};
 pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
     CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
@@ -67,6 +69,9 @@ pub enum Command {
     /// Show what is exempt, who says so, until when, and what that hid
     #[command(subcommand)]
     Exceptions(ExceptionsCommand),
+    /// Try sinks, and show how they stand
+    #[command(subcommand)]
+    Alert(AlertCommand),
     /// Print the settings in effect
     Config(ConfigArgs),
     /// Write the file that tells an API server where to send its audit events

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use auditmill::cli::{
-    Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand, TokenCommand,
+    AlertCommand, Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand, TokenCommand,
 };
 use auditmill::command::{self, Verdict};
 use clap::Parser as _;
@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         Command::Detections(DetectionsCommand::Lint(args)) => command::lint::run(args),
         Command::Detections(DetectionsCommand::Coverage(args)) => command::coverage::show(args),
         Command::Exceptions(ExceptionsCommand::List(args)) => command::exceptions::list(args),
+        Command::Alert(AlertCommand::Test(args)) => command::alert::test(args),
+        Command::Alert(AlertCommand::List(args)) => command::alert::list(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),
         Command::Token(TokenCommand::New) => command::token::new(),

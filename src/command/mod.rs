@@ -3,6 +3,7 @@
 //! A command returns the process's exit code: 0 done, 1 the answer is no, 2 usage or
 //! configuration error.
 
+pub mod alert;
 pub mod backtest;
 pub mod backup;
 pub mod config;
@@ -20,6 +21,7 @@ mod parts;
 pub mod restore;
 pub mod scan;
 pub mod serve;
+mod source;
 pub mod sql;
 mod table;
 pub mod test;

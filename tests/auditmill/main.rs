@@ -15,6 +15,7 @@
 //! - `memory`: many large deliveries at once, within the budget
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
 //! - `sinks`: findings on their way out, `receiver`: who gets them and misbehaves
+//! - `outward`: sinks against receivers that hold to what they publish
 //! - `kafka`: findings in a topic of a real broker
 //! - `s3`: history in a bucket of a real S3 server that comes and goes
 //! - `readers`: other programs read the history
@@ -58,6 +59,7 @@ mod library;
 mod memory;
 mod noise;
 mod oracle;
+mod outward;
 mod program;
 mod readers;
 mod receiver;

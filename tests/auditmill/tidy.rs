@@ -19,8 +19,9 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("history", &["clock", "event", "fault", "journal"]),
     // `clock` and `metrics` for logs that are followed: they have no one above them.
     ("ingest", &["clock", "event", "journal", "metrics"]),
-    // `clock` for when something is tried again, `config` for what sinks are set to.
-    ("alert", &["clock", "config", "findings", "metrics"]),
+    // `clock` for when something is tried again, `config` for what sinks are set to, `event` for
+    // times as others want them.
+    ("alert", &["clock", "config", "event", "findings", "metrics"]),
     // `decode`, `detect` and `event` for the schemas, the pieces and the catalogue that are shown
     // as tables.
     ("query", &["decode", "detect", "event", "findings", "history", "sql"]),
@@ -55,7 +56,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 15] = [
+const HOMES: [(&[&str], &[&str]); 16] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
     (
@@ -69,9 +70,10 @@ const HOMES: [(&[&str], &[&str]); 15] = [
     (&["rustyline"], &["command/sql/"]),
     (&["prometheus_client"], &["metrics.rs", "metrics/"]),
     (&["rusqlite"], &["findings/"]),
+    (&["tokio_rustls", "rustls_platform_verifier"], &["alert/"]),
     (&["deltalake_core", "object_store"], &["history/"]),
     (&["parquet"], &["history/", "query/format.rs"]),
-    (&["rdkafka"], &["alert/kafka.rs"]),
+    (&["rdkafka"], &["alert/kafka.rs", "ingest/kafka.rs", "ingest/kafka/"]),
     (&["flate2", "zstd"], &["command/input.rs", "decode/", "http/body.rs", "journal/record.rs"]),
     (&["comfy_table"], &["command/"]),
     (&["thread_priority"], &["query/service.rs"]),
@@ -103,7 +105,9 @@ const CALLS: [(&[&str], &[&str]); 5] = [
         &["tokio::runtime"],
         &[
             "alert/jsonl.rs",
+            "command/alert.rs",
             "command/serve.rs",
+            "command/source.rs",
             "command/sql/",
             "command/watch.rs",
             "detect/",
@@ -112,6 +116,7 @@ const CALLS: [(&[&str], &[&str]); 5] = [
             "history/import.rs",
             "history/recall.rs",
             "history/replay.rs",
+            "ingest/kafka.rs",
             "ingest/tail.rs",
             "query/service.rs",
         ],

@@ -32,7 +32,7 @@ mod drive;
 mod first_finding;
 mod kubeconfig;
 mod outage;
-mod pki;
+pub(crate) mod pki;
 pub(crate) mod process;
 mod record;
 mod service;
