@@ -21,7 +21,7 @@ FROM events
 WHERE event_time >= $since AND event_time < $until
   AND verb IN ('create', 'update', 'patch', 'delete', 'deletecollection')
   AND stage IN ('ResponseComplete', 'Panic') AND response_code BETWEEN 200 AND 299
-  AND url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All' AND subresource IS NULL
+  AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All') AND subresource IS NULL
   AND (api_group IN ('admissionregistration.k8s.io', 'templates.gatekeeper.sh',
       'constraints.gatekeeper.sh', 'kyverno.io', 'policies.kyverno.io')
     OR resource IN ('networkpolicies', 'globalnetworkpolicies', 'ciliumnetworkpolicies',

@@ -25,9 +25,9 @@ WHERE event_time >= $since AND event_time < $until
   AND resource IN ('roles', 'clusterroles', 'rolebindings', 'clusterrolebindings')
   AND verb IN ('create', 'update', 'patch', 'delete', 'deletecollection')
   AND stage IN ('ResponseComplete', 'Panic') AND response_code BETWEEN 200 AND 299
-  AND url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All'
+  AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
   -- The API server writes the default ones at each start.
-  AND user_name IS DISTINCT FROM 'system:apiserver'
+  AND (user_name IS DISTINCT FROM 'system:apiserver')
   AND ($user IS NULL OR user_name = $user)
   AND ($namespace IS NULL OR namespace = $namespace)
 ORDER BY event_time, event_id

@@ -103,7 +103,7 @@ pub fn demands(needs: &Needs) -> Vec<Demand> {
         resource: resource.to_owned(),
         subresource: subresource.to_owned(),
         verb: verb.to_owned(),
-        level,
+        level: useful(level, resource, subresource, verb),
         stages: stages.clone(),
     };
     if needs.resources.is_empty() {
@@ -119,6 +119,20 @@ pub fn demands(needs: &Needs) -> Vec<Demand> {
         }
     }
     demands
+}
+
+/// No more than is there to be read, and never the value of a credential: who names several
+/// resources and one level means the bodies of those that may be logged.
+fn useful(level: Level, resource: &str, subresource: &str, verb: &str) -> Level {
+    let most = match (resource, subresource) {
+        ("secrets" | "configmaps" | "tokenreviews", _) => Level::Metadata,
+        // The answer is the token.
+        ("serviceaccounts", "token") => Level::Request,
+        _ => Level::RequestResponse,
+    };
+    let bodiless = matches!(verb, "get" | "list" | "watch" | "delete" | "deletecollection");
+    let level = level.min(most);
+    if bodiless && level == Level::Request { Level::Metadata } else { level }
 }
 
 /// The API groups that a resource is known to be in.

@@ -15,7 +15,7 @@
 //! `findings: true` counts findings of its detections, from severity medium on, as failures too.
 //! `never` says why no event can show it. `lists` are values that only the operator knows, each
 //! with the condition that is asked for each of them (`$each`); `requires` names those without
-//! which nothing can be said. `figures` is a query whose rows, `name` and `value`, are shown beside.
+//! which nothing can be said. `figures` is a query whose rows, `name` and `value`, stand beside.
 //! `change: true` says that it is broken by a deed: none is as good as evidence, where the audit
 //! policy would have shown it. `summary: true` is made of the lines that have sections of CIS.
 //! `$since` and `$until` in `from` and `figures` bound the time; a table or view is bounded here.
@@ -42,12 +42,12 @@ const SHARED: [(&str, &str); 2] = [
     (
         "done",
         "(stage IN ('ResponseComplete', 'Panic') AND response_code BETWEEN 200 AND 299 \
-         AND url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')",
+         AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All'))",
     ),
     (
         "written",
         "(response_code BETWEEN 200 AND 299 AND NOT dry_run \
-         AND namespace IS DISTINCT FROM 'kube-system')",
+         AND (namespace IS DISTINCT FROM 'kube-system'))",
     ),
 ];
 

@@ -195,7 +195,8 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "/*\nname: a\ntitle: t\ndescribe: d\nparams: {user: null, limit: 10}\n\
-                        requires_one: [user]\n*/\nSELECT 1 WHERE u = $user AND t > $since LIMIT $limit";
+                        requires_one: [user]\n*/\n\
+                        SELECT 1 WHERE u = $user AND t > $since LIMIT $limit";
     const PERIOD: Period = Period { since: 0, until: 1 };
 
     #[test]

@@ -49,7 +49,7 @@ impl Value {
             Self::Int(number) => number.to_string(),
             Self::Time(time) => {
                 let time = (*time).clamp(*TIMES.start(), *TIMES.end());
-                // Compared with a column it becomes a time of that column's kind when it is planned.
+                // Compared with a column it becomes a time of the column's kind when it is planned.
                 quoted(&rfc3339(time))
             }
             Self::Sql(sql) => sql.clone(),
@@ -107,7 +107,12 @@ fn name(token: &Token) -> Option<&str> {
 /// The question's words with everything between them, written as they were.
 fn tokens(sql: &str) -> Result<Vec<Token>, FillError> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).with_unescape(false).tokenize();
-    tokens.map_err(|error| FillError::NoSql(error.to_string()))
+    let tokens = tokens.map_err(|error| FillError::NoSql(error.to_string()))?;
+    // They are read with their escapes resolved, and could not be written again.
+    if tokens.iter().any(|token| matches!(token, Token::EscapedStringLiteral(_))) {
+        return Err(FillError::NoSql("a literal with E'...' is not taken".to_owned()));
+    }
+    Ok(tokens)
 }
 
 #[cfg(test)]
@@ -132,7 +137,7 @@ mod tests {
         check("$none IS NULL", "NULL IS NULL");
         check("t >= $since", "t >= '2026-03-01T00:00:00.000000Z'");
         // What is quoted or a comment is nobody's place.
-        let left = "'it''s $n' || \"$n\" /* $n */ -- $n\n|| E'\\n$n'";
+        let left = "'it''s $n' || \"$n\" /* $n */ -- $n\n|| '\\n$n'";
         check(left, left);
         let same = "x ~ '^a|b$' AND json_exists(o, '$.a[?@.b == \"c\"]') AND a->>'x' <> $$ $n $$";
         check(same, same);
@@ -142,7 +147,9 @@ mod tests {
     fn what_has_no_value_is_told() {
         let error = filled("a = $b", &BTreeMap::new()).unwrap_err();
         assert_eq!(error, FillError::Unknown("b".to_owned()));
-        assert!(matches!(filled("a = 'b", &BTreeMap::new()), Err(FillError::NoSql(_))));
+        for text in ["a = 'b", "a = E'\\n'"] {
+            assert!(matches!(filled(text, &BTreeMap::new()), Err(FillError::NoSql(_))));
+        }
         assert_eq!(names("$b + $a + $b + '$c'").unwrap(), ["b", "a"]);
     }
 

@@ -43,15 +43,16 @@ WITH written AS (
     AND resource IN ('roles', 'clusterroles', 'rolebindings', 'clusterrolebindings')
     AND verb IN ('create', 'update', 'patch', 'delete', 'deletecollection')
     AND stage IN ('ResponseComplete', 'Panic') AND response_code BETWEEN 200 AND 299
-    AND url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All'
+    AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
 ), latest AS (
-  SELECT * FROM (
-    SELECT *, row_number() OVER (
-      PARTITION BY cluster, resource, namespace, name ORDER BY event_time DESC, event_id DESC
-    ) AS back
-    FROM written WHERE verb <> 'deletecollection'
-  ) AS ranked
-  WHERE back = 1
+  SELECT cluster, resource, namespace, name, max(event_time) AS event_time,
+    last_value(event_id ORDER BY event_time, event_id) AS event_id,
+    last_value(audit_id ORDER BY event_time, event_id) AS audit_id,
+    last_value(user_name ORDER BY event_time, event_id) AS user_name,
+    last_value(verb ORDER BY event_time, event_id) AS verb,
+    last_value(body ORDER BY event_time, event_id) AS body
+  FROM written WHERE verb <> 'deletecollection'
+  GROUP BY cluster, resource, namespace, name
 ), swept AS (
   -- All of a namespace at once: with a selector nobody knows which.
   SELECT cluster, resource, namespace, max(event_time) AS swept_at,
@@ -63,7 +64,7 @@ WITH written AS (
   SELECT latest.*, swept.swept_at
   FROM latest LEFT JOIN swept ON latest.cluster = swept.cluster
     AND latest.resource = swept.resource
-    AND latest.namespace IS NOT DISTINCT FROM swept.namespace
+    AND (latest.namespace IS NOT DISTINCT FROM swept.namespace)
     AND swept.swept_at > latest.event_time
   WHERE latest.verb <> 'delete' AND (swept.whole IS NOT TRUE)
 ), roles AS (
@@ -77,13 +78,16 @@ WITH written AS (
     cluster, CASE WHEN resource = 'rolebindings' THEN 'RoleBinding' ELSE 'ClusterRoleBinding' END
       AS kind,
     namespace, name, event_time, event_id, audit_id, user_name, swept_at,
-    json_value(body, '$.roleRef.kind') AS role_kind, json_value(body, '$.roleRef.name') AS role_name,
+    json_value(body, '$.roleRef.kind') AS role_kind,
+    json_value(body, '$.roleRef.name') AS role_name,
     unnest(coalesce(nullif(json_get_array(body, 'subjects'), []), [NULL])) AS subject
   FROM standing WHERE resource IN ('rolebindings', 'clusterrolebindings')
 ), named AS (
   -- Bindings that the API server gave as its reason to allow a request.
   SELECT cluster,
-    regexp_match(decision_reason, '^RBAC: allowed by (ClusterRoleBinding|RoleBinding) "([^"]*)" of (ClusterRole|Role) "([^"]*)" to (User|Group|ServiceAccount) "([^"]*)"$') AS words,
+    regexp_match(decision_reason, concat('^RBAC: allowed by (ClusterRoleBinding|RoleBinding) ',
+      '"([^"]*)" of (ClusterRole|Role) "([^"]*)" to (User|Group|ServiceAccount) "([^"]*)"$'))
+      AS words,
     max(event_time) AS event_time, max(event_id) AS event_id, max(audit_id) AS audit_id
   FROM (SELECT cluster, decision_reason, max(event_time) AS event_time, max(event_id) AS event_id,
       max(audit_id) AS audit_id
@@ -138,7 +142,7 @@ FROM used LEFT JOIN roles ON used.cluster = roles.cluster AND used.role_kind = r
   AND used.role_name = roles.name
   AND (used.role_kind = 'ClusterRole' OR used.namespace = roles.namespace)
 LEFT JOIN seen ON used.cluster = seen.cluster AND used.name = seen.name
-  AND used.namespace IS NOT DISTINCT FROM seen.namespace
+  AND (used.namespace IS NOT DISTINCT FROM seen.namespace)
   AND seen.resource = concat(lower(used.kind), 's')
 WHERE seen.name IS NULL"#;
 

@@ -42,8 +42,8 @@ const MAY_USE: [(&str, &[&str]); 24] = [
         "command",
         &[
             "alert", "cli", "clock", "config", "decode", "detect", "event", "findings", "history",
-            "http", "ingest", "journal", "metrics", "pipeline", "policy", "query", "question", "sql",
-            "tasks",
+            "http", "ingest", "journal", "metrics", "pipeline", "policy", "query", "question",
+            "sql", "tasks",
         ],
     ),
     ("tasks", &[]),

@@ -56,8 +56,8 @@ pub fn check(args: &CheckArgs) -> Result<Verdict> {
         Some(forecast(&args.events, &policy, &smallest)?)
     };
     if let Some(path) = &args.write {
-        let about = "The smallest audit policy that feeds all detections and controls of auditmill,\n\
-                     made by `auditmill policy check --write`.";
+        let about = "The smallest audit policy that feeds all detections and controls of\n\
+                     auditmill, made by `auditmill policy check --write`.";
         fs::write(path, yaml(&smallest, about))
             .with_context(|| format!("write `{}`", path.display()))?;
     }

@@ -73,7 +73,8 @@ pub(super) fn print_html(out: &mut impl Write, posture: &Posture) -> Result<()> 
 fn print_section(out: &mut impl Write, line: &Line) -> Result<()> {
     writeln!(
         out,
-        "<section id=\"{0}\"><h2>{0} {1} <span class=\"{2}\">{3}</span></h2>\n<p>{4}</p>\n<p>{5}</p>",
+        "<section id=\"{0}\"><h2>{0} {1} <span class=\"{2}\">{3}</span></h2>\n\
+         <p>{4}</p>\n<p>{5}</p>",
         escaped(&line.id),
         escaped(&line.title),
         class(line.verdict),

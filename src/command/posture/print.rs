@@ -86,7 +86,8 @@ fn shown(text: &str) -> String {
 
 /// What turns the order of letters, or hides.
 fn is_steering(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    let hides = matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}');
+    hides || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -80,6 +80,16 @@ pub(super) fn gather(
     paths: &[PathBuf],
     take: &mut dyn FnMut(&RecordBatch),
 ) -> Result<(Folder, History, Read)> {
+    // That a history was made is news of a server, not of a command that lets it go again.
+    let nobody = tracing::subscriber::NoSubscriber::new();
+    tracing::subscriber::with_default(nobody, || gather_aside(cluster, paths, take))
+}
+
+fn gather_aside(
+    cluster: &str,
+    paths: &[PathBuf],
+    take: &mut dyn FnMut(&RecordBatch),
+) -> Result<(Folder, History, Read)> {
     let sizes = paths.iter().map(|path| size(path)).sum::<Result<u64>>()?;
     let folder = Folder::create()?;
     let import = Import::open(Location::folder(&folder.0)?, "files", Redactor::default())?;

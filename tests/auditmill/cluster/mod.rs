@@ -19,6 +19,9 @@
 //! - `audit_log`: what the API server's own log backend wrote, to compare with
 //! - `drive`: ordinary work and attacks, one function each
 //! - `service`: the program under test and its HTTP interface
+//! - `hardening`: deeds that show each hardening control broken, and what only looks like them
+//! - `least_privilege`: a role made of what was used, and the workload under it
+//! - `policies`: what audit policies record, beside the model of them
 //! - `first_finding`, `outage`, `record`: the stories told with them
 
 #![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
@@ -27,9 +30,12 @@ mod apiserver;
 mod audit_log;
 mod drive;
 mod first_finding;
+mod hardening;
 mod kubeconfig;
+mod least_privilege;
 mod outage;
 mod pki;
+mod policies;
 pub(crate) mod process;
 mod record;
 mod service;
@@ -52,5 +58,26 @@ fn real_apiserver_outage_and_overload() {
 fn record_events() {
     if let (Some(dir), Some(bin)) = (record::destination(), apiserver::programs()) {
         record::write(&bin, &dir);
+    }
+}
+
+#[test]
+fn record_hardening() {
+    if let (Some(dir), Some(bin)) = (hardening::destination(), apiserver::programs()) {
+        hardening::write(&bin, &dir);
+    }
+}
+
+#[test]
+fn real_apiserver_suggested_role_is_enough() {
+    if let Some(bin) = apiserver::programs() {
+        least_privilege::tell(&bin);
+    }
+}
+
+#[test]
+fn real_apiserver_records_what_the_model_says() {
+    if let Some(bin) = apiserver::programs() {
+        policies::tell(&bin);
     }
 }
