@@ -11,7 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
-    DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs, ListArgs,
+    CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
+    ListArgs,
 };
 pub use self::question::{
     CheckArgs, FailOn, PeriodArgs, PlaceArgs, PolicyCommand, PostureArgs, PostureFormat,
@@ -186,6 +187,28 @@ pub struct ScanArgs {
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub detections: Option<PathBuf>,
+    /// Which shipped detections run.
+    #[command(flatten)]
+    pub shipped: ShippedArgs,
+}
+
+/// Which shipped detections a command runs.
+#[derive(Debug, Args)]
+pub struct ShippedArgs {
+    /// Run only these shipped detections: ids or patterns, with commas between [env:
+    /// `AUDITMILL_DETECT_SHIPPED`]
+    #[arg(long, value_name = "IDS")]
+    shipped: Option<String>,
+}
+
+impl ShippedArgs {
+    /// The patterns of ids: as given, else of the environment, else all.
+    #[must_use]
+    pub fn patterns(&self) -> String {
+        let given = self.shipped.clone();
+        let given = given.or_else(|| std::env::var("AUDITMILL_DETECT_SHIPPED").ok());
+        given.unwrap_or_else(|| "*".to_owned())
+    }
 }
 
 /// `auditmill history`
@@ -253,6 +276,9 @@ pub struct TestArgs {
     /// Test only this detection
     #[arg(long, value_name = "ID")]
     pub detection: Option<String>,
+    /// Write what came of each case to this file, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }
 
 /// `auditmill sql`

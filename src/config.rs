@@ -114,6 +114,8 @@ pub struct Journal {
 pub struct Detect {
     /// Folder of detections that add to the shipped ones or override them by id.
     pub dir: Option<PathBuf>,
+    /// Which shipped detections run: ids or patterns of them (`K8A-2*`), with commas between.
+    pub shipped: String,
     /// How late an event may come before its windows close.
     pub lateness: Span,
     /// How far ahead of our clock an event may claim to be.
@@ -201,6 +203,7 @@ impl Default for Detect {
     fn default() -> Self {
         Self {
             dir: None,
+            shipped: "*".to_owned(),
             lateness: Span(Duration::from_mins(5)),
             skew: Span(Duration::from_mins(1)),
             idle_after: Span(Duration::from_mins(1)),

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Detections(DetectionsCommand::List(args)) => command::detections::list(args),
         Command::Detections(DetectionsCommand::Explain(args)) => command::detections::explain(args),
         Command::Detections(DetectionsCommand::Lint(args)) => command::lint::run(args),
+        Command::Detections(DetectionsCommand::Coverage(args)) => command::coverage::show(args),
         Command::Exceptions(ExceptionsCommand::List(args)) => command::exceptions::list(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::{Format, ServerArgs};
+use super::{Format, ServerArgs, ShippedArgs};
 use crate::detect::detection::Severity;
 use crate::event::ClusterName;
 
@@ -39,6 +39,9 @@ pub struct BacktestArgs {
     /// Only this detection; may be given several times
     #[arg(long = "detection", value_name = "ID")]
     pub detections: Vec<String>,
+    /// Which shipped detections run.
+    #[command(flatten)]
+    pub shipped: ShippedArgs,
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

@@ -21,6 +21,10 @@ const LINT_EXAMPLES: &str = "Examples:
   auditmill detections lint --dir my-detections/ --format json ACME-1
 Exit codes: 0 no errors (warnings are no errors); 1 errors; 2 the folder cannot be read.";
 
+const COVERAGE_EXAMPLES: &str = "Examples:
+  auditmill detections coverage
+  auditmill detections coverage --format json | jq -r 'select(.detections == []) | .technique'";
+
 const EXCEPTIONS_EXAMPLES: &str = "Examples:
   auditmill exceptions list --dir my-detections/ --url http://127.0.0.1:8080
   auditmill exceptions list --dir my-detections/ --data auditmill-data    while no server runs
@@ -38,6 +42,9 @@ pub enum DetectionsCommand {
     /// Look for mistakes: conditions that never hold, requests that count twice, needs left out
     #[command(after_help = LINT_EXAMPLES)]
     Lint(LintArgs),
+    /// Show which techniques of published threat matrices are seen, by what, and which are not
+    #[command(after_help = COVERAGE_EXAMPLES)]
+    Coverage(CoverageArgs),
 }
 
 /// `auditmill detections list`
@@ -72,6 +79,17 @@ pub struct LintArgs {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// `table` for people, `json` for machines (one complaint per line)
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `auditmill detections coverage`
+#[derive(Debug, Args)]
+pub struct CoverageArgs {
+    /// Folder of detections that add to the shipped ones or override them by id
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// `table` for people, `json` for machines (one technique or gap per line)
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
 }

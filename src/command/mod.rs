@@ -6,6 +6,7 @@
 pub mod backtest;
 pub mod backup;
 pub mod config;
+pub mod coverage;
 mod cutter;
 pub mod detections;
 pub mod exceptions;

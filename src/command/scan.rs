@@ -34,6 +34,7 @@ const ROWS_MAX: usize = 16_384;
 /// When a detection or a file cannot be read.
 pub fn run(args: &ScanArgs) -> Result<Verdict> {
     let catalog = Catalog::load(args.detections.as_deref()).map_err(BadDetections)?;
+    let catalog = catalog.limited(&args.shipped.patterns());
     let mut scan = Scan::new(&catalog)?;
     for path in &args.files {
         scan.file(args.cluster.as_str(), path)

@@ -89,7 +89,7 @@ fn load(settings: &Settings) -> Result<Detections> {
     let dir = settings.detect.dir.as_deref();
     // Files are looked at before they are read: what changes meanwhile is seen.
     let looked = dir.map(look);
-    let catalog = Catalog::load(dir).map_err(BadDetections)?;
+    let catalog = Catalog::load(dir).map_err(BadDetections)?.limited(&settings.detect.shipped);
     let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
     tell(&catalog);
     let classes = engine.classes().map(|(id, class)| (id.to_owned(), class)).collect();
@@ -107,6 +107,7 @@ fn watched(
     let (sender, reloads) = mpsc::sync_channel(1);
     let watch = settings.detect.dir.clone().zip(looked).map(|(dir, looked)| Watch {
         dir,
+        shipped: settings.detect.shipped.clone(),
         looked,
         settings: engine_settings(settings),
         reloads: sender,

@@ -86,6 +86,8 @@ pub(super) fn start(watch: Option<Watch>, tasks: &Tasks) -> Result<()> {
 pub(super) struct Watch {
     /// The folder.
     pub(super) dir: PathBuf,
+    /// Which shipped detections run.
+    pub(super) shipped: String,
     /// What it looked like before it was read.
     pub(super) looked: Look,
     /// How the engine runs.
@@ -127,6 +129,7 @@ impl Watch {
     /// Reads the files; false when nobody goes on with them because the service stops.
     fn load(&self) -> bool {
         let catalog = Catalog::load(Some(&self.dir));
+        let catalog = catalog.map(|catalog| catalog.limited(&self.shipped));
         let planned = catalog.and_then(|catalog| {
             let engine = Engine::new(&catalog, self.settings)?;
             Ok(Reload { catalog, engine })

@@ -15,6 +15,7 @@ use super::detection::{Detection, LoadError};
 use super::exception::{self, Exception};
 use super::list::{self, Lists};
 use super::overrides::{self, Override};
+use crate::sql::functions::glob::fits;
 
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/detections");
 static SHIPPED_LISTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/lists");
@@ -94,6 +95,21 @@ impl Catalog {
         if errors.is_empty() { Ok(catalog) } else { Err(errors) }
     }
 
+    /// The same with only those shipped detections on whose ids fit one of these patterns, with
+    /// commas between; own ones stay as they are.
+    #[must_use]
+    pub fn limited(mut self, patterns: &str) -> Self {
+        let patterns: Vec<Vec<char>> =
+            patterns.split(',').map(|pattern| pattern.trim().chars().collect()).collect();
+        let own = std::mem::take(&mut self.origins);
+        let stays =
+            |id: &String| own.contains_key(id) || patterns.iter().any(|pattern| fits(pattern, id));
+        let off = self.detections.extract_if(.., |id, _| !stays(id));
+        self.disabled.extend(off);
+        self.origins = own;
+        self
+    }
+
     /// A catalogue of one.
     #[must_use]
     pub fn of(detection: Detection) -> Self {
@@ -157,7 +173,7 @@ impl Catalog {
         self.detections.values()
     }
 
-    /// The detections that `overrides.yaml` turns off, in the order of their ids.
+    /// The detections that are off, by themselves or by `overrides.yaml`, in the order of their ids.
     pub fn disabled(&self) -> impl Iterator<Item = &Arc<Detection>> {
         self.disabled.values()
     }
@@ -166,6 +182,20 @@ impl Catalog {
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Arc<Detection>> {
         self.detections.get(id)
+    }
+
+    /// The detection of this id, whether it runs or not.
+    #[must_use]
+    pub fn any(&self, id: &str) -> Option<&Arc<Detection>> {
+        self.detections.get(id).or_else(|| self.disabled.get(id))
+    }
+
+    /// As [`Catalog::selected`], with this detection, changed maybe, among those that run.
+    #[must_use]
+    pub fn with(&self, detection: Detection, keep: impl Fn(&str) -> bool) -> Self {
+        let mut catalog = self.selected(keep);
+        catalog.put(Arc::new(Detection { enabled: true, ..detection }));
+        catalog
     }
 
     /// Where the detection of this id came from.
@@ -192,8 +222,10 @@ impl Catalog {
     }
 
     fn add_own(&mut self, own: Self) {
-        for (id, detection) in own.detections {
-            let replaced = self.detections.insert(id.clone(), detection).is_some();
+        for (id, detection) in own.detections.into_iter().chain(own.disabled) {
+            let replaced = self.detections.remove(&id).or_else(|| self.disabled.remove(&id));
+            let replaced = replaced.is_some();
+            self.put(detection);
             let origin = if replaced { Origin::Overrides } else { Origin::Own };
             self.origins.insert(id, origin);
         }
@@ -220,7 +252,8 @@ impl Catalog {
 
     /// Adds what the lists exempt from the detections that name them, behind the operator's own.
     fn exempt_listed(&mut self) -> Vec<LoadError> {
-        let (listed, errors) = list::exempting(&self.lists, self.detections.values());
+        let (listed, errors) =
+            list::exempting(&self.lists, self.detections.values().chain(self.disabled.values()));
         self.exceptions.extend(listed.into_iter().map(Arc::new));
         errors
     }
@@ -228,16 +261,16 @@ impl Catalog {
     fn apply(&mut self, path: &str, overrides: BTreeMap<String, Override>) -> Vec<LoadError> {
         let mut errors = Vec::new();
         for (id, change) in overrides {
-            let Some(detection) = self.detections.get(&id) else {
+            let Some(detection) = self.any(&id) else {
                 errors.push(self.unknown(path, change.line, &id));
                 continue;
             };
             match change.applied(path, detection) {
                 Ok(changed) => {
                     self.detections.remove(&id);
-                    let is_on = change.enabled.unwrap_or(true);
-                    let to = if is_on { &mut self.detections } else { &mut self.disabled };
-                    to.insert(id.clone(), Arc::new(changed));
+                    self.disabled.remove(&id);
+                    let enabled = change.enabled.unwrap_or(changed.enabled);
+                    self.put(Arc::new(Detection { enabled, ..changed }));
                     self.overrides.insert(id, change);
                 }
                 Err(found) => errors.extend(found),
@@ -273,13 +306,18 @@ impl Catalog {
     }
 
     fn insert(&mut self, detection: Detection) -> Result<(), LoadError> {
-        if let Some(other) = self.detections.get(&detection.id) {
+        if let Some(other) = self.any(&detection.id) {
             let message = format!("id `{}` is taken by `{}`", detection.id, other.path);
             let hint = Some("choose another id".to_owned());
             return Err(detection.error(detection.line_of("id"), message, hint));
         }
-        self.detections.insert(detection.id.clone(), Arc::new(detection));
+        self.put(Arc::new(detection));
         Ok(())
+    }
+
+    fn put(&mut self, detection: Arc<Detection>) {
+        let to = if detection.enabled { &mut self.detections } else { &mut self.disabled };
+        to.insert(detection.id.clone(), detection);
     }
 }
 

@@ -18,7 +18,7 @@ use super::first_seen::FirstSeen;
 use super::index::select::{Index, Selection};
 use super::requery::Ask;
 use super::rows::{by_cluster, event_times};
-use super::running::{Running, Taken, fault};
+use super::running::{Conditions, Running, Taken, fault};
 use super::watermark::{Patience, Stragglers, Watermark};
 use crate::sql::context::session;
 
@@ -97,8 +97,9 @@ impl Engine {
         };
         let context = session().map_err(failed)?;
         let (mut detections, mut errors) = (Vec::new(), Vec::new());
+        let mut conditions = Conditions::default();
         for detection in catalog.detections() {
-            match Running::new(runtime, &context, catalog, detection) {
+            match Running::new(runtime, (&context, &mut conditions), catalog, detection) {
                 Ok(running) => detections.push(running),
                 Err(error) => errors.push(error),
             }

@@ -1,6 +1,6 @@
 //! A detection at work: what it takes of a batch, what is exempt from it, what it costs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,9 +42,30 @@ pub(crate) struct Running {
 #[derive(Debug)]
 struct Exemption {
     exception: Arc<Exception>,
-    condition: Expressions,
+    condition: Arc<Expressions>,
     /// The condition with the clusters and the end of the exception.
     expr: Expr,
+}
+
+/// The conditions of exceptions by their text: a list's are those of many detections, and planned
+/// once.
+#[derive(Debug, Default)]
+pub(crate) struct Conditions(HashMap<String, (Expr, Arc<Expressions>)>);
+
+impl Conditions {
+    fn planned(
+        &mut self,
+        context: &SessionContext,
+        condition: &str,
+    ) -> Result<(Expr, Arc<Expressions>)> {
+        if let Some(known) = self.0.get(condition) {
+            return Ok(known.clone());
+        }
+        let expr = exception::planned(condition)?;
+        let planned = Arc::new(Expressions::new(context, std::slice::from_ref(&expr))?);
+        self.0.insert(condition.to_owned(), (expr.clone(), Arc::clone(&planned)));
+        Ok((expr, planned))
+    }
 }
 
 /// A detection's state of one cluster.
@@ -72,14 +93,13 @@ impl Running {
     /// With file, line and hint.
     pub(crate) fn new(
         runtime: &Runtime,
-        context: &SessionContext,
+        (context, conditions): (&SessionContext, &mut Conditions),
         catalog: &Catalog,
         detection: &Arc<Detection>,
     ) -> Result<Self, LoadError> {
         let Planned { intake, execution } = runtime.block_on(plan(detection))?;
         let exemptions = catalog.exceptions_of(&detection.id).map(|exception| {
-            let planned = exception::planned(&exception.condition)?;
-            let condition = Expressions::new(context, std::slice::from_ref(&planned))?;
+            let (planned, condition) = conditions.planned(context, &exception.condition)?;
             let expr = exception.whole(planned);
             Ok(Exemption { exception: Arc::clone(exception), condition, expr })
         });

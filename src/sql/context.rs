@@ -1,13 +1,14 @@
 //! The DataFusion session that every query of ours is planned in.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use datafusion::catalog::MemoryCatalogProviderList;
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::functions::{self, bounded};
@@ -25,14 +26,27 @@ const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).expect("five");
 const MERGE_BYTES: usize = 10 << 20;
 
 /// A session for planning and running detections: one partition, so that runs neither spawn
-/// tasks nor depend on the number of cores.
+/// tasks nor depend on the number of cores. Each has tables of its own; functions, rules and the
+/// memory to run in are those of all.
 ///
 /// # Errors
 /// Only when a function cannot be registered.
 pub fn session() -> Result<SessionContext> {
-    let config = SessionConfig::new().with_target_partitions(1);
-    let context = session_with(config, runtime(DETECTION_MEMORY_BYTES, None)?)?;
-    Ok(guarded(&context, DETECTION_MEMORY_BYTES))
+    static FIRST: OnceLock<SessionState> = OnceLock::new();
+    let first = match FIRST.get() {
+        Some(first) => first,
+        None => {
+            let config = SessionConfig::new().with_target_partitions(1);
+            let context = session_with(config, runtime(DETECTION_MEMORY_BYTES, None)?)?;
+            let state = guarded(&context, DETECTION_MEMORY_BYTES).state();
+            FIRST.get_or_init(|| state)
+        }
+    };
+    let config = first.config().clone().with_create_default_catalog_and_schema(true);
+    let state = SessionStateBuilder::new_from_existing(first.clone())
+        .with_config(config)
+        .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
+    Ok(SessionContext::new_with_state(state.build()))
 }
 
 /// A session for analysts' queries, which together may use up to `memory_bytes`.

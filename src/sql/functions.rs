@@ -14,7 +14,7 @@ use datafusion::prelude::SessionContext;
 pub(super) mod bounded;
 mod column;
 mod concatenation;
-mod glob;
+pub(crate) mod glob;
 mod identity;
 mod json;
 mod lists;

@@ -55,6 +55,7 @@ mod hostile;
 mod import;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod library;
 mod memory;
 mod oracle;
 mod posture;

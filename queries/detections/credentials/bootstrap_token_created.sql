@@ -2,7 +2,7 @@
 id: K8A-219
 title: Bootstrap token made by which a node may join
 severity: medium
-attack: [T1098, T1136]
+attack: [T1098, T1136.001]
 controls: [SA-2, API-3]
 key: [user_name, name]
 exempt: [cloud, credentials-administration]

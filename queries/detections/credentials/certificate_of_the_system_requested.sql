@@ -2,7 +2,7 @@
 id: K8A-221
 title: Client certificate requested under a name of the system
 severity: high
-attack: [T1098, T1649, T1036]
+attack: [T1098, T1649, T1036.010]
 controls: [SA-2, API-3, RBAC-5]
 key: [user_name, source_ip, name]
 exempt: [cloud, credentials-administration]

@@ -1,7 +1,7 @@
 /*
 id: K8A-220
 title: Client certificate requested by a person or a program
-severity: medium
+severity: low
 attack: [T1098, T1649]
 controls: [SA-2, API-3]
 key: [user_name, source_ip]

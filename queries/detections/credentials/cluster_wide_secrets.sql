@@ -27,6 +27,9 @@ WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL AND nam
   AND NOT (verb = 'watch' AND stage = 'ResponseComplete')
   -- Nodes are bounded by their authorizer and have a detection of their own.
   AND NOT is_system_user(user_name)
+  -- Without credentials it is K8A-103.
+  AND (user_name = 'system:anonymous' OR has_group(user_groups, 'system:unauthenticated'))
+    IS NOT TRUE
   -- `helm list -A` asks for Helm's releases of all namespaces, and gets nothing else.
   AND regexp_like(coalesce(url_param(request_uri, 'labelSelector'), ''), '(^|,)owner=helm(,|$)')
     IS NOT TRUE

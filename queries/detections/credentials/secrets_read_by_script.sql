@@ -36,8 +36,12 @@ WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   AND regexp_like(user_agent,
     '^(curl|[Ww]get|python-requests|[Pp]ython-urllib|python-httpx|aiohttp|HTTPie|PostmanRuntime'
       || '|libwww-perl|Mozilla)')
-  -- Anonymous requests are a matter of their own.
-  AND user_name <> 'system:anonymous'
+  -- Anonymous requests are K8A-103, those of nodes K8A-209, and all secrets of the cluster K8A-203
+  -- (but for those a selector picks, which may be left out there).
+  AND user_name <> 'system:anonymous' AND user_name NOT LIKE 'system:node:%'
+  AND has_group(user_groups, 'system:unauthenticated') IS NOT TRUE
+  AND (namespace IS NULL AND verb IN ('list', 'watch') AND NOT is_system_user(user_name)
+    AND url_param(request_uri, 'labelSelector') IS NULL) IS NOT TRUE
   -- A container's script that reads the one secret it was given, by name, in its own namespace.
   AND (verb = 'get' AND impersonated_user IS NULL AND pod_name IS NOT NULL
     AND user_name LIKE 'system:serviceaccount:%'

@@ -2,7 +2,7 @@
 id: K8A-107
 title: Failed authentications from one address, then one that was right
 severity: medium
-attack: [T1110, T1078]
+attack: [T1110.001, T1078]
 controls: [API-4]
 window: 15m
 slide: 1m

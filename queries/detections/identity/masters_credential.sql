@@ -2,7 +2,7 @@
 id: K8A-126
 title: New credential of system:masters used
 severity: medium
-attack: [T1078, T1098]
+attack: [T1078.003, T1098]
 controls: [API-3, RBAC-2]
 first_seen: {key: [user_name, credential_id], lookback: 60d, learn: 7d}
 key: [user_name, credential_id]

@@ -18,8 +18,8 @@ respond: >-
   replace it.
 */
 -- Tried counts as much as done: the credential is out either way. Two ways to tell: another program
--- than a kubelet, and secrets asked for at large, which a kubelet never does (it asks for those of
--- its pods, one by one, by name or by a field selector that names one).
+-- than a kubelet, and ConfigMaps asked for at large, which a kubelet never does (it asks for those
+-- of its pods, one by one, by name or by a field selector that names one).
 SELECT
   cluster, user_name, source_ip, user_agent, verb, request_uri, credential_id, response_code,
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
@@ -27,7 +27,9 @@ FROM events
 WHERE user_name LIKE 'system:node:%'
   -- `kubelet.exe` is one of Windows.
   AND (NOT regexp_like(user_agent, '^kubelet(\.exe)?/') OR user_agent IS NULL
-    OR resource IN ('secrets', 'configmaps') AND name IS NULL)
+    OR resource = 'configmaps' AND name IS NULL)
+  -- Secrets are told by K8A-209.
+  AND (resource = 'secrets' AND api_group IS NULL) IS NOT TRUE
   -- One stage of each request: these kinds are told when they start.
   AND (stage = CASE
     WHEN verb = 'watch' OR subresource IN ('exec', 'attach', 'portforward', 'proxy', 'log')

@@ -2,7 +2,7 @@
 id: K8A-113
 title: Service account used with a tool it was never used with
 severity: low
-attack: [T1078, T1528]
+attack: [T1078, T1528, T1059.013]
 controls: [MON-2]
 first_seen: {key: [user_name, program], lookback: 30d, learn: 7d}
 key: [user_name, program]

@@ -2,7 +2,7 @@
 id: K8A-121
 title: Service account that lives inside was used by a script from outside
 severity: medium
-attack: [T1078, T1528, T1550.001]
+attack: [T1078, T1528, T1550.001, T1059.013]
 controls: [API-2, API-3]
 window: 6h
 slide: 30m

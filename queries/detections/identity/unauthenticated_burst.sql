@@ -2,7 +2,7 @@
 id: K8A-106
 title: Burst of failed authentications from one address
 severity: medium
-attack: [T1110]
+attack: [T1110.001]
 controls: [API-4]
 window: 5m
 slide: 30s

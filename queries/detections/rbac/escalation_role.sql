@@ -5,6 +5,7 @@ severity: high
 attack: [T1098.006]
 controls: [RBAC-1, RBAC-5]
 key: [user_name, resource, role]
+exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers]
 needs: {level: Request, resources: [roles, clusterroles], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} gave {{resource}} {{role}} escalate, bind, impersonate or all verbs on roles by {{verb}} from {{source_ip}}: {{rules}}"
 false_positives: >-
@@ -14,7 +15,9 @@ respond: >-
   since.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource,
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
+  coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))) AS role,
   left(coalesce(
     nullif(json_query(request_object, '$..[?
@@ -27,25 +30,29 @@ WHERE resource IN ('roles', 'clusterroles')
   -- Done, not just allowed: the API server refuses an escalation after authorization, with 403.
   AND response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
-  -- The API server writes its default roles itself when it starts.
-  AND NOT is_system_user(user_name)
-  -- The controller that gathers aggregated roles writes rules which others wrote before. Name and
-  -- user agent together, for its account may escalate and is worth stealing.
-  AND (user_name = 'system:serviceaccount:kube-system:clusterrole-aggregation-controller'
-    AND user_agent LIKE 'kube-controller-manager/%') IS NOT TRUE
   AND (
-    -- Rules as such: of a whole object, of a merge patch, or as values of a JSON patch.
+    -- Rules as such: of a whole object, of a merge patch, or as values of a JSON patch. With names,
+    -- as roles of namespaces' owners have them (bind view and edit), only if they lead to more.
     json_exists(request_object, '$..[?
-      @.verbs[?@ == "escalate" || @ == "bind" || @ == "impersonate"]
-      || (@.verbs[?@ == "*"] && @.resources[?@ == "*" || @ == "roles" || @ == "clusterroles"]
+      (@.verbs[?@ == "escalate" || @ == "bind" || @ == "impersonate"]
+        && (!@.resourceNames[0]
+          || @.resourceNames[?match(@, "cluster-admin|kubernetes-admin|kubeadm:.*|system:.*")]))
+      || (@.verbs[?@ == "*"] && !@.resourceNames[0]
+        && @.resources[?@ == "*" || @ == "roles" || @ == "clusterroles"]
         && @.apiGroups[?@ == "*" || @ == "rbac.authorization.k8s.io"])]')
     -- A JSON patch that adds a verb to a rule.
     OR json_exists(request_object, '$[?
-      @.value == "escalate" || @.value == "bind" || @.value == "impersonate"
-      || @.value[?@ == "escalate" || @ == "bind" || @ == "impersonate"]]')
-    -- A JSON patch of parts of rules: only the answer shows what they became.
-    OR (json_exists(request_object, '$[?search(@.path, "^/rules")]')
+      search(@.path, "^/rules/[^/]+/verbs") && @.op != "remove" && @.op != "test"
+      && (@.value == "escalate" || @.value == "bind" || @.value == "impersonate"
+        || @.value[?@ == "escalate" || @ == "bind" || @ == "impersonate"])]')
+    -- A JSON patch of parts of rules: only the answer shows what they became. A rule that is taken
+    -- away raises nothing.
+    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/")
+      && @.op != "remove" && @.op != "test"]')
       AND json_exists(response_object, '$.rules[?
-        @.verbs[?@ == "escalate" || @ == "bind" || @ == "impersonate"]
-        || (@.verbs[?@ == "*"] && @.resources[?@ == "*" || @ == "roles" || @ == "clusterroles"]
+        (@.verbs[?@ == "escalate" || @ == "bind" || @ == "impersonate"]
+          && (!@.resourceNames[0]
+            || @.resourceNames[?match(@, "cluster-admin|kubernetes-admin|kubeadm:.*|system:.*")]))
+        || (@.verbs[?@ == "*"] && !@.resourceNames[0]
+          && @.resources[?@ == "*" || @ == "roles" || @ == "clusterroles"]
           && @.apiGroups[?@ == "*" || @ == "rbac.authorization.k8s.io"])]')))

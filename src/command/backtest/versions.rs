@@ -28,7 +28,10 @@ impl Versions {
     /// # Errors
     /// When a detection cannot be read, or one that was asked for is in no version.
     pub(super) fn load(args: &BacktestArgs) -> Result<Self> {
-        let load = |dir: Option<&Path>| Catalog::load(dir).map_err(BadDetections);
+        let shipped = args.shipped.patterns();
+        let load = |dir: Option<&Path>| -> Result<Catalog, BadDetections> {
+            Ok(Catalog::load(dir).map_err(BadDetections)?.limited(&shipped))
+        };
         let now = load(args.dir.as_deref())?;
         let before = args.diff.as_deref().map(|dir| load(Some(dir))).transpose()?;
         let asked: BTreeSet<String> = args.detections.iter().cloned().collect();

@@ -3,6 +3,7 @@
 //! `testdata/detections/<area>/<name>.yaml`, the stem of the `.sql` file:
 //! ```yaml
 //! id: K8A-401
+//! params: {n: 3}                 # optional: as in overrides.yaml, for all cases
 //! templates:
 //!   exec: {stage: ResponseStarted, verb: get, ...}   # an audit.k8s.io/v1 Event
 //! cases:
@@ -14,6 +15,7 @@
 //!         at: 30s                          # time after 2026-01-01T00:00:00Z
 //!         repeat: 20                       # {{n}} in a text is 1, 2, ...
 //!         every: 2s
+//!     wait: 20m                        # optional: for so long nothing arrives after them
 //!     fires: [{key: {user_name: bob}, count: 20}]
 //!   - name: a look-alike
 //!     events: [...]
@@ -21,11 +23,14 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
+use crate::detect::detection::Detection;
+use crate::detect::overrides;
 use crate::event::time::{parse_rfc3339, rfc3339};
 
 /// A test file.
@@ -33,6 +38,8 @@ use crate::event::time::{parse_rfc3339, rfc3339};
 #[serde(deny_unknown_fields)]
 pub(crate) struct TestFile {
     pub(crate) id: String,
+    #[serde(default)]
+    params: BTreeMap<String, Json>,
     #[serde(default)]
     templates: BTreeMap<String, Json>,
     pub(crate) cases: Vec<Case>,
@@ -48,6 +55,18 @@ pub(crate) struct Case {
     pub(crate) fires: Vec<Expected>,
     #[serde(default)]
     pub(crate) quiet: bool,
+    #[serde(default)]
+    wait: Option<String>,
+}
+
+impl Case {
+    /// For how long nothing arrives after its events, microseconds.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) fn wait(&self) -> Result<i64, String> {
+        self.wait.as_deref().map_or(Ok(0), micros)
+    }
 }
 
 /// A finding that must come; what is not said may be anything.
@@ -88,6 +107,23 @@ impl TestFile {
     /// In words, with the place.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// The detection with the parameters of the file.
+    ///
+    /// # Errors
+    /// In words, when it does not take one.
+    pub(crate) fn applied(&self, detection: &Detection) -> Result<Detection, String> {
+        if self.params.is_empty() {
+            return Ok(detection.clone());
+        }
+        let text = serde_json::json!({ &detection.id: { "params": self.params } }).to_string();
+        let overrides = overrides::parse("params", &text).map_err(|error| error.to_string())?;
+        let change = overrides.get(&detection.id).ok_or("no params")?;
+        change.applied("params", &Arc::new(detection.clone())).map_err(|errors| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            errors.join("\n")
+        })
     }
 
     /// The events of a case, in order, as JSON.

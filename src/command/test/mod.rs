@@ -6,6 +6,7 @@
 
 mod case;
 pub(super) mod files;
+mod junit;
 mod run;
 
 pub use run::run;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::Value as Json;
 
 use super::case::{Case, Expected, TestFile};
 use super::files::{beside, missing, shipped, stem};
+use super::junit::{self, Done};
 use crate::cli::TestArgs;
 use crate::command::{BadDetections, Verdict};
 use crate::decode::{Decoder, Delivery};
@@ -33,16 +34,21 @@ pub fn run(args: &TestArgs) -> Result<Verdict> {
     };
     let catalog = catalog.map_err(BadDetections)?;
     let wanted = |id: &str| args.detection.as_deref().is_none_or(|wanted| wanted == id);
-    if let Some(id) = args.detection.as_deref().filter(|id| catalog.get(id).is_none()) {
+    if let Some(id) = args.detection.as_deref().filter(|id| catalog.any(id).is_none()) {
         anyhow::bail!("no detection `{id}`");
     }
     let mut report = Report::default();
-    for detection in catalog.detections().filter(|detection| wanted(&detection.id)) {
+    let all = catalog.detections().chain(catalog.disabled());
+    for detection in all.filter(|detection| wanted(&detection.id)) {
         report.lint(detection);
         match tests.get(stem(&detection.path)) {
             Some(text) => report.file(&catalog, detection, text),
             None => report.line(&detection.id, "has a test file", Err(missing(detection))),
         }
+    }
+    if let Some(path) = &args.junit {
+        let xml = junit::report(&report.cases);
+        std::fs::write(path, xml).with_context(|| format!("write `{}`", path.display()))?;
     }
     report.close()
 }
@@ -51,6 +57,7 @@ pub fn run(args: &TestArgs) -> Result<Verdict> {
 struct Report {
     passed: usize,
     failed: usize,
+    cases: Vec<Done>,
 }
 
 impl Report {
@@ -79,8 +86,12 @@ impl Report {
             let message = "needs a case that fires and one that is quiet".to_owned();
             self.line(&detection.id, "test file", Err(message));
         }
-        let engines = engine(catalog, detection, Pace::Replay)
-            .and_then(|in_order| Ok((in_order, engine(catalog, detection, Pace::Live)?)));
+        let detection = match file.applied(detection) {
+            Ok(changed) => changed,
+            Err(message) => return self.line(&detection.id, "params", Err(message)),
+        };
+        let engines = engine(catalog, &detection, Pace::Replay)
+            .and_then(|in_order| Ok((in_order, engine(catalog, &detection, Pace::Live)?)));
         let (mut in_order, mut disturbed) = match engines {
             Ok(engines) => engines,
             Err(message) => return self.line(&detection.id, "query", Err(message)),
@@ -95,6 +106,8 @@ impl Report {
         let (colour, reset) =
             if std::io::stdout().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
         let mut out = std::io::stdout().lock();
+        let failure = result.as_ref().err().cloned();
+        self.cases.push(Done { detection: id.to_owned(), name: name.to_owned(), failure });
         let written = match result {
             Ok(()) => {
                 self.passed += 1;
@@ -121,7 +134,9 @@ impl Report {
 /// others find.
 fn engine(catalog: &Catalog, detection: &Detection, pace: Pace) -> Result<Engine, String> {
     let is_chain = detection.kind == Kind::OverFindings;
-    let catalog = catalog.selected(|id| is_chain || id == detection.id);
+    let catalog = catalog.with(detection.clone(), |_| is_chain);
+    // Silence is a matter of the clock, which stands still in a replay.
+    let pace = if matches!(detection.kind, Kind::Silent(_)) { Pace::Live } else { pace };
     let settings = EngineSettings { pace, ..EngineSettings::default() };
     Engine::new(&catalog, settings).map_err(|errors| BadDetections(errors).to_string())
 }
@@ -135,12 +150,13 @@ fn check(
         return Err("say either `fires:` or `quiet: true`".to_owned());
     }
     let events = file.events(case)?;
-    let forwards = findings(in_order, &file.id, std::slice::from_ref(&events))?;
+    let wait = case.wait()?;
+    let forwards = findings(in_order, &file.id, std::slice::from_ref(&events), wait)?;
     let mut backwards = events;
     backwards.reverse();
     let deliveries: Vec<Vec<Json>> =
         backwards.chunks(7).flat_map(|chunk| [chunk.to_vec(), chunk.to_vec()]).collect();
-    let backwards = findings(disturbed, &file.id, &deliveries)?;
+    let backwards = findings(disturbed, &file.id, &deliveries, wait)?;
     if forwards != backwards {
         let show =
             |found: &[FindingRecord]| serde_json::to_string_pretty(found).unwrap_or_default();
@@ -153,11 +169,13 @@ fn check(
     compare(&case.fires, &forwards)
 }
 
-/// What a detection finds in these deliveries, in the order of ids.
+/// What a detection finds in these deliveries, after which nothing comes for so long, in the order
+/// of ids.
 fn findings(
     engine: &mut Engine,
     detection: &str,
     deliveries: &[Vec<Json>],
+    wait: i64,
 ) -> Result<Vec<FindingRecord>, String> {
     engine.clear();
     let mut decoder = Decoder::new();
@@ -180,6 +198,9 @@ fn findings(
         }
         let batch = seen.keep_new(&rows.finish(), 0).map_err(|error| error.to_string())?;
         gather(engine.on_batch(&batch, now), &mut latest)?;
+    }
+    if wait > 0 {
+        gather(engine.on_time(now.saturating_add(wait)), &mut latest)?;
     }
     gather(engine.finish(), &mut latest)?;
     Ok(latest.into_values().filter(|finding| finding.detection == detection).collect())

@@ -100,6 +100,8 @@ pub struct Detection {
     pub respond: String,
     /// The lists of what is known to be harmless that hold for it, by their names.
     pub exempt: Vec<String>,
+    /// Whether it runs unless `overrides.yaml` says otherwise.
+    pub enabled: bool,
     /// The whole text of the file, comment included: line numbers in errors are the file's.
     pub sql: String,
     /// Where it came from, for messages.
@@ -171,6 +173,12 @@ pub(super) struct FrontMatter {
     respond: String,
     #[serde(default)]
     exempt: Vec<String>,
+    #[serde(default = "yes")]
+    enabled: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 const DEDUP_DEFAULT: &str = "1h";
@@ -245,6 +253,7 @@ impl Detection {
             false_positives: front.false_positives,
             respond: front.respond,
             exempt: front.exempt,
+            enabled: front.enabled,
             sql: text.to_owned(),
             path,
         })

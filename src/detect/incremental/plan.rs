@@ -9,10 +9,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator,
 };
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
@@ -95,7 +97,12 @@ impl Plan {
         let aggregates = aggregates.into_iter().map(|pending| pending.plan(context, &read));
         let aggregates = aggregates.collect::<Result<Vec<_>>>()?;
         let state = context.state();
-        let planned = |expr: &Expr| state.create_physical_expr(expr.clone(), &aggregate.schema);
+        // Some functions (coalesce) are only there until they are simplified.
+        let simplified = SimplifyContext::builder().with_schema(Arc::clone(&aggregate.schema));
+        let simplifier = ExprSimplifier::new(simplified.build());
+        let planned = |expr: &Expr| {
+            state.create_physical_expr(simplifier.simplify(expr.clone())?, &aggregate.schema)
+        };
         let shown = grouped.projection.expr.iter().zip(grouped.projection.schema.fields());
         let shown = shown.map(|(expr, field)| Ok((field.name().clone(), planned(expr)?)));
         let (shown_names, shown): (Vec<_>, Vec<_>) =

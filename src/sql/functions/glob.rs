@@ -30,7 +30,7 @@ impl TextFunction for Glob {
 
 /// Never more steps than the text's length times the pattern's: a mismatch goes back to the last
 /// star only, since an earlier one could not do better.
-fn fits(pattern: &[char], text: &str) -> bool {
+pub(crate) fn fits(pattern: &[char], text: &str) -> bool {
     let (mut place, mut rest) = (0, text.chars());
     let mut star = None;
     loop {

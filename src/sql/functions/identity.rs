@@ -12,7 +12,8 @@ impl TextFunction for IsSystemUser {
     const ARGUMENTS: &'static [Argument] =
         &[Argument { name: "user_name", meaning: "The name the request was authenticated as." }];
     const DESCRIPTION: &'static str = "Whether the name belongs to a component of the cluster: it \
-         begins with `system:` and is neither a service account nor `system:anonymous`. FALSE for \
+         begins with `system:` and is neither a service account, nor `system:anonymous`, nor a \
+         person's (`system:admin` of K3s and OpenShift, `system:masters`). FALSE for \
          NULL, so that `NOT is_system_user(user_name)` keeps events without a user.";
     const EXAMPLE: &'static str = "NOT is_system_user(user_name)";
     const GIVES: Gives = Gives::Boolean;
@@ -25,7 +26,8 @@ impl TextFunction for IsSystemUser {
 
     fn evaluate<'a>((): &(), text: &'a str) -> Value<'a> {
         let name = text.strip_prefix("system:");
-        name.is_some_and(|name| name != "anonymous" && !name.starts_with("serviceaccount:")).into()
+        let is_person = |name: &str| matches!(name, "anonymous" | "admin" | "masters");
+        name.is_some_and(|name| !is_person(name) && !name.starts_with("serviceaccount:")).into()
     }
 }
 
@@ -41,14 +43,15 @@ mod tests {
             Some("system:apiserver"),
             Some("system:serviceaccount:kube-system:default"),
             Some("system:anonymous"),
+            Some("system:admin"),
             Some("alice"),
             Some("systemd:alice"),
             Some("System:apiserver"),
             Some(""),
             None,
         ];
-        let expected =
-            ["true", "true", "true", "false", "false", "false", "false", "false", "false", "false"];
+        let mut expected = ["false"; 11];
+        expected[..3].fill("true");
         check(&rows, "is_system_user({})", &expected);
     }
 }

@@ -1,0 +1,61 @@
+/*
+id: K8A-310
+title: Role that runs commands in pods written
+severity: informational
+attack: [T1098.006, T1609]
+controls: [RBAC-1, WL-9]
+key: [user_name, resource, role]
+exempt: [control-plane, cloud, gitops, rbac-writers]
+needs: {level: Request, resources: [roles, clusterroles], verbs: [create, update, patch], stages: [ResponseComplete]}
+describe: "{{user_name}} wrote {{resource}} {{role}}, which opens sessions in pods, by {{verb}} from {{source_ip}}: {{rules}}"
+false_positives: >-
+  Roles for developers, build runners and backup tools.
+respond: >-
+  Nothing, unless something else points at it; then see who is bound to the role.
+*/
+SELECT
+  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  resource, namespace,
+  coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
+  concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))) AS role,
+  left(coalesce(
+    nullif(json_query(request_object, '$..[?
+      @.apiGroups[?@ == "" || @ == "*"]
+      && @.resources[?@ == "pods/exec" || @ == "pods/attach" || @ == "pods/portforward"
+        || @ == "pods/ephemeralcontainers" || @ == "*/exec" || @ == "*/attach" || @ == "*/portforward"
+        || @ == "*/ephemeralcontainers" || @ == "pods/*"]
+      && @.verbs[?@ == "create" || @ == "get" || @ == "update" || @ == "patch" || @ == "*"]]'), '[]'),
+    json_query(response_object, '$.rules[?
+      @.apiGroups[?@ == "" || @ == "*"]
+      && @.resources[?@ == "pods/exec" || @ == "pods/attach" || @ == "pods/portforward"
+        || @ == "pods/ephemeralcontainers" || @ == "*/exec" || @ == "*/attach" || @ == "*/portforward"
+        || @ == "*/ephemeralcontainers" || @ == "pods/*"]
+      && @.verbs[?@ == "create" || @ == "get" || @ == "update" || @ == "patch"
+        || @ == "*"]]')), 1000) AS rules
+FROM events
+WHERE resource IN ('roles', 'clusterroles')
+  AND api_group = 'rbac.authorization.k8s.io'
+  AND verb IN ('create', 'update', 'patch')
+  -- Done, not just allowed: the API server refuses an escalation after authorization, with 403.
+  AND response_code BETWEEN 200 AND 299
+  AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')
+  -- Sessions begin with create (SPDY) or get (WebSocket), a debug container with a patch. Everything at
+  -- once is K8A-307's.
+  AND (
+    -- Rules as such: of a whole object, of a merge patch, or as values of a JSON patch.
+    json_exists(request_object, '$..[?
+      @.apiGroups[?@ == "" || @ == "*"]
+      && @.resources[?@ == "pods/exec" || @ == "pods/attach" || @ == "pods/portforward"
+        || @ == "pods/ephemeralcontainers" || @ == "*/exec" || @ == "*/attach" || @ == "*/portforward"
+        || @ == "*/ephemeralcontainers" || @ == "pods/*"]
+      && @.verbs[?@ == "create" || @ == "get" || @ == "update" || @ == "patch" || @ == "*"]]')
+    -- A JSON patch of parts of a rule: only the answer shows what it became. A rule that is taken
+    -- away gives nothing.
+    OR (json_exists(request_object, '$[?search(@.path, "^/rules/[^/]+/")
+      && @.op != "remove" && @.op != "test"]')
+      AND json_exists(response_object, '$.rules[?
+      @.apiGroups[?@ == "" || @ == "*"]
+      && @.resources[?@ == "pods/exec" || @ == "pods/attach" || @ == "pods/portforward"
+        || @ == "pods/ephemeralcontainers" || @ == "*/exec" || @ == "*/attach" || @ == "*/portforward"
+        || @ == "*/ephemeralcontainers" || @ == "pods/*"]
+      && @.verbs[?@ == "create" || @ == "get" || @ == "update" || @ == "patch" || @ == "*"]]')))
