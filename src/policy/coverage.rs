@@ -164,6 +164,10 @@ fn targets(policy: &Policy, demand: &Demand) -> Vec<Tried> {
     }
     namespaces.truncate(20);
     names.truncate(20);
+    if demand.resource.is_empty() && demand.level > Level::Metadata {
+        // Bodies of whatever is recorded with its body: any resource that a rule names will do.
+        return named(policy);
+    }
     if demand.resource.is_empty() {
         // Whatever it is: something that nobody has a rule for, and a path.
         let group = "example.com".to_owned();
@@ -180,6 +184,27 @@ fn targets(policy: &Policy, demand: &Demand) -> Vec<Tried> {
                 let of = (group.as_str(), demand.resource.as_str(), demand.subresource.as_str());
                 targets.push(tried(of, (namespace, name), ordinary));
             }
+        }
+    }
+    targets
+}
+
+/// The resources that rules name.
+fn named(policy: &Policy) -> Vec<Tried> {
+    let mut targets =
+        vec![tried(("example.com", "somethings", ""), ("somewhere", "something"), false)];
+    for group in policy.rules.iter().flat_map(|rule| &rule.resources) {
+        if group.resources.is_empty() {
+            targets.push(tried(
+                (&group.group, "somethings", ""),
+                ("somewhere", "something"),
+                false,
+            ));
+        }
+        for resource in group.resources.iter().filter(|resource| !resource.contains('*')) {
+            let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
+            let of = (group.group.as_str(), resource, sub);
+            targets.push(tried(of, ("somewhere", "something"), false));
         }
     }
     targets

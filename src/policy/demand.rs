@@ -126,6 +126,10 @@ pub fn demands(needs: &Needs) -> Vec<Demand> {
 fn useful(level: Level, resource: &str, subresource: &str, verb: &str) -> Level {
     let most = match (resource, subresource) {
         ("secrets" | "configmaps" | "tokenreviews", _) => Level::Metadata,
+        // What is asked for is in the path; there is no body worth anything.
+        (_, "exec" | "attach" | "portforward" | "proxy" | "log" | "binding" | "eviction") => {
+            Level::Metadata
+        }
         // The answer is the token.
         ("serviceaccounts", "token") => Level::Request,
         _ => Level::RequestResponse,

@@ -38,7 +38,8 @@ pub fn smallest<'a>(all: impl IntoIterator<Item = &'a Needs>) -> Policy {
     let mut everything: Option<Level> = None;
     for demand in &demands {
         if demand.resource.is_empty() {
-            everything = Some(everything.unwrap_or(Level::Metadata).max(demand.level));
+            // Bodies of everything are nobody's need: those of what others name will do.
+            everything = Some(Level::Metadata);
             continue;
         }
         for group in &demand.groups {

@@ -111,7 +111,8 @@ fn a_deprecated_call_and_a_broken_event_fail_too() {
     nobody["user"] = Value::Null;
     let log = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(log.path(), format!("{event}\n{nobody}\n")).unwrap();
-    let (_, lines) = posture(&[&log.path().display().to_string()]);
+    let some = ["--control", "UPD-1", "--control", "MON-4"];
+    let (_, lines) = posture(&[&some[..], &[&log.path().display().to_string()]].concat());
     assert_eq!(lines["UPD-1"]["verdict"], "fail", "{}", lines["UPD-1"]);
     assert_eq!(lines["MON-4"]["verdict"], "fail", "{}", lines["MON-4"]);
 }
@@ -119,7 +120,8 @@ fn a_deprecated_call_and_a_broken_event_fail_too() {
 #[test]
 fn without_evidence_it_says_why_and_which_rule_would_help() {
     let passing = file(PASSING);
-    let (all, lines) = posture(&["--since", "2200-01-01", &passing]);
+    let some = ["--control", "WL-1", "--control", "NET-1", "--control", "MON-5"];
+    let (all, lines) = posture(&[&some[..], &["--since", "2200-01-01", &passing]].concat());
     assert_eq!(all["events"], 0);
     for (id, line) in &lines {
         assert_eq!(line["verdict"], "no_evidence", "{id}: {line}");
@@ -138,7 +140,7 @@ fn without_evidence_it_says_why_and_which_rule_would_help() {
     let log = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(log.path(), stripped).unwrap();
     let log = log.path().display().to_string();
-    let (_, lines) = posture(&[&log]);
+    let (_, lines) = posture(&["--control", "WL-1", &log]);
     let line = &lines["WL-1"];
     assert_eq!(line["verdict"], "no_evidence");
     assert!(line["reason"].as_str().unwrap().contains("none of them at level Request"), "{line}");
@@ -166,7 +168,9 @@ fn the_page_holds_text_only_and_exit_codes_tell() {
     let log = log.path().display().to_string();
     let page = tempfile::NamedTempFile::new().unwrap();
     let path = page.path().display().to_string();
-    let ended = run(["posture", "--format", "html", "--output", &path, "--fail-on", "fail", &log]);
+    let some = ["posture", "--control", "WL-1", "--control", "WL-9", "--format"];
+    let html = ["html", "--output", &path, "--fail-on", "fail", &log];
+    let ended = run(some.iter().chain(&html));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let page = std::fs::read_to_string(page.path()).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
@@ -174,7 +178,7 @@ fn the_page_holds_text_only_and_exit_codes_tell() {
     for never in ["<script", "\u{1b}", "\u{202e}", "\u{0}", "http://", "src="] {
         assert!(!page.contains(never), "{never:?}");
     }
-    let ended = run(["posture", "--format", "table", &log]);
+    let ended = run(some.iter().chain(&["table", &log]));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(!ended.stdout.contains(['\u{1b}', '\u{202e}', '\u{0}']));
     for (arguments, expected) in [

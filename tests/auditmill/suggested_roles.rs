@@ -64,7 +64,7 @@ fn words_of_clients_stay_words() {
     for (verb, resource, name) in [
         ("get", "*", "x"),
         ("*", "pods", "x"),
-        ("get", "secrets", "x\nrules: [{verbs: ['*']}]"),
+        ("get", "secrets", "x\nrules: [{verbs: ['all']}]"),
         ("get", "pods\n- verbs", "x"),
     ] {
         let mut event: Value = serde_json::from_str(line).unwrap();

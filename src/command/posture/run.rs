@@ -1,6 +1,6 @@
 //! The command: events, questions, lines, and where they go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::command::scan;
 use crate::command::sql::{Asked, Read, failed};
 use crate::command::{self, BadDetections};
 use crate::detect::catalog::Catalog;
+use crate::detect::detection::Kind;
 use crate::detect::finding::{Finding, Status};
 use crate::event::time::rfc3339;
 use crate::policy::document::Policy;
@@ -34,6 +35,7 @@ pub fn run(args: &PostureArgs) -> Result<command::Verdict> {
     let known = known(&args.known, &controls)?;
     let policy = args.policy.as_deref().map(command::policy::read).transpose()?;
     let catalog = Catalog::load(args.dir.as_deref()).map_err(BadDetections)?;
+    let catalog = behind(catalog, &args.controls);
     let mut judge =
         if args.place.files.is_empty() { None } else { Some(scan::Judge::new(&catalog)?) };
     let asked = Asked::open(&args.place, &mut |rows| {
@@ -67,6 +69,21 @@ pub fn run(args: &PostureArgs) -> Result<command::Verdict> {
         Some(FailOn::NoEvidence) => posture.worst() >= Verdict::NoEvidence,
     };
     Ok(if failed { command::Verdict::No } else { command::Verdict::Done })
+}
+
+/// The detections that are behind these controls, and whatever those over findings may read.
+fn behind(catalog: Catalog, controls: &[String]) -> Catalog {
+    let named: BTreeSet<String> = catalog
+        .detections()
+        .filter(|detection| detection.controls.iter().any(|id| controls.contains(id)))
+        .map(|detection| detection.id.clone())
+        .collect();
+    let over =
+        |id: &String| catalog.get(id).is_some_and(|detection| detection.kind == Kind::OverFindings);
+    if controls.is_empty() || named.iter().any(over) {
+        return catalog;
+    }
+    catalog.selected(|id| named.contains(id))
 }
 
 fn selected(args: &PostureArgs) -> Result<Vec<Control>> {
