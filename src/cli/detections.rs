@@ -108,6 +108,9 @@ pub struct ExceptionsArgs {
     /// Where settings come from.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Show what lists exempt, too
+    #[arg(long)]
+    pub lists: bool,
     /// Folder with exceptions.yaml; without it, `[detect] dir`, else those that the server uses
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value as Json};
 
@@ -20,10 +20,10 @@ const HIDDEN: &str = "SELECT item, sum(count) AS hidden, CAST(max(hour) AS VARCH
      FROM ledger WHERE kind = 'exempted' GROUP BY item ORDER BY item";
 
 /// The exceptions of a server, in the order of its file.
-const IN_USE: &str = "SELECT name, state, detections, condition, owner, reason, clusters, hidden, \
+const IN_USE: &str = "SELECT name, state, list, detections, condition, owner, reason, clusters, hidden, \
      CAST(expires AS VARCHAR) AS expires, CAST(latest AS VARCHAR) AS latest FROM exceptions";
 
-/// Shows all exceptions, also those that have expired, and those that are gone but hid something:
+/// Shows all exceptions, with `--lists` those of lists too, also those that have expired, and those that are gone but hid something:
 /// of a folder, else those that a server uses, else those that are shipped.
 ///
 /// # Errors
@@ -34,14 +34,19 @@ pub fn list(args: &ExceptionsArgs) -> Result<Verdict> {
         None => args.config.settings()?.detect.dir,
     };
     let is_named = is_named(&args.server);
-    let rows = match dir {
+    let mut rows = match dir {
         None if is_named && args.server.data.is_none() => of_server(&args.server)?,
+        None if !args.lists => bail!(
+            "no folder: give `--dir`, `--config` with `[detect] dir`, or `--url` of a server; \
+             `--lists` shows what is shipped"
+        ),
         dir => {
             let catalog = Catalog::load(dir.as_deref()).map_err(BadDetections)?;
             let hidden = if is_named { Some(hidden(&args.server)?) } else { None };
             of_folder(&catalog, hidden.as_ref(), now_micros())
         }
     };
+    rows.retain(|row| args.lists || row.list.is_none());
     let mut out = io::stdout().lock();
     match args.format {
         Format::Json => rows.iter().try_for_each(|row| writeln!(out, "{}", json(row)))?,
@@ -82,6 +87,8 @@ fn hidden_of(row: &Map<String, Json>) -> Option<Hidden> {
 struct Row {
     name: String,
     state: String,
+    /// The list that it is of.
+    list: Option<String>,
     exempts: Option<Exempts>,
     hidden: Option<Hidden>,
 }
@@ -116,6 +123,7 @@ fn of_folder(catalog: &Catalog, hidden: Option<&BTreeMap<String, Hidden>>, now: 
         rows.push(Row {
             name: exception.name.clone(),
             state: state.to_owned(),
+            list: exception.list.clone(),
             exempts: Some(exempts),
             hidden: of(&exception.name),
         });
@@ -123,7 +131,7 @@ fn of_folder(catalog: &Catalog, hidden: Option<&BTreeMap<String, Hidden>>, now: 
     let known = |name: &str| catalog.exceptions().iter().any(|exception| exception.name == name);
     for name in hidden.into_iter().flat_map(BTreeMap::keys).filter(|name| !known(name)) {
         let (name, state, hidden) = (name.clone(), "removed".to_owned(), of(name));
-        rows.push(Row { name, state, exempts: None, hidden });
+        rows.push(Row { name, state, list: None, exempts: None, hidden });
     }
     rows
 }
@@ -144,7 +152,8 @@ fn of_server(server: &ServerArgs) -> Result<Vec<Row>> {
             })
         };
         let (exempts, hidden) = (exempts(), hidden_of(row));
-        Some(Row { name: text("name")?, state: text("state")?, exempts, hidden })
+        let (name, state, list) = (text("name")?, text("state")?, text("list"));
+        Some(Row { name, state, list, exempts, hidden })
     };
     rows.iter().map(read).collect::<Option<_>>().context("read what a server exempts")
 }
@@ -154,6 +163,7 @@ fn json(row: &Row) -> Json {
     serde_json::json!({
         "name": row.name,
         "state": row.state,
+        "list": row.list,
         "detections": exempts.map(|of| &of.detections),
         "condition": exempts.map(|of| &of.condition),
         "owner": exempts.map(|of| &of.owner),

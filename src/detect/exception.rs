@@ -51,6 +51,8 @@ pub struct Exception {
     /// Unique in its file: as given, or `exempt-` and a hash of what is exempt. The `item` of its
     /// rows in the ledger.
     pub name: String,
+    /// The list that it is an entry of; none for one of the operator's own.
+    pub list: Option<String>,
     /// Which detections it is of.
     pub detections: Detections,
     /// SQL over the columns of `events`: the events that are exempt.
@@ -245,7 +247,19 @@ fn read(written: Written, path: &Arc<str>, line: u64) -> Result<Exception, Vec<T
     let name = written.name.unwrap_or_else(|| hashed(&detections, &condition, &clusters));
     let (owner, reason) = (written.owner, written.reason);
     let path = Arc::clone(path);
-    Ok(Exception { name, detections, condition, owner, reason, expires, clusters, path, line })
+    let list = None;
+    Ok(Exception {
+        name,
+        list,
+        detections,
+        condition,
+        owner,
+        reason,
+        expires,
+        clusters,
+        path,
+        line,
+    })
 }
 
 fn detections(written: &serde_json::Value) -> Option<Detections> {

@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::reading::Reading;
-use super::detection::{Detection, LoadError};
+use super::detection::{Detection, Kind, LoadError};
 
 /// How sure a complaint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +101,11 @@ pub fn lint(detection: &Detection) -> Vec<Complaint> {
     let mut complaints = prose::judge(detection);
     complaints.extend(word::judge_needs(detection));
     match Reading::of(detection) {
+        // What the others know is of events.
+        Ok(reading) if detection.kind == Kind::OverFindings => {
+            complaints.extend(order::judge(&reading));
+            complaints.extend(prose::judge_sentence(&reading));
+        }
         Ok(reading) => {
             complaints.extend(word::judge(&reading));
             complaints.extend(never::judge(&reading));

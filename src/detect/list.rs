@@ -106,6 +106,7 @@ pub(super) fn parse(path: &str, text: &str) -> Result<(String, Vec<Exception>), 
         }
         exceptions.push(Exception {
             name: of_entry,
+            list: Some(name.clone()),
             detections: Detections::Ids(BTreeSet::new()),
             condition: condition.value.trim().to_owned(),
             owner: list.owner.clone(),

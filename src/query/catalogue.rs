@@ -110,11 +110,13 @@ fn detections_rows(loaded: &Loaded) -> Result<RecordBatch, ArrowError> {
 }
 
 /// Columns of `exceptions`; lists are JSON text. `state` is `active`, `expired` or `removed`: of
-/// one that is gone only its name and what it hid are known. No `clusters` are all of them.
+/// one that is gone only its name and what it hid are known. No `clusters` are all of them; `list`
+/// is whose entry it is, none of the operator's own.
 fn exceptions_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         text("name"),
         text("state"),
+        optional("list"),
         optional("detections"),
         optional("condition"),
         optional("owner"),
@@ -169,6 +171,11 @@ fn exceptions_rows(
     let columns: Vec<ArrayRef> = vec![
         texts(rows.iter().map(|(name, ..)| *name)),
         texts(rows.iter().map(|(_, of, _)| state(*of))),
+        Arc::new(
+            rows.iter()
+                .map(|(_, of, _)| of.and_then(|of| of.list.as_deref()))
+                .collect::<StringArray>(),
+        ),
         text(&ids),
         text(&|of| of.condition.clone()),
         text(&|of| of.owner.clone()),

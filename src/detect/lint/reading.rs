@@ -14,9 +14,8 @@ use super::super::compiled::Slot;
 use super::super::condition::{Condition, KnownRow};
 use super::super::detection::{Detection, LoadError};
 use super::super::mistake::located;
-use super::super::plan::{bind, plan_over};
+use super::super::plan::{bind, plan_over, table_of};
 use super::{Complaint, Level};
-use crate::event::schema::events_schema;
 
 /// A detection and its plan.
 pub(super) struct Reading<'a> {
@@ -44,7 +43,7 @@ impl<'a> Reading<'a> {
     }
 
     fn read(detection: &'a Detection) -> Result<Self> {
-        let slot = Slot::new(events_schema());
+        let slot = Slot::new(table_of(detection).1);
         // The one table is there at once: nothing is waited for.
         let planned = plan_over(detection, &slot).now_or_never();
         let (context, written) =
