@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::events::repository;
 use super::program::run;
+use super::server::TestServer;
 
 const FAILING: &str = "testdata/events/hardening/failing.jsonl";
 const PASSING: &str = "testdata/events/hardening/passing.jsonl";
@@ -206,6 +207,37 @@ fn every_control_of_the_shipped_detections_has_a_line() {
             let line = lines.get(control).unwrap_or_else(|| panic!("{control}: {detection}"));
             let behind = line["detections"].as_array().unwrap();
             assert!(behind.iter().any(|of| of["id"] == detection["id"]), "{control}");
+        }
+    }
+}
+
+#[test]
+fn a_server_answers_as_files_do() {
+    let server = TestServer::start("");
+    let body = std::fs::read_to_string(repository(FAILING)).unwrap();
+    let sent = server.client().post(server.url("/v1/audit")).body(body).send().unwrap();
+    assert_eq!(sent.status(), 200);
+    let deadline = std::time::Instant::now() + super::program::LIMIT;
+    let of_server = ["--control", "WL-1", "--control", "RBAC-2", "--control", "API-1"];
+    let address = server.url("");
+    let asked = [&of_server[..], &["--url", &address]].concat();
+    let lines = loop {
+        let (posture, lines) = posture(&asked);
+        if posture["events"].as_u64() >= Some(60) || std::time::Instant::now() > deadline {
+            break lines;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    let failing = file(FAILING);
+    let (_, of_files) = posture(&[&of_server[..], &[&failing]].concat());
+    for (id, line) in &of_files {
+        for member in ["verdict", "seen", "failing", "evidence", "first_failing"] {
+            let (mut here, mut there) = (line[member].clone(), lines[id][member].clone());
+            for row in [&mut here, &mut there].into_iter().filter_map(Value::as_array_mut).flatten()
+            {
+                row.as_object_mut().unwrap().remove("cluster");
+            }
+            assert_eq!(here, there, "{id}: {member}");
         }
     }
 }

@@ -130,7 +130,7 @@ fn each(rows: &RecordBatch, mut take: impl FnMut(&Seen<'_>)) -> Result<()> {
             if column.is_valid(row) { column.value(row).to_owned() } else { String::new() }
         };
         let length = |column: &StringArray| {
-            if column.is_valid(row) { column.value_length(row) as u64 } else { 0 }
+            if column.is_valid(row) { column.value(row).len() as u64 } else { 0 }
         };
         let groups: Vec<String> = serde_json::from_str(&text(groups)).unwrap_or_default();
         let (user_name, verb, uri) = (text(user), text(verb), text(uri));

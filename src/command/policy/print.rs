@@ -107,7 +107,7 @@ fn reasons(gaps: &[Gap]) -> String {
 
 fn rates(forecast: &Forecast) -> String {
     let seconds = forecast.seconds();
-    let per_second = |count: u64| count as f64 / seconds;
+    let per_second = |count: u64| rate(count, seconds);
     let bytes = ByteSize::b(forecast.bytes).display().iec();
     let unknown = match forecast.guessed + forecast.unknown {
         0 => String::new(),
@@ -125,6 +125,11 @@ fn rates(forecast: &Forecast) -> String {
     )
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a rate is no exact number")]
+fn rate(count: u64, seconds: f64) -> f64 {
+    count as f64 / seconds
+}
+
 fn forecast(forecast: &Forecast) -> Json {
     let seconds = forecast.seconds();
     json!({
@@ -132,8 +137,8 @@ fn forecast(forecast: &Forecast) -> Json {
         "events": forecast.events,
         "bytes": forecast.bytes,
         "seconds": seconds,
-        "events_per_second": forecast.events as f64 / seconds,
-        "bytes_per_second": forecast.bytes as f64 / seconds,
+        "events_per_second": rate(forecast.events, seconds),
+        "bytes_per_second": rate(forecast.bytes, seconds),
         "bodies_guessed": forecast.guessed,
         "bodies_unknown": forecast.unknown,
         "events_by_rule": forecast.by_rule,

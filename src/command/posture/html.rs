@@ -158,7 +158,7 @@ fn escaped(text: &str) -> String {
                 || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
                 | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
             {
-                safe.extend(c.escape_default())
+                safe.extend(c.escape_default());
             }
             c => safe.push(c),
         }

@@ -114,7 +114,7 @@ fn known(given: &[String], controls: &[Control]) -> Result<Known> {
             bail!("--set: nothing is called `{name}`: there are {}", names.join(", "));
         }
         let values = values.split(',').map(str::trim).filter(|value| !value.is_empty());
-        known.entry(name.to_owned()).or_insert_with(Vec::new).extend(values.map(str::to_owned));
+        known.entry(name.to_owned()).or_default().extend(values.map(str::to_owned));
     }
     Ok(known)
 }

@@ -13,7 +13,7 @@ use crate::question::text::{Value, quoted};
 /// A binding of the identity, and what of it was not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Granted {
-    /// RoleBinding or ClusterRoleBinding.
+    /// `RoleBinding` or `ClusterRoleBinding`.
     pub(super) kind: String,
     pub(super) binding: String,
     pub(super) namespace: Option<String>,

@@ -188,10 +188,10 @@ fn proof(one: &Used) -> Proof {
 fn is_everybodys(one: &Used, identity: &Identity) -> bool {
     if let Some(path) = &one.path {
         let open = ["/api", "/apis", "/openapi", "/healthz", "/livez", "/readyz", "/version"];
-        let below = |stem: &&str| {
-            path == stem || (path.starts_with(*stem) && path[stem.len()..].starts_with('/'))
+        let below = |stem: &str| {
+            path.strip_prefix(stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let tree = open.iter().take(3).any(|stem| below(&stem));
+        let tree = open.iter().take(3).any(|stem| below(stem));
         let flat = open.iter().skip(3).any(|stem| path == stem) || path == "/version/";
         let issuer = matches!(identity, Identity::ServiceAccount { .. })
             && matches!(path.as_str(), "/.well-known/openid-configuration" | "/openid/v1/jwks");

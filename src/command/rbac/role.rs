@@ -40,13 +40,13 @@ pub(super) struct Proved {
 /// A role and where it is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Role {
-    /// Role or ClusterRole.
+    /// `Role` or `ClusterRole`.
     pub(super) kind: &'static str,
     pub(super) name: String,
     /// Of a Role.
     pub(super) namespace: Option<String>,
     pub(super) rules: Vec<Rule>,
-    /// Namespaces of its RoleBindings; none for a ClusterRoleBinding.
+    /// Namespaces of its bindings; none for one of the whole cluster.
     pub(super) bound_in: Vec<String>,
 }
 
@@ -80,21 +80,21 @@ pub(super) fn roles(needed: &Needed, identity: &Identity) -> Vec<Role> {
             })
             .collect();
         let bound_in: Vec<String> = namespaces.iter().map(|name| (*name).to_owned()).collect();
-        let rules = rules(&of);
-        roles.push(match bound_in.as_slice() {
-            [only] => {
-                let (name, namespace) = (base.clone(), Some(only.clone()));
-                Role { kind: "Role", name, namespace, rules, bound_in }
-            }
-            _ => {
-                shared += 1;
-                let name = format!("{base}-namespaces-{shared}");
-                Role { kind: "ClusterRole", name, namespace: None, rules, bound_in }
-            }
+        let merged = rules(&of);
+        roles.push(if let [only] = bound_in.as_slice() {
+            let (name, namespace) = (base.clone(), Some(only.clone()));
+            Role { kind: "Role", name, namespace, rules: merged, bound_in }
+        } else {
+            shared += 1;
+            let name = format!("{base}-namespaces-{shared}");
+            Role { kind: "ClusterRole", name, namespace: None, rules: merged, bound_in }
         });
     }
     roles
 }
+
+/// What rules are told apart by: whether of paths, group, names of objects, verbs.
+type Apart<'a> = (bool, &'a str, &'a [String], Vec<&'a str>);
 
 /// Rules: resources of a group with the same verbs and names are one.
 fn rules(of: &[&BTreeMap<Permission, Proof>]) -> Vec<Rule> {
@@ -105,16 +105,13 @@ fn rules(of: &[&BTreeMap<Permission, Proof>]) -> Vec<Rule> {
             (permission.group.as_str(), permission.resource.as_str(), permission.names.as_slice());
         verbs.entry(key).or_default().insert(&permission.verb);
     }
-    let mut merged: BTreeMap<(bool, &str, &[String], Vec<&str>), Vec<&str>> = BTreeMap::new();
+    let mut merged: BTreeMap<Apart<'_>, Vec<&str>> = BTreeMap::new();
     for ((group, resource, names), verbs) in verbs {
         let key = (resource.starts_with('/'), group, names, verbs.into_iter().collect());
         merged.entry(key).or_default().push(resource);
     }
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let rule = |((path, group, names, verbs), resources): (
-        (bool, &str, &[String], Vec<&str>),
-        Vec<&str>,
-    )| {
+    let rule = |((path, group, names, verbs), resources): (Apart<'_>, Vec<&str>)| {
         let proofs = of.iter().flat_map(|permissions| permissions.iter());
         let proofs = proofs.filter(|(permission, _)| {
             permission.group == group
@@ -157,9 +154,9 @@ fn base_name(identity: &Identity) -> String {
     let kept = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let mut name: String = plain.chars().map(|c| if kept(c) { c } else { '-' }).take(60).collect();
     if name != plain {
-        let hash = Sha256::digest(user.as_bytes());
-        let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        name = format!("{}-{hash}", name.trim_matches('-'));
+        let hash: [u8; 32] = Sha256::digest(user.as_bytes()).into();
+        let hash = hash.first_chunk().map_or(0, |start| u32::from_be_bytes(*start));
+        name = format!("{}-{hash:08x}", name.trim_matches('-'));
     }
     format!("{}-used", name.trim_matches('-'))
 }

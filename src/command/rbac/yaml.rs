@@ -1,5 +1,6 @@
 //! A suggestion as YAML that can be applied, with what proves it as comments.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::Result;
@@ -160,9 +161,10 @@ fn scalar(text: &str) -> String {
         match c {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
-            c if is_odd(c) => quoted.push_str(&match u32::from(c) {
-                code @ 0..=0xffff => format!("\\u{code:04x}"),
-                code => format!("\\U{code:08x}"),
+            // Writing to a String cannot fail.
+            c if is_odd(c) => drop(match u32::from(c) {
+                code @ 0..=0xffff => write!(quoted, "\\u{code:04x}"),
+                code => write!(quoted, "\\U{code:08x}"),
             }),
             c => quoted.push(c),
         }
