@@ -3,6 +3,7 @@
 mod alert;
 mod backtest;
 mod detections;
+mod question;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,10 @@ pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
     CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
     ListArgs,
+};
+pub use self::question::{
+    CheckArgs, FailOn, PeriodArgs, PlaceArgs, PolicyCommand, PostureArgs, PostureFormat,
+    RbacCommand, ReportArgs, ReportFormat, SuggestArgs, SuggestFormat,
 };
 use crate::config::{Settings, SettingsError};
 use crate::detect::detection::Severity;
@@ -63,6 +68,18 @@ pub enum Command {
     /// Tell why an event was found by detections, or was not
     #[command(after_help = backtest::EXPLAIN_EXAMPLES)]
     Explain(ExplainEventArgs),
+    /// Tell which hardening controls hold, which do not, and which nobody could tell
+    #[command(after_help = question::POSTURE_EXAMPLES)]
+    Posture(PostureArgs),
+    /// Answer an investigator's first questions
+    #[command(after_help = question::REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Make roles of what was used
+    #[command(subcommand)]
+    Rbac(RbacCommand),
+    /// Work on audit policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Show detections, and look for mistakes in them
     #[command(subcommand)]
     Detections(DetectionsCommand),

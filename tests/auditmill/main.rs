@@ -30,6 +30,7 @@
 //! - `reload`: detections that change while the program runs
 //! - `scan`: the command line
 //! - `backtest`, `explain`: detections over the past, and why an event was found or not
+//! - `posture`, `reports`, `suggested_roles`, `audit_policies`: questions with answers made ready
 //! - `sql`: questions over HTTP and on the command line
 //! - `oracle`: the engine of detections against a slow and simple model of it
 //! - `tidy`: the house rules that a machine can check
@@ -39,6 +40,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod audit_policies;
 mod auth;
 mod backtest;
 mod backup;
@@ -60,11 +62,13 @@ mod memory;
 mod noise;
 mod oracle;
 mod outward;
+mod posture;
 mod program;
 mod readers;
 mod receiver;
 mod recording;
 mod reload;
+mod reports;
 mod s3;
 mod scan;
 mod server;
@@ -72,6 +76,7 @@ mod sinks;
 mod small_disk;
 mod sql;
 mod stores;
+mod suggested_roles;
 mod tail;
 mod tidy;
 mod webhook;

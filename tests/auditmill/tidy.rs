@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 use super::events::repository;
 
 /// What each folder or file at the top of `src` may use of the crate. Data flows one way.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("event", &[]),
     ("journal", &[]),
     // What decode is given is its own `Delivery`: it knows no journal.
     ("decode", &["event"]),
     ("sql", &["event"]),
     ("detect", &["event", "sql"]),
+    // What detections need of an audit policy.
+    ("policy", &["detect"]),
+    // `detect` for needs and for what is wrong with a file.
+    ("question", &["detect", "event"]),
     // `decode` for the pieces that the quarantine keeps.
     ("findings", &["decode", "detect", "event"]),
     ("history", &["clock", "event", "fault", "journal"]),
@@ -39,7 +43,8 @@ const MAY_USE: [(&str, &[&str]); 22] = [
         "command",
         &[
             "alert", "cli", "clock", "config", "decode", "detect", "event", "findings", "history",
-            "http", "ingest", "journal", "metrics", "pipeline", "query", "sql", "tasks",
+            "http", "ingest", "journal", "metrics", "pipeline", "policy", "query", "question",
+            "sql", "tasks",
         ],
     ),
     ("tasks", &[]),
@@ -81,7 +86,8 @@ const HOMES: [(&[&str], &[&str]); 16] = [
 ];
 
 /// Foreign crates that folders must never know.
-const NEVER: [(&str, &[&str]); 10] = [
+const NEVER: [(&str, &[&str]); 11] = [
+    ("policy", &["arrow", "datafusion", "tokio"]),
     ("event", &["datafusion", "tokio", "serde_json"]),
     ("journal", &["arrow", "datafusion", "serde_json"]),
     ("decode", &["datafusion", "tokio"]),
