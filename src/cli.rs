@@ -1,17 +1,24 @@
 //! Commands and flags; no behaviour.
 
+mod alert;
 mod backtest;
 mod detections;
+mod question;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::alert::{AlertCommand, AlertListArgs, AlertTestArgs};
 pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
     CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
     ListArgs,
+};
+pub use self::question::{
+    CheckArgs, FailOn, PeriodArgs, PlaceArgs, PolicyCommand, PostureArgs, PostureFormat,
+    RbacCommand, ReportArgs, ReportFormat, SuggestArgs, SuggestFormat,
 };
 use crate::config::{Settings, SettingsError};
 use crate::detect::detection::Severity;
@@ -61,12 +68,27 @@ pub enum Command {
     /// Tell why an event was found by detections, or was not
     #[command(after_help = backtest::EXPLAIN_EXAMPLES)]
     Explain(ExplainEventArgs),
+    /// Tell which hardening controls hold, which do not, and which nobody could tell
+    #[command(after_help = question::POSTURE_EXAMPLES)]
+    Posture(PostureArgs),
+    /// Answer an investigator's first questions
+    #[command(after_help = question::REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Make roles of what was used
+    #[command(subcommand)]
+    Rbac(RbacCommand),
+    /// Work on audit policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Show detections, and look for mistakes in them
     #[command(subcommand)]
     Detections(DetectionsCommand),
     /// Show what is exempt, who says so, until when, and what that hid
     #[command(subcommand)]
     Exceptions(ExceptionsCommand),
+    /// Try sinks, and show how they stand
+    #[command(subcommand)]
+    Alert(AlertCommand),
     /// Print the settings in effect
     Config(ConfigArgs),
     /// Write the file that tells an API server where to send its audit events

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use auth::Auth;
 pub use history::History;
 pub use sink::{Alert, Sink};
+pub use source::Source;
 
 // `[auth]`
 pub mod auth;
@@ -23,12 +24,13 @@ pub mod history;
 // `[[sink]]`, `[alert]`
 pub mod sink;
 
+// `[[source]]`
+pub mod source;
+
 // Settings with a text form of their own.
 pub mod value;
 
 pub use value::{Name, Span};
-
-use crate::event::ClusterName;
 
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -146,23 +148,6 @@ pub struct Query {
     pub rows_max: usize,
 }
 
-/// `[[source]]`: what is read beside what comes over HTTP.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Source {
-    /// An audit log (`--audit-log-path` of the API server), followed while it is written and
-    /// rotated.
-    File {
-        /// Its name in messages and metrics; its progress is kept under it.
-        name: Name,
-        /// The file that is written.
-        path: PathBuf,
-        /// Whose events are in it.
-        #[serde(default)]
-        cluster: ClusterName,
-    },
-}
-
 impl Default for Http {
     fn default() -> Self {
         Self {
@@ -271,7 +256,7 @@ impl Settings {
         // Read once by itself, so that errors have lines.
         let file: Self =
             toml::from_str(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
-        check_sources(&file.sources).map_err(|message| wrong(&origin, message))?;
+        source::check(&file.sources).map_err(|message| wrong(&origin, message))?;
         sink::check(&file.sinks).map_err(|message| wrong(&origin, message))?;
         let mut table: toml::Table =
             toml::from_str(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
@@ -302,26 +287,6 @@ fn placed(text: &str, error: &toml::de::Error) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
     format!("TOML parse error at line {line}, column {column}: {}", error.message())
-}
-
-/// Two sources of one name would share their progress; a log followed twice is a mistake.
-fn check_sources(sources: &[Source]) -> Result<(), String> {
-    for (place, source) in sources.iter().enumerate() {
-        let Source::File { name, path, .. } = source;
-        if path.file_name().is_none() {
-            return Err(format!("source `{}`: `{}` names no file", name.as_str(), path.display()));
-        }
-        for Source::File { name: other, path: other_path, .. } in sources.iter().take(place) {
-            if other == name {
-                return Err(format!("two sources have the name `{}`", name.as_str()));
-            }
-            if other_path == path {
-                let path = path.display();
-                return Err(format!("two sources have the path `{path}`"));
-            }
-        }
-    }
-    Ok(())
 }
 
 const SECTIONS: [&str; 8] =
@@ -372,7 +337,9 @@ mod tests {
         assert_eq!(settings.detect.idle_after, Span(Duration::from_secs(30)));
         assert_eq!(settings.ingest.clusters_max, 7);
         assert_eq!(settings.sinks.len(), 1);
-        let Source::File { name, path, cluster } = settings.sources.first().unwrap();
+        let Some(Source::File { name, path, cluster }) = settings.sources.first() else {
+            panic!("{settings:?}");
+        };
         assert_eq!((name.as_str(), cluster.as_str()), ("cp-1", "default"));
         assert_eq!(path, Path::new("/a.log"));
         assert_eq!(load(&settings.to_toml().unwrap(), &[]).unwrap(), settings);

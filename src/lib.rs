@@ -36,6 +36,12 @@ pub mod sql;
 // Rows to findings.
 pub mod detect;
 
+// Questions that are asked again and again: controls, reports.
+pub mod question;
+
+// What an audit policy records, and what that is worth.
+pub mod policy;
+
 // Findings and quarantine, stored.
 pub mod findings;
 

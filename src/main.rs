@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use auditmill::cli::{
-    Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand, TokenCommand,
+    AlertCommand, Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand,
+    PolicyCommand, RbacCommand, TokenCommand,
 };
 use auditmill::command::{self, Verdict};
 use clap::Parser as _;
@@ -25,11 +26,17 @@ fn main() -> ExitCode {
         Command::Test(args) => command::test::run(args),
         Command::Backtest(args) => command::backtest::run(args),
         Command::Explain(args) => command::explain::run(args),
+        Command::Posture(args) => command::posture::run(args),
+        Command::Report(args) => command::report::run(args),
+        Command::Rbac(RbacCommand::Suggest(args)) => command::rbac::suggest(args),
+        Command::Policy(PolicyCommand::Check(args)) => command::policy::check(args),
         Command::Detections(DetectionsCommand::List(args)) => command::detections::list(args),
         Command::Detections(DetectionsCommand::Explain(args)) => command::detections::explain(args),
         Command::Detections(DetectionsCommand::Lint(args)) => command::lint::run(args),
         Command::Detections(DetectionsCommand::Coverage(args)) => command::coverage::show(args),
         Command::Exceptions(ExceptionsCommand::List(args)) => command::exceptions::list(args),
+        Command::Alert(AlertCommand::Test(args)) => command::alert::test(args),
+        Command::Alert(AlertCommand::List(args)) => command::alert::list(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),
         Command::Token(TokenCommand::New) => command::token::new(),

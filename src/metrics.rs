@@ -2,6 +2,7 @@
 //! detections by the catalogue, sources by the settings, reasons by their enums.
 
 mod detections;
+mod kafka;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -84,6 +85,9 @@ pub struct Metrics {
     file_truncations: Family<BySource, Counter>,
     file_gone: Family<BySource, Counter>,
     file_passed_over: Family<BySource, Counter>,
+    kafka_records: Family<BySource, Counter>,
+    kafka_bytes: Family<BySource, Counter>,
+    kafka_unnamed: Family<BySource, Counter>,
     events: Family<ByCluster, Counter>,
     duplicates: Family<ByCluster, Counter>,
     repeated: Family<ByCluster, Counter>,
@@ -132,6 +136,9 @@ impl Metrics {
             file_truncations: Family::default(),
             file_gone: Family::default(),
             file_passed_over: Family::default(),
+            kafka_records: Family::default(),
+            kafka_bytes: Family::default(),
+            kafka_unnamed: Family::default(),
             events: Family::default(),
             duplicates: Family::default(),
             repeated: Family::default(),
@@ -160,6 +167,7 @@ impl Metrics {
             history_failures: Counter::default(),
         };
         metrics.register_files();
+        metrics.register_kafka();
         metrics.register_journal();
         metrics.register_detections();
         metrics.register_sinks();

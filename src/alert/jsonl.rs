@@ -3,19 +3,35 @@
 //!
 //! A line is in the file, on disk, before it counts as delivered. A line that was cut short by a
 //! full disk is taken back, or ended, so that every line but such a one is a whole finding.
+//!
+//! Before each batch it looks whether the file is still where it was: no signal is needed after a
+//! rotation by somebody else. With `rotate_bytes` it rotates by itself.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::format;
 use super::sink::{Answer, Sink};
+use crate::config::sink::{Format, JsonlSettings};
 use crate::findings::record::FindingRecord;
 
 /// The sink; its file is opened anew when somebody has moved it away, as logrotate does.
 #[derive(Debug)]
-pub struct Jsonl(Arc<Mutex<Output>>);
+pub struct Jsonl {
+    output: Arc<Mutex<Output>>,
+    format: Format,
+}
+
+/// When a file is put aside, and how many of them are kept.
+#[derive(Clone, Copy, Debug)]
+struct Rotation {
+    /// A file does not grow beyond this but by one batch that is larger; 0: it may.
+    bytes: u64,
+    keep: u32,
+}
 
 #[derive(Debug)]
 enum Output {
@@ -23,6 +39,7 @@ enum Output {
     File {
         path: PathBuf,
         file: File,
+        rotation: Rotation,
         /// Something without an end of line is at its end.
         torn: bool,
     },
@@ -33,9 +50,13 @@ impl Jsonl {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let output = if path == Path::new("-") { Output::Stdout } else { Output::open(path)? };
-        Ok(Self(Arc::new(Mutex::new(output))))
+    pub fn open(settings: &JsonlSettings) -> io::Result<Self> {
+        let (path, format) = (&settings.path, settings.format);
+        let rotation =
+            Rotation { bytes: settings.rotate_bytes.as_u64(), keep: settings.rotate_keep };
+        let output =
+            if path == Path::new("-") { Output::Stdout } else { Output::open(path, rotation)? };
+        Ok(Self { output: Arc::new(Mutex::new(output)), format })
     }
 }
 
@@ -45,8 +66,8 @@ impl Sink for Jsonl {
     }
 
     async fn deliver(&mut self, findings: &[Arc<FindingRecord>]) -> Vec<Answer> {
-        let output = Arc::clone(&self.0);
-        let lines = lines(findings);
+        let output = Arc::clone(&self.output);
+        let lines = lines(findings, self.format);
         // A disk or the reader of a pipe may take long.
         let written = tokio::task::spawn_blocking(move || {
             output.lock().unwrap_or_else(PoisonError::into_inner).write(&lines)
@@ -60,27 +81,31 @@ impl Sink for Jsonl {
     }
 }
 
-fn lines(findings: &[Arc<FindingRecord>]) -> Vec<u8> {
+fn lines(findings: &[Arc<FindingRecord>], format: Format) -> Vec<u8> {
     let mut lines = Vec::new();
     for finding in findings {
-        // Texts and numbers only: there is nothing that cannot be written.
-        lines.extend(serde_json::to_vec(finding.as_ref()).unwrap_or_default());
+        lines.extend(format::bytes(format, finding));
         lines.push(b'\n');
     }
     lines
 }
 
 impl Output {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-        Ok(Self::File { path: path.to_owned(), torn: is_torn(&file)?, file })
+        Ok(Self::File { path: path.to_owned(), rotation, torn: is_torn(&file)?, file })
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if let Self::File { path, file, .. } = self
-            && is_moved(path, file)?
-        {
-            *self = Self::open(path)?;
+        if let Self::File { path, file, rotation, .. } = self {
+            let is_moved = is_moved(path, file)?;
+            let is_full = !is_moved && rotation.is_full(&file.metadata()?, lines.len());
+            if is_full {
+                rotation.put_aside(path)?;
+            }
+            if is_moved || is_full {
+                *self = Self::open(path, *rotation)?;
+            }
         }
         match self {
             Self::Stdout => {
@@ -106,6 +131,38 @@ impl Output {
                 synced
             }
         }
+    }
+}
+
+impl Rotation {
+    /// Whether so many bytes more are for the next file.
+    fn is_full(&self, file: &Metadata, bytes: usize) -> bool {
+        let grown = file.len().saturating_add(bytes as u64);
+        self.bytes > 0 && file.is_file() && file.len() > 0 && grown > self.bytes
+    }
+
+    /// Moves the file to `PATH.1`, that to `PATH.2`, and so on; the oldest goes. What was cut
+    /// short by a crash leaves a gap, never a file overwritten by a newer one.
+    fn put_aside(&self, path: &Path) -> io::Result<()> {
+        let name = |number: u32| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(format!(".{number}"));
+            PathBuf::from(name)
+        };
+        for number in (1..self.keep).rev() {
+            moved(&name(number), &name(number + 1))?;
+        }
+        moved(path, &name(1))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+/// Moves a file, if it is there.
+fn moved(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 
@@ -140,8 +197,8 @@ mod tests {
     fn a_file_that_was_moved_away_is_begun_anew() {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("f.jsonl"), folder.path().join("f.jsonl.1"));
-        let sink = Jsonl::open(&path).unwrap();
-        let write = |line: &[u8]| sink.0.lock().unwrap().write(line).unwrap();
+        let sink = Jsonl::open(&JsonlSettings::new("all", path.clone())).unwrap();
+        let write = |line: &[u8]| sink.output.lock().unwrap().write(line).unwrap();
         write(b"1\n");
         write(b"2\n");
         std::fs::rename(&path, &moved).unwrap();
@@ -152,5 +209,23 @@ mod tests {
         write(b"4\n");
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert_eq!((read(&moved).as_str(), read(&path).as_str()), ("1\n2\n", "torn\n4\n"));
+    }
+
+    #[test]
+    fn a_full_file_is_put_aside_and_the_oldest_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.jsonl");
+        let mut settings = JsonlSettings::new("all", path.clone());
+        (settings.rotate_bytes, settings.rotate_keep) = (bytesize::ByteSize::b(4), 2);
+        let sink = Jsonl::open(&settings).unwrap();
+        for line in ["1\n", "2\n", "3\n", "a long line\n", "4\n", "5\n", "6\n"] {
+            sink.output.lock().unwrap().write(line.as_bytes()).unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(
+            [read("f.jsonl"), read("f.jsonl.1"), read("f.jsonl.2")],
+            ["6\n", "4\n5\n", "a long line\n"]
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 }

@@ -1,5 +1,6 @@
-//! Findings to a Kafka topic: value the finding as JSON, key `<cluster>/<finding id>`, so that all
-//! revisions of a finding are in one partition, in order, and compaction leaves the newest.
+//! Findings to a Kafka topic: value the finding as JSON (as `format` says), key `<cluster>/<finding
+//! id>`, so that all revisions of a finding are in one partition, in order, and compaction leaves
+//! the newest.
 //!
 //! The producer is idempotent and waits for all replicas: what it says is delivered is in the topic
 //! once. A batch whose outcome is not known, as when brokers are away for longer than the time
@@ -7,6 +8,7 @@
 //! `delivery`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +18,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
-use super::secret;
 use super::sink::{Answer, Sink, delivery_id};
-use crate::config::sink::KafkaSettings;
+use super::{format, secret};
+use crate::config::sink::{Format, KafkaSettings, Sasl, Secret, Tls};
 use crate::findings::record::FindingRecord;
 
 const BATCH_MAX: usize = 256;
@@ -30,7 +32,75 @@ pub struct Kafka {
     config: ClientConfig,
     producer: FutureProducer,
     topic: String,
+    format: Format,
     timeout: Duration,
+}
+
+/// How brokers are reached, in the settings' words.
+#[derive(Debug)]
+pub struct Connection<'a> {
+    /// Brokers to begin with.
+    pub brokers: &'a [String],
+    /// How we say who we are.
+    pub sasl: Option<Sasl>,
+    /// Who that is.
+    pub user: Option<&'a str>,
+    /// Environment variable with the password.
+    pub secret_env: Option<&'a str>,
+    /// File with the password.
+    pub secret_file: Option<&'a Path>,
+    /// Whether the connection is encrypted, also without a certificate of ours or theirs.
+    pub is_encrypted: bool,
+    /// Certificates.
+    pub tls: Tls<'a>,
+    /// Further options of librdkafka.
+    pub options: &'a BTreeMap<String, Secret>,
+}
+
+/// The options of librdkafka that reach these brokers, secrets included.
+///
+/// # Errors
+/// When the secret cannot be read.
+pub fn connection(settings: &Connection<'_>) -> Result<BTreeMap<String, String>> {
+    let mut options: BTreeMap<&str, String> = BTreeMap::from([
+        ("client.id", "auditmill".to_owned()),
+        // A broker that is back is found soon, however long it was away.
+        ("reconnect.backoff.max.ms", "2000".to_owned()),
+    ]);
+    let is_encrypted = settings.is_encrypted || settings.tls.is_set();
+    let protocol = match (settings.sasl, is_encrypted) {
+        (None, false) => None,
+        (None, true) => Some("SSL"),
+        (Some(_), false) => Some("SASL_PLAINTEXT"),
+        (Some(_), true) => Some("SASL_SSL"),
+    };
+    if let Some(protocol) = protocol {
+        options.insert("security.protocol", protocol.to_owned());
+    }
+    if let Some(sasl) = settings.sasl {
+        options.insert("sasl.mechanism", sasl.mechanism().to_owned());
+    }
+    if let Some(user) = settings.user {
+        options.insert("sasl.username", user.to_owned());
+    }
+    let Tls { ca, client_cert, client_key } = settings.tls;
+    for (name, path) in [
+        ("ssl.ca.location", ca),
+        ("ssl.certificate.location", client_cert),
+        ("ssl.key.location", client_key),
+    ] {
+        if let Some(path) = path {
+            options.insert(name, path.display().to_string());
+        }
+    }
+    for (name, value) in settings.options {
+        options.insert(name, value.0.clone());
+    }
+    if let Some(secret) = secret::read(settings.secret_env, settings.secret_file)? {
+        options.insert("sasl.password", secret);
+    }
+    options.insert("bootstrap.servers", settings.brokers.join(","));
+    Ok(options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 impl std::fmt::Debug for Kafka {
@@ -46,40 +116,43 @@ impl Kafka {
     /// When an option or the secret cannot be used.
     pub fn new(settings: &KafkaSettings) -> Result<Self> {
         let timeout = settings.timeout.0;
-        let mut options: BTreeMap<&str, String> = BTreeMap::from([
-            ("client.id", "auditmill".to_owned()),
-            ("compression.type", "zstd".to_owned()),
-            ("linger.ms", "5".to_owned()),
-            // A broker that is back is found soon, however long it was away.
-            ("reconnect.backoff.max.ms", "2000".to_owned()),
-            ("topic.metadata.propagation.max.ms", "2000".to_owned()),
-        ]);
-        for (name, value) in &settings.options {
-            options.insert(name, value.0.clone());
-        }
-        let secret = secret::read(settings.secret_env.as_deref(), settings.secret_file.as_deref())?;
-        if let Some(secret) = secret {
-            options.insert("sasl.password", secret);
-        }
+        let mut options = BTreeMap::from(
+            [
+                ("compression.type", "zstd"),
+                ("linger.ms", "5"),
+                ("topic.metadata.propagation.max.ms", "2000"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        options.extend(connection(&Connection {
+            brokers: &settings.brokers,
+            sasl: settings.sasl,
+            user: settings.user.as_deref(),
+            secret_env: settings.secret_env.as_deref(),
+            secret_file: settings.secret_file.as_deref(),
+            is_encrypted: settings.tls,
+            tls: settings.tls(),
+            options: &settings.options,
+        })?);
+        let mut set = |name: &str, value: String| options.insert(name.to_owned(), value);
         // What the promise rests on is not for the settings to change.
-        options.insert("bootstrap.servers", settings.brokers.join(","));
-        options.insert("enable.idempotence", "true".to_owned());
-        options.insert("acks", "all".to_owned());
-        options.insert("message.timeout.ms", timeout.as_millis().max(1_000).to_string());
+        set("enable.idempotence", "true".to_owned());
+        set("acks", "all".to_owned());
+        set("message.timeout.ms", timeout.as_millis().max(1_000).to_string());
         let mut config = ClientConfig::new();
         for (name, value) in &options {
-            config.set(*name, value);
+            config.set(name, value);
         }
         let producer = create(&config)?;
-        Ok(Self { config, producer, topic: settings.topic.clone(), timeout })
+        let (topic, format) = (settings.topic.clone(), settings.format);
+        Ok(Self { config, producer, topic, format, timeout })
     }
 
     async fn send(&self, record: &FindingRecord) -> Result<(), KafkaError> {
         let key = format!("{}/{}", record.cluster, record.id);
         let delivery = delivery_id(record);
         let header = Header { key: "delivery", value: Some(&delivery) };
-        // Texts and numbers only: there is nothing that cannot be written.
-        let value = serde_json::to_vec(record).unwrap_or_default();
+        let value = format::bytes(self.format, record);
         let message = FutureRecord::to(&self.topic)
             .key(&key)
             .payload(&value)

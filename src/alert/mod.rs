@@ -1,11 +1,21 @@
 //! Findings on their way out: one outbox for each sink, one file for each kind of sink.
 
+pub mod alertmanager;
 pub mod backoff;
+mod format;
+mod http;
 pub mod jsonl;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod mail;
+pub mod notice;
 pub mod outbox;
 pub mod outlet;
+pub mod pagerduty;
 pub mod secret;
 pub mod sink;
+pub mod slack;
+pub mod syslog;
+mod tls;
+mod told;
 pub mod webhook;

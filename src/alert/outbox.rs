@@ -15,9 +15,11 @@
 //!   20 of them it is given up like one that was refused.
 //! - **The sink refuses a finding** for good: a row of `dead_letters`, a count in the ledger.
 //!
-//! A sink that cannot take a thousand findings is taken for down.
+//! A sink that cannot take a thousand findings is taken for down. One that forgets is told again
+//! what still stands.
 
 mod aside;
+mod standing;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -71,6 +73,8 @@ pub struct Outbox<S> {
     saved: Change,
     /// What the sink said when it last failed.
     trouble: Option<String>,
+    /// What is told again.
+    turn: standing::Turn,
 }
 
 #[derive(Debug)]
@@ -114,6 +118,7 @@ impl<S: Sink> Outbox<S> {
             saved: cursor,
             settled: Settled { cursor, ..Settled::default() },
             trouble: None,
+            turn: standing::Turn::default(),
         }
     }
 
@@ -140,7 +145,8 @@ impl<S: Sink> Outbox<S> {
                 Ok(Next::Again) => continue,
                 Ok(Next::Idle) if closed => return Ok(()),
                 Ok(Next::Idle) => {
-                    changed_within(&mut tip, self.backoff.max).await;
+                    let idle = self.idle();
+                    changed_within(&mut tip, idle).await;
                     continue;
                 }
                 Ok(Next::Wait(wait)) => wait,
@@ -173,7 +179,8 @@ impl<S: Sink> Outbox<S> {
         }
         if self.pending.is_empty() {
             self.save().await?;
-            return Ok(if self.try_set_aside().await? { Next::Again } else { Next::Idle });
+            let busy = self.try_set_aside().await? || self.tell_again().await?;
+            return Ok(if busy { Next::Again } else { Next::Idle });
         }
         self.turn_aside = true;
         let chosen = self.choose().await?;
@@ -342,6 +349,9 @@ impl<S: Sink> Outbox<S> {
             }
             None if self.trouble.is_some() => info!(sink = self.name, "the sink takes findings"),
             _ => {}
+        }
+        if self.trouble != trouble {
+            self.store.sink_trouble(&self.name, trouble.clone());
         }
         self.trouble = trouble;
     }

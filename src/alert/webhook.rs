@@ -5,6 +5,8 @@
 //!  "type":"io.auditmill.finding","subject":"<finding id>","time":"<last_seen>",
 //!  "datacontenttype":"application/json","data":{ the finding as in GET /v1/findings }}
 //! ```
+//! With `format = "ocsf"` or `"ecs"`, `data` is the finding in that form.
+//!
 //! With a secret, a POST is signed as Standard Webhooks 1.0 has it (standardwebhooks.com), for
 //! which every language has a library. By hand, in Python:
 //!
@@ -24,31 +26,30 @@
 //! nowhere but where the settings say. Proxies of the environment are not used.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Url};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use sha2::Sha256;
 
-use super::secret;
 use super::sink::{Answer, Sink, delivery_id};
+use super::{format, http, secret};
 use crate::clock::now_micros;
-use crate::config::sink::WebhookSettings;
+use crate::config::sink::{Format, WebhookSettings};
 use crate::findings::record::FindingRecord;
 
 /// Calls at the same time.
 const CALLS_MAX: usize = 8;
 /// Findings in one batch: if all hang, the batch takes two time limits.
 const BATCH_MAX: usize = 2 * CALLS_MAX;
-/// So much of an answer is read, for the sake of the connection; nothing in it matters.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// This very finding is at fault.
+const REFUSALS: [u16; 4] = [400, 413, 415, 422];
 
 /// The sink.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ pub struct Webhook {
     client: Client,
     url: Url,
     headers: HeaderMap,
+    format: Format,
     key: Option<Key>,
 }
 
@@ -77,7 +79,7 @@ struct CloudEvent<'a> {
     subject: &'a str,
     time: &'a str,
     datacontenttype: &'static str,
-    data: &'a FindingRecord,
+    data: &'a RawValue,
 }
 
 impl Webhook {
@@ -86,43 +88,20 @@ impl Webhook {
     /// # Errors
     /// When a secret, a header or a certificate cannot be used.
     pub fn new(settings: &WebhookSettings) -> Result<Self> {
-        // An error says that somebody did this before: as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .timeout(settings.timeout.0)
-            .pool_max_idle_per_host(CALLS_MAX)
-            .user_agent(concat!("auditmill/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = &settings.ca {
-            let fail = || format!("read `ca`: `{}`", path.display());
-            let pem = std::fs::read(path).with_context(fail)?;
-            client = client.tls_certs_only(Certificate::from_pem_bundle(&pem).with_context(fail)?);
-        } else if settings.url.0.scheme() == "http" {
-            // A machine without certificates of authorities is none to complain about here.
-            client = client.tls_certs_only([]);
-        }
-        let mut headers = HeaderMap::new();
-        for (name, value) in &settings.headers {
-            let key: HeaderName =
-                name.parse().with_context(|| format!("`headers`: `{name}` is no name"))?;
-            let mut value = HeaderValue::from_str(&value.0)
-                .with_context(|| format!("`headers`: the value of `{name}` cannot be sent"))?;
-            value.set_sensitive(true);
-            headers.insert(key, value);
-        }
+        let url = &settings.url.0;
         let secret = secret::read(settings.secret_env.as_deref(), settings.secret_file.as_deref())?;
         Ok(Self {
-            client: client.build().context("set up an HTTP client")?,
-            url: settings.url.0.clone(),
-            headers,
+            client: http::client(url, &settings.tls(), settings.timeout.0, CALLS_MAX)?,
+            url: url.clone(),
+            headers: http::headers(&settings.headers)?,
+            format: settings.format,
             key: secret.as_deref().map(key).transpose()?,
         })
     }
 
     async fn post(&self, record: &FindingRecord) -> Answer {
         let id = delivery_id(record);
-        let body = body(record, &id);
+        let body = body(record, &id, self.format);
         let mut headers = self.headers.clone();
         let kind = "application/cloudevents+json; charset=utf-8";
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -141,10 +120,9 @@ impl Webhook {
             }
         }
         let request = self.client.post(self.url.clone()).headers(headers).body(body);
-        match request.send().await {
-            Ok(response) => answer(response).await,
-            Err(error) => Answer::Retry { after: None, why: words(error) },
-        }
+        // What it says beside the status is for nobody: this URL may be anybody's.
+        let reply = http::send(request).await;
+        reply.map_or_else(|answer| answer, |reply| reply.answer(&REFUSALS, false))
     }
 }
 
@@ -159,59 +137,7 @@ impl Sink for Webhook {
     }
 }
 
-/// What an answer means, once it is whole.
-async fn answer(mut response: Response) -> Answer {
-    let status = response.status();
-    let mut bytes = 0;
-    while bytes < ANSWER_BYTES_MAX {
-        match response.chunk().await {
-            Ok(Some(chunk)) => bytes += chunk.len(),
-            Ok(None) => break,
-            // Half an answer may come from half a receiver.
-            Err(error) => {
-                return Answer::Retry { after: None, why: format!("{status}: {}", words(error)) };
-            }
-        }
-    }
-    match status.as_u16() {
-        200..=299 => Answer::Delivered,
-        400 | 413 | 415 | 422 => Answer::Refused { why: status.to_string() },
-        300..=399 => {
-            let why = format!("{status}: redirects are not followed, set `url` to where it leads");
-            Answer::Retry { after: None, why }
-        }
-        _ => Answer::Retry { after: retry_after(&response, status), why: status.to_string() },
-    }
-}
-
-/// `Retry-After` of 429 and 503, in seconds or as a date (RFC 9110, section 10.2.3).
-fn retry_after(response: &Response, status: StatusCode) -> Option<Duration> {
-    if !matches!(status.as_u16(), 429 | 503) {
-        return None;
-    }
-    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    let micros = date.as_microsecond().saturating_sub(now_micros());
-    Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
-}
-
-/// An error and its causes, without the URL, which may hold a secret.
-fn words(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
-    words
-}
-
-fn body(record: &FindingRecord, id: &str) -> String {
+fn body(record: &FindingRecord, id: &str, format: Format) -> String {
     let event = CloudEvent {
         specversion: "1.0",
         id,
@@ -220,7 +146,7 @@ fn body(record: &FindingRecord, id: &str) -> String {
         subject: &record.id,
         time: &record.last_seen,
         datacontenttype: "application/json",
-        data: record,
+        data: &format::json(format, record),
     };
     // Texts and numbers only: there is nothing that cannot be written.
     serde_json::to_string(&event).unwrap_or_default()

@@ -3,6 +3,7 @@
 //! A command returns the process's exit code: 0 done, 1 the answer is no, 2 usage or
 //! configuration error.
 
+pub mod alert;
 pub mod backtest;
 pub mod backup;
 pub mod config;
@@ -17,9 +18,14 @@ pub mod kubeconfig;
 pub mod lint;
 mod meter;
 mod parts;
+pub mod policy;
+pub mod posture;
+pub mod rbac;
+pub mod report;
 pub mod restore;
 pub mod scan;
 pub mod serve;
+mod source;
 pub mod sql;
 mod table;
 pub mod test;

@@ -10,8 +10,8 @@ use serde_json_path::JsonPath;
 use tracing::{error, info};
 
 use crate::config::history::Redact;
-use crate::config::sink::{From, JsonlSettings};
-use crate::config::{Settings, Sink, Source};
+use crate::config::sink::JsonlSettings;
+use crate::config::{Settings, Sink};
 use crate::detect::engine::{EngineSettings, Pace};
 use crate::detect::watermark::Patience;
 use crate::findings::store::{Store, StoreSettings};
@@ -22,8 +22,6 @@ use crate::history::opening::Opening;
 use crate::history::redact::{BodyRule, Redactor};
 use crate::history::upkeep::UpkeepSettings;
 use crate::history::writer;
-use crate::http::routes::Shared;
-use crate::ingest::tail::{FileSource, Tail};
 use crate::journal::disk::Folder;
 use crate::journal::{Journal, JournalSettings, Position, Writer};
 use crate::metrics::Metrics;
@@ -49,9 +47,7 @@ pub(super) fn sinks(settings: &Settings, data: &Path) -> Vec<Sink> {
     if !settings.sinks.is_empty() {
         return settings.sinks.clone();
     }
-    let jsonl = |name: &str, path: PathBuf| {
-        Sink::Jsonl(JsonlSettings { name: name.to_owned(), path, from: From::Now })
-    };
+    let jsonl = |name: &str, path: PathBuf| Sink::Jsonl(JsonlSettings::new(name, path));
     vec![jsonl("stdout", PathBuf::from("-")), jsonl("data", data.join("findings.jsonl"))]
 }
 
@@ -210,19 +206,6 @@ pub(super) fn spill(settings: &Settings, data: &Path) -> Result<Option<Spill>> {
     }
     let reserve = settings.journal.reserve.as_u64();
     Ok(Some(Spill::open(&folder, bytes_max, reserve).with_context(fail)?))
-}
-
-/// The configured logs; nothing is read yet.
-pub(super) fn tails(settings: &Settings, data: &Path, shared: &Shared) -> Result<Vec<Tail>> {
-    let tail = |Source::File { name, path, cluster }: &Source| {
-        let name = name.as_str().to_owned();
-        let line_bytes_max = bytes(settings.http.body_bytes_max).max(1);
-        let (path, cluster) = (path.clone(), cluster.clone());
-        let source = FileSource { name, path, cluster, line_bytes_max };
-        let (door, metrics) = (Arc::clone(&shared.door), Arc::clone(&shared.metrics));
-        Ok(Tail::open(source, data, door, metrics)?)
-    };
-    settings.sources.iter().map(tail).collect()
 }
 
 pub(super) fn bytes(size: bytesize::ByteSize) -> usize {

@@ -77,7 +77,7 @@ pub struct Scan {
 }
 
 /// Rows on their way through detect.
-struct Judge {
+pub(super) struct Judge {
     engine: Engine,
     seen: Seen,
     /// Its `quarantined` is filled at the end.
@@ -106,13 +106,7 @@ impl Scan {
     /// # Errors
     /// When a detection cannot be planned.
     pub fn new(catalog: &Catalog) -> Result<Self, BadDetections> {
-        let settings = EngineSettings { pace: Pace::Replay, ..EngineSettings::default() };
-        let judge = Judge {
-            engine: Engine::new(catalog, settings).map_err(BadDetections)?,
-            seen: Seen::new(SEEN_MAX, i64::MAX),
-            tally: Tally::default(),
-            latest: BTreeMap::new(),
-        };
+        let judge = Judge::new(catalog)?;
         Ok(Self { decoder: Decoder::new(), rows: Rows::new(), quarantined: Vec::new(), judge })
     }
 
@@ -147,7 +141,22 @@ impl Scan {
 }
 
 impl Judge {
-    fn rows(&mut self, decoded: &RecordBatch) {
+    /// With these detections.
+    ///
+    /// # Errors
+    /// When a detection cannot be planned.
+    pub(super) fn new(catalog: &Catalog) -> Result<Self, BadDetections> {
+        let settings = EngineSettings { pace: Pace::Replay, ..EngineSettings::default() };
+        Ok(Self {
+            engine: Engine::new(catalog, settings).map_err(BadDetections)?,
+            seen: Seen::new(SEEN_MAX, i64::MAX),
+            tally: Tally::default(),
+            latest: BTreeMap::new(),
+        })
+    }
+
+    /// Takes in rows, repeats among them.
+    pub(super) fn rows(&mut self, decoded: &RecordBatch) {
         self.tally.events += decoded.num_rows();
         // The horizon is by number alone: a file says nothing about arrival.
         let batch = self.seen.keep_new(decoded, 0).unwrap_or_else(|_| decoded.clone());
@@ -156,7 +165,8 @@ impl Judge {
         self.gather(outcome);
     }
 
-    fn finish(mut self) -> Tally {
+    /// Closes every window and says what was found.
+    pub(super) fn finish(mut self) -> Tally {
         let outcome = self.engine.finish();
         self.gather(outcome);
         self.tally.findings = self.latest.into_values().collect();

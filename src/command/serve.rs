@@ -15,8 +15,9 @@ use tracing::{info, warn};
 
 use super::parts::{
     around, bytes, check, engine_settings, flush_settings, history, journal, limits, lock, sinks,
-    spill, store_settings, tails,
+    spill, store_settings,
 };
+use super::source::{Reader, readers};
 use super::watch::{self, Look, Watch, look};
 use super::{BadDetections, Verdict};
 use crate::alert::outlet::Outlet;
@@ -41,7 +42,6 @@ use crate::http::routes::{Shared, router};
 use crate::http::server::Server;
 use crate::ingest::accept::Door;
 use crate::ingest::budget::Budget;
-use crate::ingest::tail::Tail;
 use crate::journal::{Journal, Position, Writer};
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Reload};
@@ -151,7 +151,7 @@ struct Service {
     store: Arc<Store>,
     ready: Ready,
     outlets: Vec<Outlet>,
-    tails: Vec<Tail>,
+    readers: Vec<Reader>,
     watch: Option<Watch>,
     _lock: File,
 }
@@ -211,7 +211,7 @@ impl Service {
             stop: tasks.stop().clone(),
         };
         let outlets = outlets(settings, data, &store, &metrics)?;
-        let tails = tails(settings, data, &shared)?;
+        let readers = readers(settings, data, &shared)?;
         Ok(Self {
             tasks,
             server,
@@ -225,7 +225,7 @@ impl Service {
             store,
             ready,
             outlets,
-            tails,
+            readers,
             watch,
             _lock: lock,
         })
@@ -265,10 +265,10 @@ impl Service {
             drop(opened);
             history.run(&flush, around)
         })?;
-        for tail in self.tails {
+        for reader in self.readers {
             let (runtime, stop) = (Handle::current(), tasks.stop().clone());
-            tasks.spawn_thread("tail", move || {
-                tail.run(&runtime, &stop);
+            tasks.spawn_thread("source", move || {
+                reader.run(&runtime, &stop);
                 Ok(())
             })?;
         }

@@ -2,15 +2,34 @@
 //!
 //! What may hold a secret is never shown: neither in logs nor when settings are printed.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::Url;
 
+pub use http::{AlertmanagerSettings, PagerDutySettings, SlackSettings, WebhookSettings};
+pub use kafka::{KafkaSettings, Sasl};
+pub use line::{JsonlSettings, SyslogSettings, Transport};
+pub use mail::{MailSettings, MailTransport};
+pub use tls::Tls;
+
 use super::value::Span;
+
+// Sinks over HTTP.
+mod http;
+
+// Kafka, also for a source.
+pub(super) mod kafka;
+
+// Sinks of lines.
+mod line;
+
+// Mail.
+mod mail;
+
+// Whom to trust, and who we are.
+mod tls;
 
 /// `[alert]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,11 +39,15 @@ pub struct Alert {
     pub retry_first: Span,
     /// ... up to this.
     pub retry_max: Span,
+    /// Where people reach this service, `https://auditmill.example`: what they are told of a
+    /// finding has a link to it.
+    pub link: Option<SinkUrl>,
 }
 
 impl Default for Alert {
     fn default() -> Self {
-        Self { retry_first: Span(Duration::from_secs(1)), retry_max: Span(Duration::from_mins(1)) }
+        let (first, max) = (Duration::from_secs(1), Duration::from_mins(1));
+        Self { retry_first: Span(first), retry_max: Span(max), link: None }
     }
 }
 
@@ -38,6 +61,16 @@ pub enum Sink {
     Webhook(WebhookSettings),
     /// One message per finding.
     Kafka(KafkaSettings),
+    /// Alerts that stand as long as they are repeated.
+    Alertmanager(AlertmanagerSettings),
+    /// Events that open and resolve alerts.
+    PagerDuty(PagerDutySettings),
+    /// One message per finding, in a channel.
+    Slack(SlackSettings),
+    /// One message per finding, RFC 5424.
+    Syslog(SyslogSettings),
+    /// One mail per finding.
+    Mail(MailSettings),
 }
 
 impl Sink {
@@ -48,6 +81,11 @@ impl Sink {
             Self::Jsonl(sink) => &sink.name,
             Self::Webhook(sink) => &sink.name,
             Self::Kafka(sink) => &sink.name,
+            Self::Alertmanager(sink) => &sink.name,
+            Self::PagerDuty(sink) => &sink.name,
+            Self::Slack(sink) => &sink.name,
+            Self::Syslog(sink) => &sink.name,
+            Self::Mail(sink) => &sink.name,
         }
     }
 
@@ -58,6 +96,35 @@ impl Sink {
             Self::Jsonl(sink) => sink.from,
             Self::Webhook(sink) => sink.from,
             Self::Kafka(sink) => sink.from,
+            Self::Alertmanager(sink) => sink.from,
+            Self::PagerDuty(sink) => sink.from,
+            Self::Slack(sink) => sink.from,
+            Self::Syslog(sink) => sink.from,
+            Self::Mail(sink) => sink.from,
+        }
+    }
+
+    /// The word of `type`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Jsonl(_) => "jsonl",
+            Self::Webhook(_) => "webhook",
+            Self::Kafka(_) => "kafka",
+            Self::Alertmanager(_) => "alertmanager",
+            Self::PagerDuty(_) => "pagerduty",
+            Self::Slack(_) => "slack",
+            Self::Syslog(_) => "syslog",
+            Self::Mail(_) => "mail",
+        }
+    }
+
+    /// Whether people read what it is told; other sinks take whatever is found.
+    #[must_use]
+    pub fn is_for_people(&self) -> bool {
+        match self {
+            Self::Jsonl(_) | Self::Webhook(_) | Self::Kafka(_) | Self::Syslog(_) => false,
+            Self::Alertmanager(_) | Self::PagerDuty(_) | Self::Slack(_) | Self::Mail(_) => true,
         }
     }
 }
@@ -73,81 +140,17 @@ pub enum From {
     Start,
 }
 
-/// `[[sink]] type = "jsonl"`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JsonlSettings {
-    /// Its name.
-    pub name: String,
-    /// The file, appended to; `-` is standard output.
-    pub path: PathBuf,
-    /// Where it begins when it is new.
-    #[serde(default)]
-    pub from: From,
-}
-
-/// `[[sink]] type = "webhook"`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookSettings {
-    /// Its name.
-    pub name: String,
-    /// Where to, `https://` or `http://`.
-    pub url: SinkUrl,
-    /// Environment variable with the secret that POSTs are signed with ...
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_env: Option<String>,
-    /// ... or a file with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_file: Option<PathBuf>,
-    /// PEM file with the authorities that the receiver's certificate must be of; else the
-    /// machine's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<PathBuf>,
-    /// How long one POST may take.
-    #[serde(default = "webhook_timeout")]
-    pub timeout: Span,
-    /// Where it begins when it is new.
-    #[serde(default)]
-    pub from: From,
-    /// Headers of each POST.
-    #[serde(default)]
-    pub headers: BTreeMap<String, Secret>,
-}
-
-fn webhook_timeout() -> Span {
-    Span(Duration::from_secs(10))
-}
-
-/// `[[sink]] type = "kafka"`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaSettings {
-    /// Its name.
-    pub name: String,
-    /// Brokers to begin with, `host:port`.
-    pub brokers: Vec<String>,
-    /// The topic.
-    pub topic: String,
-    /// Environment variable with what `sasl.password` is to be ...
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_env: Option<String>,
-    /// ... or a file with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_file: Option<PathBuf>,
-    /// How long one message may take, all of the client's own tries included; at least 1s.
-    #[serde(default = "kafka_timeout")]
-    pub timeout: Span,
-    /// Where it begins when it is new.
-    #[serde(default)]
-    pub from: From,
-    /// Further options of librdkafka, such as `security.protocol`.
-    #[serde(default)]
-    pub options: BTreeMap<String, Secret>,
-}
-
-fn kafka_timeout() -> Span {
-    Span(Duration::from_secs(30))
+/// How a finding is written for machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// As in `GET /v1/findings`.
+    #[default]
+    Native,
+    /// A Detection Finding (class 2004) of the Open Cybersecurity Schema Framework.
+    Ocsf,
+    /// A document of the Elastic Common Schema.
+    Ecs,
 }
 
 /// A value that is shown as `***`.
@@ -215,16 +218,29 @@ pub(super) fn check(sinks: &[Sink]) -> Result<(), String> {
         if name.is_empty() || name.len() > 64 {
             return Err(format!("sink `{name}`: a name has 1 to 64 characters"));
         }
-        if let Sink::Kafka(KafkaSettings { brokers, topic, .. }) = sink
-            && (brokers.is_empty() || topic.is_empty())
-        {
-            return Err(format!("sink `{name}`: `brokers` and `topic` must name something"));
-        }
+        check_one(sink).map_err(|wrong| format!("sink `{name}`: {wrong}"))?;
         if sinks.iter().take(place).any(|other| other.name() == name) {
             return Err(format!("two sinks have the name `{name}`"));
         }
     }
     Ok(())
+}
+
+/// What is wrong with the settings of a sink beside its name.
+fn check_one(sink: &Sink) -> Result<(), String> {
+    match sink {
+        Sink::Jsonl(sink) => sink.check(),
+        Sink::Webhook(sink) => sink.tls().check(),
+        Sink::Kafka(sink) if sink.topic.is_empty() => {
+            Err("`brokers` and `topic` must name something".to_owned())
+        }
+        Sink::Kafka(sink) => kafka::check(&sink.brokers, &sink.tls()),
+        Sink::Alertmanager(sink) => sink.check(),
+        Sink::PagerDuty(sink) => sink.tls().check(),
+        Sink::Slack(sink) => sink.tls().check(),
+        Sink::Syslog(sink) => sink.check(),
+        Sink::Mail(sink) => sink.check(),
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::detect::detection::Severity;
-use crate::detect::finding::{Finding, Status};
+pub use crate::detect::detection::Severity;
+use crate::detect::finding::Finding;
+pub use crate::detect::finding::Status;
 use crate::detect::row::Row;
 use crate::event::time::rfc3339;
 

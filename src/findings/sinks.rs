@@ -64,6 +64,32 @@ pub struct Settled {
     pub cleared: Vec<String>,
 }
 
+/// A sink in use, as far as a start forgets it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InUse {
+    kind: &'static str,
+    trouble: Option<String>,
+}
+
+/// How a sink stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkState {
+    /// Its name.
+    pub name: String,
+    /// Its type in the settings.
+    pub kind: &'static str,
+    /// Findings that it was not told of in their latest version, those set aside among them.
+    pub pending: u64,
+    /// Findings that it could not take while it took others.
+    pub set_aside: u64,
+    /// Findings that it refused for good.
+    pub refused: u64,
+    /// When its place was last saved, microseconds since 1970, UTC.
+    pub used_at: i64,
+    /// What it said when it last failed; nothing while it takes findings.
+    pub trouble: Option<String>,
+}
+
 /// How long a sink that is not in use keeps its place, microseconds.
 const UNUSED_MAX: i64 = 30 * 86_400_000_000;
 
@@ -94,10 +120,7 @@ impl Store {
             let known = self.readers.read("open a sink", |reader| cursor(reader, name));
             known.ok().flatten().map(restored).ok_or(error)
         })?;
-        let mut sinks = self.sinks();
-        if !sinks.iter().any(|known| known == name) {
-            sinks.push(name.to_owned());
-        }
+        self.sinks().entry(name.to_owned()).or_default();
         Ok(cursor)
     }
 
@@ -173,7 +196,7 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn lags(&self) -> Result<BTreeMap<String, u64>, StoreError> {
-        let names = self.sinks().clone();
+        let names: Vec<String> = self.sinks().keys().cloned().collect();
         self.readers.read("count what is not delivered", |reader| {
             let mut behind = reader.prepare_cached(
                 "SELECT (SELECT count(*) FROM findings WHERE findings.change > sinks.change)
@@ -208,7 +231,50 @@ impl Store {
         })
     }
 
-    fn sinks(&self) -> MutexGuard<'_, Vec<String>> {
+    /// Notes of what type a sink in use is.
+    pub fn sink_kind(&self, name: &str, kind: &'static str) {
+        if let Some(sink) = self.sinks().get_mut(name) {
+            sink.kind = kind;
+        }
+    }
+
+    /// Notes what a sink said when it last failed; nothing when it takes findings again.
+    pub fn sink_trouble(&self, name: &str, trouble: Option<String>) {
+        if let Some(sink) = self.sinks().get_mut(name) {
+            sink.trouble = trouble;
+        }
+    }
+
+    /// How each sink in use stands, by name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn sink_states(&self) -> Result<Vec<SinkState>, StoreError> {
+        let lags = self.lags()?;
+        let sinks = self.sinks().clone();
+        self.readers.read("read sinks", |reader| {
+            let mut refused =
+                reader.prepare_cached("SELECT count(*) FROM dead_letters WHERE sink = ?1")?;
+            let mut aside =
+                reader.prepare_cached("SELECT count(*) FROM set_aside WHERE sink = ?1")?;
+            let mut told = reader.prepare_cached("SELECT used_at FROM sinks WHERE name = ?1")?;
+            let mut states = Vec::new();
+            for (name, InUse { kind, trouble }) in sinks {
+                states.push(SinkState {
+                    kind,
+                    pending: lags.get(&name).copied().unwrap_or(0),
+                    set_aside: restored(aside.query_row([&name], |row| row.get(0))?),
+                    refused: restored(refused.query_row([&name], |row| row.get(0))?),
+                    used_at: told.query_row([&name], |row| row.get(0)).optional()?.unwrap_or(0),
+                    trouble,
+                    name,
+                });
+            }
+            Ok(states)
+        })
+    }
+
+    fn sinks(&self) -> MutexGuard<'_, BTreeMap<String, InUse>> {
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,6 +7,7 @@
 //! been committed before, so what it has of findings are old versions: they are put in only where
 //! there is none, and nothing is counted again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 
 use super::database::{Readers, StoreError, open_writer, restored, stored};
 use super::record::FindingRecord;
+use super::sinks::InUse;
 use super::step::{ClusterSeen, LedgerEntry, Step, hour};
 
 /// Number of a change; grows by one.
@@ -49,8 +51,8 @@ pub struct Store {
     tip: watch::Sender<Tip>,
     /// Changes up to it survive a crash of the machine.
     synced: AtomicU64,
-    /// Names of the sinks in use.
-    pub(super) sinks: Mutex<Vec<String>>,
+    /// The sinks in use, by name.
+    pub(super) sinks: Mutex<BTreeMap<String, InUse>>,
 }
 
 #[derive(Debug)]

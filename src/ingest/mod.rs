@@ -6,4 +6,6 @@
 
 pub mod accept;
 pub mod budget;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod tail;

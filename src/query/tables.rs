@@ -20,13 +20,13 @@ use crate::event::time::parse_rfc3339;
 use crate::findings::quarantine::{Piece, Quarantine};
 use crate::findings::reading::LedgerRow;
 use crate::findings::record::FindingRecord;
-use crate::findings::sinks::DeadLetter;
+use crate::findings::sinks::{DeadLetter, SinkState};
 use crate::findings::step::ClusterSeen;
 use crate::findings::store::Store;
 use crate::sql::snapshot::SnapshotTable;
 
 /// The values of the column `source`.
-const SOURCES: [&str; 5] = ["webhook", "file", "eks", "gke", "aks"];
+const SOURCES: [&str; 6] = ["webhook", "file", "kafka", "eks", "gke", "aks"];
 /// Findings in one batch.
 const PART: usize = 4_096;
 
@@ -84,7 +84,7 @@ fn store_tables(
 ) -> Vec<(&'static str, SnapshotTable)> {
     let (findings, ledger) = (Arc::clone(store), Arc::clone(store));
     let (clusters, letters) = (Arc::clone(store), Arc::clone(store));
-    let pieces = Arc::clone(quarantine);
+    let (sinks, pieces) = (Arc::clone(store), Arc::clone(quarantine));
     let one = |batch: Result<RecordBatch, ArrowError>| Ok(vec![batch?]);
     vec![
         ("findings", SnapshotTable::new(findings_schema(), move || all_findings(&findings))),
@@ -104,6 +104,12 @@ fn store_tables(
             "dead_letters",
             SnapshotTable::new(dead_letters_schema(), move || {
                 one(dead_letters_rows(&letters.dead_letters().map_err(external)?))
+            }),
+        ),
+        (
+            "sinks",
+            SnapshotTable::new(sinks_schema(), move || {
+                one(sinks_rows(&sinks.sink_states().map_err(external)?))
             }),
         ),
         (
@@ -301,6 +307,34 @@ fn dead_letters_rows(letters: &[DeadLetter]) -> Result<RecordBatch, ArrowError> 
         texts(letters.iter().map(|letter| letter.why.as_str())),
     ];
     RecordBatch::try_new(dead_letters_schema(), columns)
+}
+
+/// Columns of `sinks`: how the sinks in use stand; `trouble` is what one said when it last failed.
+pub(crate) fn sinks_schema() -> SchemaRef {
+    let number = |name: &str| Field::new(name, DataType::UInt64, false);
+    Arc::new(Schema::new(vec![
+        text("name"),
+        text("type"),
+        number("pending"),
+        number("set_aside"),
+        number("refused"),
+        time("last_saved"),
+        Field::new("trouble", DataType::Utf8, true),
+    ]))
+}
+
+fn sinks_rows(sinks: &[SinkState]) -> Result<RecordBatch, ArrowError> {
+    let trouble: StringArray = sinks.iter().map(|sink| sink.trouble.as_deref()).collect();
+    let columns: Vec<ArrayRef> = vec![
+        texts(sinks.iter().map(|sink| sink.name.as_str())),
+        texts(sinks.iter().map(|sink| sink.kind)),
+        numbers(sinks.iter().map(|sink| sink.pending)),
+        numbers(sinks.iter().map(|sink| sink.set_aside)),
+        numbers(sinks.iter().map(|sink| sink.refused)),
+        times(sinks.iter().map(|sink| sink.used_at)),
+        Arc::new(trouble),
+    ];
+    RecordBatch::try_new(sinks_schema(), columns)
 }
 
 pub(super) fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {

@@ -5,6 +5,8 @@ pub mod context;
 
 pub mod functions;
 
+pub mod grants;
+
 pub mod guard;
 
 mod guarded;

@@ -14,6 +14,8 @@ use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 use futures::FutureExt as _;
 
+use super::grants;
+
 /// Name and text of each view.
 pub const VIEWS: [(&str, &str); 3] =
     [("requests", REQUESTS), ("pod_specs", POD_SPECS), ("role_grants", ROLE_GRANTS)];
@@ -90,6 +92,7 @@ SELECT
   coalesce(json_value(spec, '$.serviceAccountName'), json_value(spec, '$.serviceAccount'))
     AS service_account,
   json_value(spec, '$.nodeName') AS node,       -- set by who wants this node and no other
+  coalesce(url_param(request_uri, 'dryRun') = 'All', false) AS dry_run, -- tried, not done
   spec                                          -- the pod's spec, JSON
 FROM (
   SELECT *, pod_spec(request_object) AS spec FROM events
@@ -118,7 +121,8 @@ SELECT
   json_value(subject, '$.kind') AS subject_kind,     -- User, Group or ServiceAccount
   json_value(subject, '$.name') AS subject_name,
   json_value(subject, '$.namespace') AS subject_namespace,
-  CAST(NULL AS VARCHAR) AS rules                     -- of a role: JSON list of its rules
+  CAST(NULL AS VARCHAR) AS rules,                    -- of a role: JSON list of its rules
+  coalesce(url_param(request_uri, 'dryRun') = 'All', false) AS dry_run -- tried, not done
 FROM (
   SELECT *, unnest(coalesce(nullif(json_get_array(body, 'subjects'), []), [NULL])) AS subject
   FROM (
@@ -135,7 +139,7 @@ SELECT cluster, event_time, event_id, audit_id, user_name, verb, resource, names
   coalesce(name, json_value(body, '$.metadata.name')), response_code, decision,
   CASE WHEN resource = 'roles' THEN 'Role' ELSE 'ClusterRole' END,
   coalesce(name, json_value(body, '$.metadata.name')), NULL, NULL, NULL,
-  json_query(body, '$.rules[*]')
+  json_query(body, '$.rules[*]'), coalesce(url_param(request_uri, 'dryRun') = 'All', false)
 FROM (
   SELECT *, CASE WHEN json_exists(response_object, '$.rules') THEN response_object
     ELSE request_object END AS body
@@ -144,7 +148,7 @@ FROM (
     AND verb IN ('create', 'update', 'patch') AND stage IN ('ResponseComplete', 'Panic')
 ) AS written";
 
-/// Registers the views, when there is a table `events` for them.
+/// Registers the views, and the table function beside them, when there is a table `events`.
 ///
 /// # Errors
 /// When one cannot be planned over the tables that are there.
@@ -160,7 +164,7 @@ pub fn register(context: &SessionContext) -> Result<()> {
         let view = ViewTable::new(plan.into_unoptimized_plan(), Some(text.trim().to_owned()));
         context.register_table(name, Arc::new(view))?;
     }
-    Ok(())
+    grants::register(context)
 }
 
 #[cfg(test)]

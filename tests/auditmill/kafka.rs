@@ -1,4 +1,5 @@
-//! Findings in a topic of a real broker: Apache Kafka, one node.
+//! Findings in a topic of a real broker, Apache Kafka, one node; events out of one (`source`);
+//! over TLS and with a password (`secured`).
 //!
 //! It needs `AUDITMILL_KAFKA_LIB`, the folder that `tests/kafka/build.sh` filled, and Java 17;
 //! `make test` sets it. Without it this says so and passes, except under `CI`.
@@ -16,16 +17,20 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
+use super::cluster::pki::Identity;
 use super::cluster::process::{Process, lasting_port, until};
 use super::events::{exec, list, time};
 use super::server::TestServer;
 
-/// A Java program on a busy machine takes its time.
-const LIMIT: Duration = Duration::from_mins(3);
-const TOPIC: &str = "findings";
-const PARTITIONS: i32 = 3;
+mod secured;
+mod source;
 
-fn library() -> Option<PathBuf> {
+/// A Java program on a busy machine takes its time.
+pub(crate) const LIMIT: Duration = Duration::from_mins(3);
+const TOPIC: &str = "findings";
+pub(crate) const PARTITIONS: i32 = 3;
+
+pub(crate) fn library() -> Option<PathBuf> {
     let library = std::env::var_os("AUDITMILL_KAFKA_LIB").map(PathBuf::from);
     if library.is_none() {
         assert!(std::env::var_os("CI").is_none(), "AUDITMILL_KAFKA_LIB is not set, but CI is");
@@ -35,28 +40,70 @@ fn library() -> Option<PathBuf> {
 }
 
 /// A broker that can be stopped and started over the same data.
-struct Broker {
+pub(crate) struct Broker {
     library: PathBuf,
     dir: tempfile::TempDir,
-    port: u16,
+    pub(crate) port: u16,
     starts: u32,
     process: Option<Process>,
 }
 
 impl Broker {
     /// Formatted, not started.
-    fn new(library: &Path) -> Self {
+    pub(crate) fn new(library: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (port, controller) = (lasting_port(), lasting_port());
+        let port = lasting_port();
+        let listener = format!(
+            "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{{controller}}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+        );
+        Self::formatted(library, dir, port, &listener, &[])
+    }
+
+    /// As [`Self::new`]; clients reach it at `localhost`, over TLS, as `auditmill`, with this
+    /// password.
+    pub(crate) fn secured(library: &Path, identity: &Identity, password: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pem =
+            [&identity.key, &identity.cert].map(|path| std::fs::read_to_string(path).unwrap());
+        let keystore = dir.path().join("broker.pem");
+        std::fs::write(&keystore, pem.join("\n")).unwrap();
+        let (port, between) = (lasting_port(), lasting_port());
+        let modules = "org.apache.kafka.common.security";
+        let own = "listener.name.sasl_ssl";
+        let listener = format!(
+            "listeners=SASL_SSL://127.0.0.1:{port},PLAINTEXT://127.0.0.1:{between},\
+             CONTROLLER://127.0.0.1:{{controller}}\n\
+             advertised.listeners=SASL_SSL://localhost:{port},PLAINTEXT://127.0.0.1:{between}\n\
+             listener.security.protocol.map=\
+             SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             {own}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n\
+             {own}.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required \
+             user_auditmill=\"{password}\";\n\
+             {own}.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginModule required;\n\
+             ssl.keystore.type=PEM\nssl.keystore.location={}\n",
+            keystore.display()
+        );
+        let scram = format!("SCRAM-SHA-512=[name=auditmill,password={password}]");
+        Self::formatted(library, dir, port, &listener, &["--add-scram", &scram])
+    }
+
+    fn formatted(
+        library: &Path,
+        dir: tempfile::TempDir,
+        port: u16,
+        listener: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let controller = lasting_port();
+        let listener = listener.replace("{controller}", &controller.to_string());
         let properties = format!(
             "process.roles=broker,controller\nnode.id=1\n\
-             controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n{listener}\
              controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              inter.broker.listener.name=PLAINTEXT\nlog.dirs={}\nnum.partitions={PARTITIONS}\n\
-             offsets.topic.replication.factor=1\n\
+             offsets.topic.replication.factor=1\ngroup.initial.rebalance.delay.ms=0\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              share.coordinator.state.topic.replication.factor=1\n\
              share.coordinator.state.topic.min.isr=1\n",
@@ -70,8 +117,8 @@ impl Broker {
         std::fs::write(dir.path().join("log4j2.properties"), log).unwrap();
         let broker = Self { library: library.to_owned(), dir, port, starts: 0, process: None };
         let mut format = broker.java("kafka.tools.StorageTool");
-        format.args(["format", "-t", "auditmillTestClusterAA", "-c"]);
-        let output = format.arg(broker.properties()).output().expect("run java");
+        format.args(["format", "-t", "auditmillTestClusterAA", "-c"]).arg(broker.properties());
+        let output = format.args(arguments).output().expect("run java");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         broker
     }
@@ -89,7 +136,7 @@ impl Broker {
         java
     }
 
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.starts += 1;
         let mut java = self.java("kafka.Kafka");
         let name = format!("kafka-{}", self.starts);
@@ -103,7 +150,7 @@ impl Broker {
     }
 
     /// Killed, not asked: what it had acknowledged is all that there is.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process = None;
     }
 }

@@ -15,6 +15,7 @@
 //! - `memory`: many large deliveries at once, within the budget
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
 //! - `sinks`: findings on their way out, `receiver`: who gets them and misbehaves
+//! - `outward`: sinks against receivers that hold to what they publish
 //! - `kafka`: findings in a topic of a real broker
 //! - `s3`: history in a bucket of a real S3 server that comes and goes
 //! - `readers`: other programs read the history
@@ -29,6 +30,7 @@
 //! - `reload`: detections that change while the program runs
 //! - `scan`: the command line
 //! - `backtest`, `explain`: detections over the past, and why an event was found or not
+//! - `posture`, `reports`, `suggested_roles`, `audit_policies`: questions with answers made ready
 //! - `sql`: questions over HTTP and on the command line
 //! - `oracle`: the engine of detections against a slow and simple model of it
 //! - `tidy`: the house rules that a machine can check
@@ -38,6 +40,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod audit_policies;
 mod auth;
 mod backtest;
 mod backup;
@@ -58,11 +61,14 @@ mod library;
 mod memory;
 mod noise;
 mod oracle;
+mod outward;
+mod posture;
 mod program;
 mod readers;
 mod receiver;
 mod recording;
 mod reload;
+mod reports;
 mod s3;
 mod scan;
 mod server;
@@ -70,6 +76,7 @@ mod sinks;
 mod small_disk;
 mod sql;
 mod stores;
+mod suggested_roles;
 mod tail;
 mod tidy;
 mod webhook;

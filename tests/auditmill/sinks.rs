@@ -60,7 +60,11 @@ impl Sinks {
 }
 
 /// Asks `condition` again and again until it holds.
-async fn until(what: &str, server: &TestServer, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(
+    what: &str,
+    server: &TestServer,
+    mut condition: impl AsyncFnMut() -> bool,
+) {
     let deadline = Instant::now() + LIMIT;
     while !condition().await {
         assert!(Instant::now() < deadline, "waited {LIMIT:?} for {what}:\n{}", server.log());
@@ -77,14 +81,14 @@ fn keys(taken: &BTreeMap<String, Vec<u64>>) -> BTreeSet<String> {
 }
 
 /// An exec in the pod of `number`, `later` seconds after the first: the same finding changes.
-fn again(number: u32, later: u32) -> Value {
+pub(crate) fn again(number: u32, later: u32) -> Value {
     let mut event = exec(number);
     event["auditID"] = json!(format!("exec-{number}-{later}"));
     event["stageTimestamp"] = json!(time(number + later));
     event
 }
 
-async fn deliver(server: &TestServer, events: &[Value]) {
+pub(crate) async fn deliver(server: &TestServer, events: &[Value]) {
     assert_eq!(server.post("east", list(events)).await, 200);
     server.quiesce().await;
 }

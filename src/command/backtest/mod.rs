@@ -13,4 +13,5 @@ mod run;
 mod trial;
 mod versions;
 
+pub(super) use period::Period;
 pub use run::run;

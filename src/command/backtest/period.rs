@@ -10,14 +10,18 @@ use crate::event::time::{parse_rfc3339, rfc3339};
 
 /// A stretch of event time, microseconds; the end is not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Period {
-    pub(super) since: i64,
-    pub(super) until: i64,
+pub(in crate::command) struct Period {
+    pub(in crate::command) since: i64,
+    pub(in crate::command) until: i64,
 }
 
 impl Period {
     /// Of what the flags say, open where they say nothing; `now` is the wall clock.
-    pub(super) fn of(since: Option<&str>, until: Option<&str>, now: i64) -> Result<Self> {
+    pub(in crate::command) fn of(
+        since: Option<&str>,
+        until: Option<&str>,
+        now: i64,
+    ) -> Result<Self> {
         let time = |flag: &str, text: &str| {
             moment(text, now).ok_or_else(|| {
                 anyhow!("{flag}: `{text}` is no time: write 2026-03-01, 2026-03-01T12:00:00Z or 7d")

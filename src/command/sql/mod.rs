@@ -4,7 +4,9 @@
 //! steer a terminal can be told from text. Never: a token goes unencrypted to another machine.
 
 mod ask;
+mod asked;
 mod completion;
+mod gathered;
 mod print;
 mod run;
 mod script;
@@ -12,4 +14,7 @@ mod shell;
 mod source;
 
 pub(super) use ask::{batches, rows};
+pub(super) use asked::{Asked, failed};
+pub(super) use gathered::Read;
 pub use run::run;
+pub(super) use source::AskError;

@@ -13,6 +13,7 @@ use futures::stream::BoxStream;
 use reqwest::{Certificate, Client, Response, StatusCode};
 use url::Url;
 
+use super::gathered::Folder;
 use crate::cli::ServerArgs;
 use crate::clock::now_micros;
 use crate::command::{BadDetections, parts};
@@ -36,7 +37,7 @@ pub(super) type Parts = BoxStream<'static, Result<Bytes, AskError>>;
 
 /// Why there is no answer, or no whole one.
 #[derive(Debug)]
-pub(super) enum AskError {
+pub(in crate::command) enum AskError {
     /// The question is at fault, or more than may be asked now.
     Wrong(String),
     /// It could not be asked, or the answer not be read or written.
@@ -62,13 +63,19 @@ impl From<QueryError> for AskError {
 pub(super) enum Source {
     Server { client: Client, url: Url, token: Option<String> },
     Data { service: QueryService, _lock: File },
+    Files { service: QueryService, _folder: Folder },
 }
 
 impl Source {
     /// What the arguments and `AUDITMILL_URL`, `AUDITMILL_TOKEN` name.
     pub(super) fn open(args: &ServerArgs) -> Result<Self> {
+        Self::open_patiently(args, Limits::default())
+    }
+
+    /// As [`Self::open`]; where nobody else asks, with these limits.
+    pub(super) fn open_patiently(args: &ServerArgs, limits: Limits) -> Result<Self> {
         if let Some(data) = &args.data {
-            return open_data(data);
+            return open_data(data, limits);
         }
         let text = args.url.clone().or_else(|| variable("AUDITMILL_URL"));
         let text = text.unwrap_or_else(|| URL.to_owned());
@@ -104,10 +111,17 @@ impl Source {
         Ok(Self::Server { client, url, token })
     }
 
+    /// The events of files, in a history of their own.
+    pub(super) fn files(folder: Folder, history: &History, limits: Limits) -> Result<Self> {
+        let tables: Tables = vec![("events", Arc::new(history.table()))];
+        let service = QueryService::new(tables, limits).context("set up SQL")?;
+        Ok(Self::Files { service, _folder: folder })
+    }
+
     /// Asks; the answer stops, and the query with it, when it is dropped.
     pub(super) async fn ask(&self, query: &str, format: Format) -> Result<Parts, AskError> {
         match self {
-            Self::Data { service, .. } => {
+            Self::Data { service, .. } | Self::Files { service, .. } => {
                 let parts = service.ask(query, format).await?.into_parts();
                 Ok(parts.map(|part| part.map_err(AskError::from)).boxed())
             }
@@ -147,12 +161,12 @@ async fn refusal(response: Response) -> AskError {
     }
 }
 
-fn open_data(data: &Path) -> Result<Source> {
+fn open_data(data: &Path, limits: Limits) -> Result<Source> {
     if !data.is_dir() {
         bail!("`{}` is not a data directory", data.display());
     }
     let lock = parts::lock(data).context("a running server is asked by `--url`")?;
-    let service = QueryService::new(open_tables(data)?, Limits::default()).context("set up SQL")?;
+    let service = QueryService::new(open_tables(data)?, limits).context("set up SQL")?;
     Ok(Source::Data { service, _lock: lock })
 }
 

@@ -319,7 +319,7 @@ fn window(
 }
 
 /// The text between the leading `/*` and `*/`, and the number of lines before it.
-fn front_matter(text: &str) -> Option<(&str, u64)> {
+pub(crate) fn front_matter(text: &str) -> Option<(&str, u64)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let start = text.find(|c: char| !c.is_whitespace())?;
     let body = text.get(start..)?.strip_prefix("/*")?;
@@ -329,7 +329,7 @@ fn front_matter(text: &str) -> Option<(&str, u64)> {
 }
 
 /// The first line of the YAML reader's message: the rest is a drawing of the source.
-pub(in super::super) fn yaml_message(text: &str) -> String {
+pub(crate) fn yaml_message(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("not YAML");
     line.trim().trim_start_matches("error: ").to_owned()
 }

@@ -10,4 +10,5 @@ pub use file::{Detection, LoadError, Needs, Param, Window};
 pub use kind::{Kind, Novelty};
 pub use severity::Severity;
 
-pub(super) use file::{DEDUP_MAX, line_of_key, micros, param, yaml_message};
+pub(super) use file::{DEDUP_MAX, line_of_key, micros, param};
+pub(crate) use file::{front_matter, yaml_message};

@@ -227,3 +227,61 @@ fn every_column_of_a_view_is_told_by_describe() {
         assert!(tables.contains(view), "{tables}");
     }
 }
+
+/// Bindings and roles come, change and go; what is not told is said to be unknown.
+#[test]
+fn rights_are_those_of_the_time() {
+    let write = |verb: &str, resource: &str, name: &str, body: Value| {
+        json!({"verb": verb, "responseStatus": {"code": 200}, "requestObject": body,
+            "objectRef": {"resource": resource, "name": name, "namespace": "dev",
+                "apiGroup": "rbac.authorization.k8s.io"}})
+    };
+    let binding = |role: &str| {
+        json!({"roleRef": {"kind": "Role", "name": role},
+            "subjects": [{"kind": "User", "name": "mallory"}]})
+    };
+    let role = |verb: &str| json!({"rules": [{"verbs": [verb]}]});
+    let reason = |binding: &str| {
+        let words = format!(
+            "RBAC: allowed by RoleBinding \"{binding}/dev\" of Role \"r\" to User \"mallory\""
+        );
+        json!({"verb": "get", "annotations": {"authorization.k8s.io/decision": "allow",
+            "authorization.k8s.io/reason": words}})
+    };
+    let mut tried = write("delete", "rolebindings", "b", Value::Null);
+    tried["requestURI"] = json!("/x?dryRun=All");
+    let mut swept = write("deletecollection", "rolebindings", "", Value::Null);
+    swept["requestURI"] = json!("/x?labelSelector=a");
+    let end = "ResponseComplete";
+    let context = session(&[
+        event("1", end, 1, &write("create", "roles", "r", role("get"))),
+        event("2", end, 2, &write("create", "rolebindings", "b", binding("r"))),
+        event("3", end, 3, &reason("b")),
+        event("4", end, 4, &reason("older")),
+        event("5", end, 5, &write("update", "roles", "r", role("delete"))),
+        event("6", end, 6, &tried),
+        event("7", end, 7, &write("create", "rolebindings", "c", binding("unseen"))),
+        event("8", end, 8, &swept),
+        event("9", end, 9, &write("delete", "rolebindings", "b", Value::Null)),
+    ]);
+    let at = |time: &str| {
+        let sql = format!(
+            "SELECT concat_ws(' ', binding, role_name, subject_name, rules, \
+             CAST(known AS VARCHAR), left(unknown, 12)) AS words \
+             FROM rbac_grants({time}) ORDER BY 1"
+        );
+        let table = table(&context, &sql);
+        let rows = table.lines().skip(1).map(|row| row.trim_matches(['│', ' ']).to_owned());
+        rows.collect::<Vec<_>>()
+    };
+    assert!(at("'2026-03-01T10:00:02Z'").is_empty());
+    assert_eq!(at("'2026-03-01T10:00:03Z'"), [r#"b r mallory [{"verbs":["get"]}] true"#]);
+    let older = r#"older r mallory [{"verbs":["delete"]}] false it was writt"#;
+    let now = r#"b r mallory [{"verbs":["delete"]}] true"#;
+    assert_eq!(at("'2026-03-01T10:00:07Z'"), [now, older]);
+    let unseen = "c unseen mallory false the role was";
+    assert_eq!(at("TIMESTAMP '2026-03-01T10:00:08Z'"), [now, unseen, older]);
+    // With a selector nobody knows which of them went; one that was deleted is gone.
+    assert_eq!(at(""), ["c unseen mallory false some of its ", older]);
+    assert_eq!(at("NULL"), at(""));
+}

@@ -66,8 +66,22 @@ pub(crate) fn programs() -> Option<PathBuf> {
 impl Cluster {
     /// Starts everything and waits until `node1` is Ready.
     pub(crate) fn start(bin: &Path, dir: &Path, pki: &Pki, webhook: Option<&Webhook>) -> Self {
+        let policy =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("deployments").join("audit-policy.yaml");
+        Self::start_under(&policy, bin, dir, pki, webhook)
+    }
+
+    /// As [`Self::start`], under another audit policy.
+    pub(crate) fn start_under(
+        policy: &Path,
+        bin: &Path,
+        dir: &Path,
+        pki: &Pki,
+        webhook: Option<&Webhook>,
+    ) -> Self {
         let (etcd, etcd_port) = start_etcd(bin, dir);
-        let setup = ApiServer::new(bin, dir, pki, etcd_port, webhook);
+        let mut setup = ApiServer::new(bin, dir, pki, etcd_port, webhook);
+        policy.clone_into(&mut setup.policy);
         let (apiserver, port) = setup.start();
         for (user, token, _) in TOKENS {
             write_kubeconfig(dir, user, port, pki, &json!({ "token": token }));
@@ -264,6 +278,7 @@ struct ApiServer<'a> {
     signing: Identity,
     etcd_port: u16,
     webhook: Option<PathBuf>,
+    policy: PathBuf,
 }
 
 impl<'a> ApiServer<'a> {
@@ -294,6 +309,7 @@ impl<'a> ApiServer<'a> {
             signing: pki.signing_keys("service-accounts"),
             etcd_port,
             webhook,
+            policy: PathBuf::new(),
         }
     }
 
@@ -309,8 +325,6 @@ impl<'a> ApiServer<'a> {
     }
 
     fn spawn(&self, port: u16) -> (Process, u16) {
-        let policy =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("deployments").join("audit-policy.yaml");
         let mut command = Command::new(self.bin.join("kube-apiserver"));
         command.arg(format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port));
         command.arg(format!("--secure-port={port}"));
@@ -330,9 +344,10 @@ impl<'a> ApiServer<'a> {
         command.arg("--service-account-issuer=https://kubernetes.default.svc");
         command.arg(flag("service-account-key-file", &self.signing.cert));
         command.arg(flag("service-account-signing-key-file", &self.signing.key));
-        command.arg(flag("audit-policy-file", &policy));
+        command.arg(flag("audit-policy-file", &self.policy));
         command.arg(flag("audit-log-path", &self.dir.join("audit.jsonl")));
-        command.arg("--audit-log-mode=blocking");
+        // Events above 100 KiB lose their bodies, as the webhook's do.
+        command.args(["--audit-log-mode=blocking", "--audit-log-truncate-enabled"]);
         if let Some(webhook) = &self.webhook {
             command.arg(flag("audit-webhook-config-file", webhook));
             command.args(["--audit-webhook-batch-max-wait=1s", "--audit-webhook-truncate-enabled"]);

@@ -101,6 +101,11 @@ fn unauthorized_burst(cluster: &Cluster) {
     assert_eq!(codes, [401; BURST]);
 }
 
+/// Refused requests of one person for many things.
+pub(crate) fn forbidden(cluster: &Cluster) {
+    forbidden_burst(cluster);
+}
+
 fn forbidden_burst(cluster: &Cluster) {
     // As many different things as a look around touches, each of them twice.
     let places = [

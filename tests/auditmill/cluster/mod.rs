@@ -20,6 +20,9 @@
 //! - `drive`: ordinary work and attacks, one function each
 //! - `service`: the program under test and its HTTP interface
 //! - `attack_steps`, `attack_end`: what one attacker does from the first look around to the end
+//! - `hardening`: deeds that show each hardening control broken, and what only looks like them
+//! - `least_privilege`: a role made of what was used, and the workload under it
+//! - `policies`: what audit policies record, beside the model of them
 //! - `first_finding`, `outage`, `walk`, `record`: the stories told with them
 
 #![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
@@ -30,9 +33,12 @@ mod attack_steps;
 mod audit_log;
 mod drive;
 mod first_finding;
+mod hardening;
 mod kubeconfig;
+mod least_privilege;
 mod outage;
-mod pki;
+pub(crate) mod pki;
+mod policies;
 pub(crate) mod process;
 mod record;
 mod service;
@@ -63,5 +69,26 @@ fn real_apiserver_attack_walk() {
 fn record_events() {
     if let (Some(dir), Some(bin)) = (record::destination(), apiserver::programs()) {
         record::write(&bin, &dir);
+    }
+}
+
+#[test]
+fn record_hardening() {
+    if let (Some(dir), Some(bin)) = (hardening::destination(), apiserver::programs()) {
+        hardening::write(&bin, &dir);
+    }
+}
+
+#[test]
+fn real_apiserver_suggested_role_is_enough() {
+    if let Some(bin) = apiserver::programs() {
+        least_privilege::tell(&bin);
+    }
+}
+
+#[test]
+fn real_apiserver_records_what_the_model_says() {
+    if let Some(bin) = apiserver::programs() {
+        policies::tell(&bin);
     }
 }
