@@ -86,6 +86,9 @@ pub struct ExplainEventArgs {
     /// Every detection, also those of which many conditions are not true
     #[arg(long)]
     pub all: bool,
+    /// Which shipped detections are told of.
+    #[command(flatten)]
+    pub shipped: ShippedArgs,
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

@@ -30,7 +30,8 @@ const EVENTS_MAX: usize = 100;
 /// # Errors
 /// When detections or events cannot be read, or nobody can be asked.
 pub fn run(args: &ExplainEventArgs) -> Result<Verdict> {
-    let mut catalog = Catalog::load(args.dir.as_deref()).map_err(BadDetections)?;
+    let catalog = Catalog::load(args.dir.as_deref()).map_err(BadDetections)?;
+    let mut catalog = catalog.limited(&args.shipped.patterns());
     if let Some(id) = &args.detection {
         if catalog.get(id).is_none() {
             bail!("no detection `{id}` that is on: `auditmill detections list` shows all");
