@@ -282,6 +282,6 @@ fn rights_are_those_of_the_time() {
     let unseen = "c unseen mallory false the role was";
     assert_eq!(at("TIMESTAMP '2026-03-01T10:00:08Z'"), [now, unseen, older]);
     // With a selector nobody knows which of them went; one that was deleted is gone.
-    assert_eq!(at(""), ["c unseen mallory false some of its ", older]);
+    assert_eq!(at(""), ["c unseen mallory false some of its", older]);
     assert_eq!(at("NULL"), at(""));
 }
