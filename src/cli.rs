@@ -14,7 +14,7 @@ pub use self::alert::{AlertCommand, AlertListArgs, AlertTestArgs};
 pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
     CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
-    ListArgs,
+    ListArgs, ShippedArgs,
 };
 pub use self::question::{
     CheckArgs, FailOn, PeriodArgs, PlaceArgs, PolicyCommand, PostureArgs, PostureFormat,
@@ -197,25 +197,6 @@ pub struct ScanArgs {
     pub shipped: ShippedArgs,
 }
 
-/// Which shipped detections a command runs.
-#[derive(Debug, Args)]
-pub struct ShippedArgs {
-    /// Run only these shipped detections: ids or patterns, with commas between [env:
-    /// `AUDITMILL_DETECT_SHIPPED`]
-    #[arg(long, value_name = "IDS")]
-    shipped: Option<String>,
-}
-
-impl ShippedArgs {
-    /// The patterns of ids: as given, else of the environment, else all.
-    #[must_use]
-    pub fn patterns(&self) -> String {
-        let given = self.shipped.clone();
-        let given = given.or_else(|| std::env::var("AUDITMILL_DETECT_SHIPPED").ok());
-        given.unwrap_or_else(|| "*".to_owned())
-    }
-}
-
 /// `auditmill history`
 #[derive(Debug, Subcommand)]
 pub enum HistoryCommand {
@@ -281,7 +262,7 @@ pub struct TestArgs {
     /// Test only this detection
     #[arg(long, value_name = "ID")]
     pub detection: Option<String>,
-    /// Write what came of each case to this file, as JUnit XML
+    /// Write what came of each case to this file, as `JUnit` XML
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
 }

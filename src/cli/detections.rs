@@ -121,3 +121,22 @@ pub struct ExceptionsArgs {
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
 }
+
+/// Which shipped detections a command runs.
+#[derive(Debug, Args)]
+pub struct ShippedArgs {
+    /// Run only these shipped detections: ids or patterns, with commas between [env:
+    /// `AUDITMILL_DETECT_SHIPPED`]
+    #[arg(long, value_name = "IDS")]
+    shipped: Option<String>,
+}
+
+impl ShippedArgs {
+    /// The patterns of ids: as given, else of the environment, else all.
+    #[must_use]
+    pub fn patterns(&self) -> String {
+        let given = self.shipped.clone();
+        let given = given.or_else(|| std::env::var("AUDITMILL_DETECT_SHIPPED").ok());
+        given.unwrap_or_else(|| "*".to_owned())
+    }
+}

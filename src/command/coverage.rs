@@ -2,6 +2,7 @@
 //! do not and why, and which behaviours no audit stream shows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anyhow::{Context as _, Result};
@@ -23,7 +24,8 @@ const NAMED_MAX: usize = 6;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Matrix {
-    matrix: String,
+    #[serde(rename = "matrix")]
+    name: String,
     version: String,
     #[serde(rename = "source")]
     _source: String,
@@ -131,7 +133,7 @@ fn write_matrix(out: &mut impl Write, matrix: &Matrix, catalog: &Catalog) -> io:
     writeln!(
         out,
         "{}, version {}: {of} of {all} techniques are seen\n",
-        matrix.matrix, matrix.version
+        matrix.name, matrix.version
     )?;
     for tactic in &matrix.tactics {
         writeln!(out, "{}", tactic.name)?;
@@ -140,7 +142,8 @@ fn write_matrix(out: &mut impl Write, matrix: &Matrix, catalog: &Catalog) -> io:
             let more = ids.len().saturating_sub(NAMED_MAX);
             let mut words = ids.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
             if more > 0 {
-                words.push_str(&format!(" and {more} more"));
+                // Writing to a String cannot fail.
+                let _ = write!(words, " and {more} more");
             }
             if let Some(unseen) = &technique.unseen {
                 let join = if words.is_empty() { "not seen: " } else { "; not seen: " };
@@ -159,7 +162,7 @@ fn write_json(out: &mut impl Write, matrix: &Matrix, catalog: &Catalog) -> io::R
         for technique in &tactic.techniques {
             let line = serde_json::json!({
                 "kind": "technique",
-                "matrix": matrix.matrix,
+                "matrix": matrix.name,
                 "version": matrix.version,
                 "tactic": tactic.name,
                 "technique": technique.id,
@@ -191,7 +194,7 @@ mod tests {
                     technique.detections.iter().filter(|id| catalog.any(id).is_none()).collect();
                 assert!(unknown.is_empty(), "{}: no detections {unknown:?}", technique.id);
                 let told = !seen_by(technique, &catalog).is_empty() || technique.unseen.is_some();
-                assert!(told, "{}: {} is neither seen nor explained", matrix.matrix, technique.id);
+                assert!(told, "{}: {} is neither seen nor explained", matrix.name, technique.id);
             }
         }
     }
@@ -200,7 +203,7 @@ mod tests {
     fn detections_name_techniques_that_there_are() {
         let catalog = Catalog::load(None).unwrap();
         let matrices = matrices();
-        let attack = matrices.iter().find(|of| of.matrix.contains("ATT&CK")).unwrap();
+        let attack = matrices.iter().find(|of| of.name.contains("ATT&CK")).unwrap();
         let known: BTreeSet<&str> = attack
             .tactics
             .iter()

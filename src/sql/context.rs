@@ -33,14 +33,13 @@ const MERGE_BYTES: usize = 10 << 20;
 /// Only when a function cannot be registered.
 pub fn session() -> Result<SessionContext> {
     static FIRST: OnceLock<SessionState> = OnceLock::new();
-    let first = match FIRST.get() {
-        Some(first) => first,
-        None => {
-            let config = SessionConfig::new().with_target_partitions(1);
-            let context = session_with(config, runtime(DETECTION_MEMORY_BYTES, None)?)?;
-            let state = guarded(&context, DETECTION_MEMORY_BYTES).state();
-            FIRST.get_or_init(|| state)
-        }
+    let first = if let Some(first) = FIRST.get() {
+        first
+    } else {
+        let config = SessionConfig::new().with_target_partitions(1);
+        let context = session_with(config, runtime(DETECTION_MEMORY_BYTES, None)?)?;
+        let state = guarded(&context, DETECTION_MEMORY_BYTES).state();
+        FIRST.get_or_init(|| state)
     };
     let config = first.config().clone().with_create_default_catalog_and_schema(true);
     let state = SessionStateBuilder::new_from_existing(first.clone())

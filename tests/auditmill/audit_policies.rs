@@ -1,5 +1,6 @@
 //! `policy check` of the shipped policies and of bad ones.
 
+use auditmill::policy::document::{Level, Request, Target};
 use serde_json::Value;
 
 use super::events::repository;
@@ -55,7 +56,6 @@ fn the_smallest_policy_feeds_all_and_records_no_secret() {
     assert_eq!((code, &told["whole"]), (Some(0), &told["checked"]), "{told}");
     let text = std::fs::read_to_string(&path).unwrap();
     let policy = auditmill::policy::document::Policy::parse(&text).unwrap();
-    use auditmill::policy::document::{Level, Request, Target};
     for (resource, subresource) in
         [("secrets", ""), ("configmaps", ""), ("serviceaccounts", "token")]
     {

@@ -149,7 +149,8 @@ fn without_evidence_it_says_why_and_which_rule_would_help() {
         let members = event.as_object_mut().unwrap();
         members.remove("requestObject");
         members.remove("responseObject");
-        stripped.push_str(&format!("{event}\n"));
+        stripped.push_str(&event.to_string());
+        stripped.push('\n');
     }
     let log = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(log.path(), stripped).unwrap();

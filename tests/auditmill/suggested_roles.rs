@@ -21,9 +21,9 @@ fn what_was_used_is_covered_and_no_more() {
     let roles = told["roles"].as_array().unwrap();
     assert_eq!(roles.len(), 1, "{told}");
     assert_eq!((&roles[0]["kind"], &roles[0]["namespace"]), (&"Role".into(), &"dev".into()));
-    let rules = serde_json::to_string(&roles[0]["rules"]).unwrap();
-    assert!(rules.contains("credential-00") && !rules.contains("delete"), "{rules}");
-    assert!(!rules.contains("\"*\""), "{rules}");
+    let written = serde_json::to_string(&roles[0]["rules"]).unwrap();
+    assert!(written.contains("credential-00") && !written.contains("delete"), "{written}");
+    assert!(!written.contains("\"*\""), "{written}");
     let granted = told["granted"].as_array().unwrap();
     let known = granted.iter().any(|of| of["binding"] == "alice-edit");
     assert!(known, "{told}");

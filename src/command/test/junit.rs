@@ -1,4 +1,4 @@
-//! What came of cases, as JUnit XML: the form that CI systems read
+//! What came of cases, as `JUnit` XML: the form that CI systems read
 //! (<https://github.com/testmoapp/junitxml>).
 
 use std::collections::BTreeMap;

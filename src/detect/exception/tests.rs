@@ -1,6 +1,7 @@
 //! Exceptions as they are written, and as they must not be.
 
 use super::*;
+use crate::sql::context::session;
 
 const GOOD: &str = "# ours
 - detection: [T-2, T-1]

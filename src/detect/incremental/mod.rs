@@ -5,6 +5,7 @@
 //! puts panes together to windows and says what follows.
 
 pub(crate) mod aggregate;
+mod answers;
 pub(crate) mod distinct;
 pub(crate) mod plan;
 pub(crate) mod table;

@@ -22,10 +22,10 @@ use datafusion::prelude::SessionContext;
 use super::super::explain::sql;
 use super::super::intake::Intake;
 use super::super::plan::{EVENT_COLUMNS, input_column};
-use super::super::row::Row;
 use super::super::value::Value;
 use super::super::windowed::{Grouped, key_name};
 use super::aggregate::{Aggregate, Extreme, Kind, Partial};
+use super::answers::Answers;
 
 /// What a grouped query comes to.
 #[derive(Debug)]
@@ -98,8 +98,8 @@ impl Plan {
         let aggregates = aggregates.collect::<Result<Vec<_>>>()?;
         let state = context.state();
         // Some functions (coalesce) are only there until they are simplified.
-        let simplified = SimplifyContext::builder().with_schema(Arc::clone(&aggregate.schema));
-        let simplifier = ExprSimplifier::new(simplified.build());
+        let knowing = SimplifyContext::builder().with_schema(Arc::clone(&aggregate.schema));
+        let simplifier = ExprSimplifier::new(knowing.build());
         let planned = |expr: &Expr| {
             state.create_physical_expr(simplifier.simplify(expr.clone())?, &aggregate.schema)
         };
@@ -206,24 +206,6 @@ impl Plan {
             column(values, field.data_type())
         });
         columns.collect()
-    }
-}
-
-/// What groups that were asked answer.
-#[derive(Default)]
-pub(crate) struct Answers {
-    names: Arc<[String]>,
-    shown: Vec<ArrayRef>,
-    /// Where the row of each group is that is found.
-    places: Vec<Option<usize>>,
-}
-
-impl Answers {
-    /// What makes the row of a group, by its number; `None` when it is not found.
-    pub(crate) fn row(&self, number: usize) -> Option<impl FnOnce() -> Row> {
-        let at = (*self.places.get(number)?)?;
-        let values = move || self.shown.iter().map(|array| Value::at(array, at)).collect();
-        Some(move || Row::new(&self.names, values()))
     }
 }
 

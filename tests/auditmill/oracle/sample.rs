@@ -58,7 +58,9 @@ pub(super) fn cases(path: &str) -> Vec<Case> {
         let mut samples: Vec<Sample> = steps.map(|step| sample(step, &file["templates"])).collect();
         let ends = samples.iter().map(|of| of.at + of.every * i64::from(of.repeat - 1));
         let end = ends.max().unwrap_or(0);
-        samples.iter_mut().for_each(|sample| sample.at -= end);
+        for sample in &mut samples {
+            sample.at -= end;
+        }
         Case { samples, fires: case.get("fires").is_some() }
     };
     file["cases"].as_array().unwrap().iter().map(case).collect()

@@ -55,9 +55,12 @@ fn test_file(detection: &Detection) -> String {
     path.replace(".sql", ".yaml")
 }
 
+/// A detection with the hash of its id, and as the model knows it.
+type Hashed<'a> = ([u8; 32], &'a Detection, Subject);
+
 /// The detections of a part: of each area about as many in each part, as the hashes of ids fall.
 fn part(catalog: &Catalog, number: usize) -> Vec<Shipped> {
-    let mut areas: BTreeMap<&str, Vec<([u8; 32], &Detection, Subject)>> = BTreeMap::new();
+    let mut areas: BTreeMap<&str, Vec<Hashed<'_>>> = BTreeMap::new();
     for detection in catalog.detections() {
         if let Ok(subject) = subject(catalog, detection) {
             let area = detection.path.rsplit('/').nth(1).expect("an area");

@@ -51,7 +51,7 @@ pub(super) fn subject(catalog: &Catalog, shipped: &Detection) -> Result<Subject,
     let with_id = with(select, [named(column("event_id"), "__event_id")]);
     let query = format!("SELECT q.*{keyed} FROM ({with_id}) AS q");
     let fires_at_once = matches!(of_text.asks, Asks::Plain);
-    Ok(Subject { query, key, fires_at_once, ..of_text })
+    Ok(Subject { key, query, fires_at_once, ..of_text })
 }
 
 /// GROUP BY with or without HAVING, whose groups are the key.
