@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::super::program::SOME;
 use super::apiserver::{Cluster, Webhook, mark_path};
 use super::audit_log::text;
 use super::pki::Pki;
@@ -31,7 +32,7 @@ const REFUSED: &str = "auditmill_ingest_refused_total{reason=\"memory\"}";
 pub(crate) fn tell(bin: &Path) {
     let dir = tempfile::tempdir().expect("create a folder");
     let pki = Pki::new(&dir.path().join("pki"));
-    let settings = format!("[ingest]\nbudget = {BODY_BYTES_MAX}\n");
+    let settings = format!("[ingest]\nbudget = {BODY_BYTES_MAX}\n[detect]\nshipped = \"{SOME}\"\n");
     let mut service = Service::start_on(dir.path(), &pki, lasting_port(), &settings);
     let sender = pki.client("kube-apiserver-audit", None);
     let webhook = Webhook { url: &service.ingest_url(CLUSTER), identity: &sender };
