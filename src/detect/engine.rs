@@ -169,6 +169,8 @@ impl Engine {
             for (running, kept) in detections.iter().zip(&mut cluster.states) {
                 // What is read may still change, and is as old as its first event.
                 let over = if running.is_chain() { over.saturating_sub(read) } else { over };
+                // A query that rests has not been asked about all that is over.
+                let over = kept.state.owed().map_or(over, |end| end.min(over));
                 kept.told_from = kept.told_from.max(running.edge(over));
                 running.execution.forget(&mut kept.state, kept.told_from);
             }

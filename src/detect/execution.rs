@@ -181,6 +181,14 @@ impl Execution {
 }
 
 impl State {
+    /// The end of the first window that is still to be asked.
+    pub(crate) fn owed(&self) -> Option<i64> {
+        match self {
+            Self::Requery(state) => state.owed(),
+            _ => None,
+        }
+    }
+
     /// Bytes that it takes.
     pub(crate) fn bytes(&self) -> usize {
         match self {

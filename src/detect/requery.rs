@@ -116,6 +116,11 @@ impl Held {
 }
 
 impl State {
+    /// The end of the first window that is still to be asked.
+    pub(crate) fn owed(&self) -> Option<i64> {
+        self.dirty.first().copied()
+    }
+
     /// Events up to this time were not judged.
     pub(crate) fn misses(&mut self, latest: i64) {
         self.capped_to = self.capped_to.max(latest);

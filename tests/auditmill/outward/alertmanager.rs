@@ -108,7 +108,7 @@ async fn alerts_are_as_published_and_told_again_while_they_stand() {
     assert!(seen.iter().all(|(_, status)| *status == 200), "{seen:#?}");
     let alert = &seen[0].0.body[0];
     assert_eq!(alert["labels"]["team"], "platform");
-    assert_eq!(alert["labels"]["severity"], "medium");
+    assert_eq!(alert["labels"]["severity"], "informational");
     assert!(alert["generatorURL"].as_str().unwrap().starts_with("https://mill.example/v1/"));
     // What stands is told again by a new start, too, and its repeats are no new alerts.
     assert_eq!(server.number("SELECT pending FROM sinks").await, 0);

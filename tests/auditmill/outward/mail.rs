@@ -336,7 +336,7 @@ async fn mail_goes_out_encrypted_and_says_what_was_found() {
         let mail = office.mail();
         assert_eq!(mail.len(), 3);
         assert_eq!(mail[0].recipients, ["a@example.org", "b@example.org"]);
-        assert!(mail[0].headers["subject"].starts_with("[medium] east: "), "{:?}", mail[0]);
+        assert!(mail[0].headers["subject"].starts_with("[informational] east: "), "{:?}", mail[0]);
         assert!(mail[0].body.contains("https://mill.example/v1/findings/"), "{}", mail[0].body);
         assert!(mail.iter().all(|mail| !mail.headers.contains_key("bcc")), "{mail:?}");
         assert!(mail.iter().any(|mail| mail.headers["subject"].contains('\u{1f980}')), "{mail:?}");

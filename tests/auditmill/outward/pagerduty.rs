@@ -113,7 +113,7 @@ async fn pagerduty_takes_what_is_found() {
     let event = receiver.taken().into_iter().next().unwrap();
     let id = event["dedup_key"].as_str().unwrap();
     assert_eq!(event["links"][0]["href"], format!("https://mill.example/v1/findings/{id}"));
-    assert_eq!(event["payload"]["severity"], "warning");
+    assert_eq!(event["payload"]["severity"], "info");
     assert!(event["payload"]["custom_details"]["respond"].is_string(), "{event}");
     until("the place", &server, async || {
         server.metric("auditmill_sink_lag_findings{sink=\"pager\"}").await == 0.0

@@ -174,7 +174,7 @@ async fn a_collector_reads_what_is_found_over_tcp() {
     until("three messages", &server, async || ids().len() == 3).await;
     let messages = collected.lock().unwrap().messages.clone();
     for message in &messages {
-        assert_eq!((message.priority, message.host.as_str()), (13 * 8 + 4, "mill1"));
+        assert_eq!((message.priority, message.host.as_str()), (13 * 8 + 6, "mill1"));
         assert_eq!((message.app.as_str(), message.id.as_str()), ("auditmill", "K8A-401"));
         assert_eq!(message.data["cluster"], "east");
     }
