@@ -31,6 +31,7 @@ use crate::sql::spill::{self, Spill};
 pub(super) fn engine_settings(settings: &Settings) -> EngineSettings {
     let detect = &settings.detect;
     EngineSettings {
+        limited: true,
         pace: Pace::Live,
         patience: Patience {
             lateness: detect.lateness.micros(),

@@ -72,7 +72,7 @@ impl Again {
         };
         let Some(first) = asked.iter().filter_map(from).min() else { return Ok(None) };
         let last = asked.iter().map(|beyond| beyond.to).max().unwrap_or(first);
-        let settings = EngineSettings { pace: Pace::Replay, ..settings };
+        let settings = EngineSettings { pace: Pace::Replay, limited: false, ..settings };
         Ok(Some(Self {
             engine: Engine::new(&catalog, settings)?,
             asked: asked.to_vec(),

@@ -24,6 +24,8 @@ pub(crate) struct Now<'a> {
     pub(crate) ask: Ask,
     /// Arrival, microseconds; at the end of the input the last event's time.
     pub(crate) time: i64,
+    /// Whether queries rest that are slow.
+    pub(crate) limited: bool,
     /// How many clusters there are.
     pub(crate) sharers: usize,
     /// Where the cluster's findings begin in the outcome.
@@ -64,8 +66,7 @@ impl Cluster {
                 self.tell_chains(detections, now.first, outcome);
             }
             for (running, kept) in detections.iter_mut().zip(&mut self.states) {
-                let is_ripe = now.ask != Ask::All;
-                if running.is_chain() != chains || is_ripe && !kept.rest.is_over() {
+                if running.is_chain() != chains || now.limited && !kept.rest.is_over() {
                     continue;
                 }
                 let begun = Instant::now();
@@ -79,7 +80,7 @@ impl Cluster {
                 }
                 let took = begun.elapsed();
                 running.nanos += nanos(took);
-                if running.execution.is_run_again() {
+                if now.limited && running.execution.is_run_again() {
                     kept.rest.after(took, now.sharers);
                 }
             }

@@ -47,6 +47,9 @@ pub struct EngineSettings {
     /// The most bytes that one detection keeps for one cluster; beyond, what was not touched
     /// lately goes and findings that may miss it are marked incomplete.
     pub state_bytes_max: usize,
+    /// Whether a detection that takes too much time rests or is set aside, for the others' sake: by
+    /// the clock of this machine, which knows nothing of the events' times.
+    pub limited: bool,
 }
 
 impl Default for EngineSettings {
@@ -56,6 +59,7 @@ impl Default for EngineSettings {
             patience: Patience::default(),
             hold: 3_600_000_000,
             state_bytes_max: 256 << 20,
+            limited: false,
         }
     }
 }
@@ -162,7 +166,8 @@ impl Engine {
             let watermark = cluster.watermark.advance(now);
             if settings.pace == Pace::Live {
                 let (ask, first) = (Ask::Ripe { watermark }, outcome.findings.len());
-                let now = Now { cluster: name, ask, time: now, sharers, first };
+                let limited = settings.limited;
+                let now = Now { cluster: name, ask, time: now, limited, sharers, first };
                 cluster.evaluate(runtime, detections, &now, &mut outcome);
             }
             let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
@@ -186,7 +191,7 @@ impl Engine {
             let first = outcome.findings.len();
             // There is no later event: time has come as far as the last one.
             let time = cluster.watermark.latest();
-            let now = Now { cluster: name, ask: Ask::All, time, sharers: 1, first };
+            let now = Now { cluster: name, ask: Ask::All, time, limited: false, sharers: 1, first };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
         }
         outcome
@@ -268,7 +273,7 @@ impl Engine {
         let first = outcome.findings.len();
         let is_live = settings.pace == Pace::Live && arrives;
         let begun = Instant::now();
-        if is_live {
+        if is_live && settings.limited {
             let aside = detections.iter().enumerate().filter(|(_, of)| of.budget.is_aside(begun));
             index.set_aside(aside.map(|(number, _)| number).collect());
         }
@@ -303,13 +308,14 @@ impl Engine {
             }
             Execution::cap(&mut kept.state, settings.state_bytes_max);
         }
-        if is_live {
+        if is_live && settings.limited {
             let now = Instant::now();
             let aside = detections.iter_mut().filter_map(|running| running.over_budget(now));
             outcome.faults.extend(aside);
         }
         let ask = Ask::Ripe { watermark };
-        let now = Now { cluster: name, ask, time: now, sharers, first };
+        let limited = settings.limited;
+        let now = Now { cluster: name, ask, time: now, limited, sharers, first };
         if is_live {
             cluster.evaluate(runtime, detections, &now, outcome);
         } else {

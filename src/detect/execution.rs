@@ -131,7 +131,7 @@ impl Execution {
                 Ok(of.evaluate(state, cluster, watermark, now.time))
             }
             (Self::Requery(of) | Self::Chain(of), State::Requery(state)) => {
-                Ok(runtime.block_on(of.evaluate(state, cluster, ask, faults)))
+                Ok(runtime.block_on(of.evaluate(state, now, faults)))
             }
             _ => Err(mixed_up()),
         }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::buffer::Buffer;
 use super::chain::FindingsBuffer;
+use super::cluster::Now;
 use super::compiled::Compiled;
 use super::detection::{Detection, Kind, Window};
 use super::evidence::Evidence;
@@ -205,11 +206,10 @@ impl Requery {
     pub(crate) async fn evaluate(
         &self,
         state: &mut State,
-        cluster: &str,
-        ask: Ask,
+        now: &Now<'_>,
         faults: &mut Vec<DataFusionError>,
     ) -> Vec<Finding> {
-        let begun = Instant::now();
+        let (begun, cluster, ask) = (Instant::now(), now.cluster, now.ask);
         let ripe: Vec<i64> = match ask {
             Ask::Ripe { watermark } if !self.plans.monotone => {
                 state.dirty.range(..=watermark).copied().collect()
@@ -218,7 +218,7 @@ impl Requery {
         };
         let mut changed = BTreeSet::new();
         for end in ripe {
-            if ask != Ask::All && begun.elapsed() > CALL_MAX {
+            if now.limited && begun.elapsed() > CALL_MAX {
                 break;
             }
             let Some(rows) = state.held.window(end) else {

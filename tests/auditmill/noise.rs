@@ -77,7 +77,7 @@ fn scan(names: &[&str]) -> Vec<Value> {
 }
 
 fn scan_files(files: &[PathBuf]) -> Vec<Value> {
-    let arguments = ["scan".into(), "--format".into(), "json".into()];
+    let arguments = ["scan", "--shipped", "*", "--format", "json"].map(PathBuf::from);
     let ended = run(arguments.into_iter().chain(files.iter().cloned()));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

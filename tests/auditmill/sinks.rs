@@ -309,7 +309,7 @@ async fn a_stream_tells_of_findings_as_they_come_and_goes_on_where_it_was() {
     let mut server = TestServer::start("");
     deliver(&server, &[exec(1)]).await;
     let mut all = stream(&server, "", None).await;
-    let mut west = stream(&server, "?cluster=west&severity=medium", None).await;
+    let mut west = stream(&server, "?cluster=west&severity=informational", None).await;
     deliver(&server, &(2..5).map(exec).collect::<Vec<_>>()).await;
     assert_eq!(server.post("west", list(&[exec(9)])).await, 200);
     let mut seen = Vec::new();

@@ -26,7 +26,7 @@ async fn a_delivery_is_acknowledged_found_and_queryable() {
     for (field, expected) in [
         ("detection", json!("K8A-401")),
         ("title", json!("Command run inside a pod")),
-        ("severity", json!("medium")),
+        ("severity", json!("informational")),
         ("status", json!("open")),
         ("cluster", json!("east")),
         ("key", json!({"user_name": "mallory", "namespace": "dev", "name": "p1"})),
@@ -283,7 +283,7 @@ async fn findings_are_filtered_paged_and_streamed() {
     assert_eq!(count("").await, 26);
     assert_eq!(count("severity=high").await, 1);
     assert_eq!(count("severity=low").await, 0);
-    assert_eq!(count("severity=medium,high").await, 26);
+    assert_eq!(count("severity=informational,high").await, 26);
     assert_eq!(count("detection=K8A-401").await, 25);
     assert_eq!(count("detection=K8A-999").await, 0);
     assert_eq!(count("cluster=west").await, 1);

@@ -181,7 +181,7 @@ impl Engine {
             outcome.findings.extend(told);
             let own = outcome.findings.len();
             let ask = Ask::Ripe { watermark: cluster.watermark.reached() };
-            let now = Now { cluster: name, ask, time: now, sharers: 1, first };
+            let now = Now { cluster: name, ask, time: now, limited: false, sharers: 1, first };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
             // What was told is known.
             outcome.findings.drain(first..own);
