@@ -103,7 +103,12 @@ pub fn show(args: &CoverageArgs) -> Result<Verdict> {
             Format::Json => writeln!(
                 out,
                 "{}",
-                serde_json::json!({ "kind": "gap", "id": id, "behaviour": behaviour, "reason": reason })
+                serde_json::json!({
+                    "kind": "gap",
+                    "id": id,
+                    "behaviour": behaviour,
+                    "reason": reason,
+                })
             )?,
             Format::Table => writeln!(out, "  {id:<12} {behaviour}: {reason}")?,
         }

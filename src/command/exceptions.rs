@@ -20,10 +20,12 @@ const HIDDEN: &str = "SELECT item, sum(count) AS hidden, CAST(max(hour) AS VARCH
      FROM ledger WHERE kind = 'exempted' GROUP BY item ORDER BY item";
 
 /// The exceptions of a server, in the order of its file.
-const IN_USE: &str = "SELECT name, state, list, detections, condition, owner, reason, clusters, hidden, \
+const IN_USE: &str = "SELECT name, state, list, detections, condition, owner, reason, clusters, \
+     hidden, \
      CAST(expires AS VARCHAR) AS expires, CAST(latest AS VARCHAR) AS latest FROM exceptions";
 
-/// Shows all exceptions, with `--lists` those of lists too, also those that have expired, and those that are gone but hid something:
+/// Shows all exceptions, with `--lists` those of lists too, also those that have expired, and those
+/// that are gone but hid something:
 /// of a folder, else those that a server uses, else those that are shipped.
 ///
 /// # Errors

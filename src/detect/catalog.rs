@@ -175,7 +175,7 @@ impl Catalog {
         self.detections.values()
     }
 
-    /// The detections that are off, by themselves or by `overrides.yaml`, in the order of their ids.
+    /// The detections that are off, by themselves or by `overrides.yaml`, in the order of ids.
     pub fn disabled(&self) -> impl Iterator<Item = &Arc<Detection>> {
         self.disabled.values()
     }

@@ -12,9 +12,11 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
-use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 
@@ -139,6 +141,11 @@ fn substitute(expr: Expr, columns: &HashMap<Column, Expr>) -> Result<Expr> {
         _ => Ok(Transformed::no(expr)),
     });
     replaced.data()
+}
+
+/// Some functions (`coalesce`) are only there until they are simplified.
+pub(crate) fn simplifier(schema: &DFSchemaRef) -> ExprSimplifier {
+    ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::clone(schema)).build())
 }
 
 /// Expressions over columns of the events table.

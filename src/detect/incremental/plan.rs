@@ -9,18 +9,16 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
-use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator,
 };
-use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 
 use super::super::explain::sql;
-use super::super::intake::Intake;
+use super::super::intake::{Intake, simplifier};
 use super::super::plan::{EVENT_COLUMNS, input_column};
 use super::super::value::Value;
 use super::super::windowed::{Grouped, key_name};
@@ -97,19 +95,17 @@ impl Plan {
         let aggregates = aggregates.into_iter().map(|pending| pending.plan(context, &read));
         let aggregates = aggregates.collect::<Result<Vec<_>>>()?;
         let state = context.state();
-        // Some functions (coalesce) are only there until they are simplified.
-        let knowing = SimplifyContext::builder().with_schema(Arc::clone(&aggregate.schema));
-        let simplifier = ExprSimplifier::new(knowing.build());
+        let simplifier = simplifier(&aggregate.schema);
         let planned = |expr: &Expr| {
             state.create_physical_expr(simplifier.simplify(expr.clone())?, &aggregate.schema)
         };
         let shown = grouped.projection.expr.iter().zip(grouped.projection.schema.fields());
         let shown = shown.map(|(expr, field)| Ok((field.name().clone(), planned(expr)?)));
-        let (shown_names, shown): (Vec<_>, Vec<_>) =
-            shown.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let shown = shown.collect::<Result<Vec<_>>>()?;
+        let (shown_names, shown): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
         let fields = aggregate.schema.fields().iter();
-        let fields: Vec<Field> =
-            fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+        let fields: Vec<Field> = fields.collect();
         let floors = grouped.having.map(|having| floors(having, grouped, &aggregates));
         let floors = floors.unwrap_or_default();
         let thresholds = floors.iter().filter_map(|(at, number)| {

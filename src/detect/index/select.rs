@@ -193,7 +193,8 @@ impl Index {
         }
         let mut rows = self.by_bits(batch.num_rows(), &resolved);
         for rest in &self.rest {
-            // Those that are set aside have no rows. A panic is the fault of the detections that ask for it, and of no other.
+            // Those that are set aside have no rows. A panic is the fault of the detections that
+            // ask for it, and of no other.
             let kept = unwound(|| {
                 rest.keep(batch, &mut rows, &mut report);
                 Ok(())

@@ -1,6 +1,6 @@
 //! Regular expressions that are compiled once: what `~` and `regexp_like` become in conditions that
-//! are asked of every batch. `DataFusion` compiles a pattern for each batch, which takes longer than
-//! asking the few rows of it.
+//! are asked of every batch. `DataFusion` compiles a pattern for each batch, which takes longer
+//! than //! asking the few rows of it.
 
 use std::sync::{Arc, LazyLock};
 
