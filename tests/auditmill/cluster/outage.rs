@@ -18,7 +18,7 @@ use super::service::{BODY_BYTES_MAX, Service};
 const OUTAGE: Duration = Duration::from_secs(30);
 /// How long anything else may take. The API server sends a failed batch again after about 10, 25
 /// and 50 seconds, each of these half as long again for those that come late.
-const LIMIT: Duration = Duration::from_mins(3);
+const LIMIT: Duration = Duration::from_mins(8);
 const CLUSTER: &str = "prod-eu";
 /// Requests on one connection, one after the other; then a short pause: a busy cluster, not a test
 /// of the API server.
