@@ -91,9 +91,7 @@ impl Catalog {
     /// # Errors
     /// Every file that cannot be read, with its line and a hint.
     pub fn load_dir(dir: &Path) -> Result<Self, Vec<LoadError>> {
-        let (mut catalog, mut errors) = Self::gather(files(dir)?);
-        errors.extend(catalog.add_lists(Some(dir)));
-        errors.extend(catalog.exempt_listed());
+        let (catalog, errors) = Self::with_lists(files(dir)?, Some(dir));
         if errors.is_empty() { Ok(catalog) } else { Err(errors) }
     }
 
@@ -134,9 +132,7 @@ impl Catalog {
     pub fn from_texts(
         texts: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<LoadError>> {
-        let (mut catalog, mut errors) = Self::gather(texts);
-        errors.extend(catalog.add_lists(None));
-        errors.extend(catalog.exempt_listed());
+        let (catalog, errors) = Self::with_lists(texts, None);
         if errors.is_empty() { Ok(catalog) } else { Err(errors) }
     }
 
@@ -144,14 +140,20 @@ impl Catalog {
     #[must_use]
     pub fn readable(dir: Option<&Path>) -> (Self, Vec<LoadError>) {
         match dir.map_or_else(|| Ok(texts_of(&SHIPPED)), files) {
-            Ok(texts) => {
-                let (mut catalog, mut errors) = Self::gather(texts);
-                errors.extend(catalog.add_lists(dir));
-                errors.extend(catalog.exempt_listed());
-                (catalog, errors)
-            }
+            Ok(texts) => Self::with_lists(texts, dir),
             Err(errors) => (Self::default(), errors),
         }
+    }
+
+    /// What can be read of these, with what the lists exempt from them, and what cannot.
+    fn with_lists(
+        texts: impl IntoIterator<Item = (String, String)>,
+        dir: Option<&Path>,
+    ) -> (Self, Vec<LoadError>) {
+        let (mut catalog, mut errors) = Self::gather(texts);
+        errors.extend(catalog.add_lists(dir));
+        errors.extend(catalog.exempt_listed());
+        (catalog, errors)
     }
 
     fn gather(texts: impl IntoIterator<Item = (String, String)>) -> (Self, Vec<LoadError>) {

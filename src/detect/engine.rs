@@ -273,10 +273,11 @@ impl Engine {
         let first = outcome.findings.len();
         let is_live = settings.pace == Pace::Live && arrives;
         let begun = Instant::now();
-        if is_live && settings.limited {
-            let aside = detections.iter().enumerate().filter(|(_, of)| of.budget.is_aside(begun));
-            index.set_aside(aside.map(|(number, _)| number).collect());
-        }
+        // What is read again of the past is judged by all.
+        let is_limited = is_live && settings.limited;
+        let aside = detections.iter().enumerate();
+        let aside = aside.filter(|(_, of)| is_limited && of.budget.is_aside(begun));
+        index.set_aside(aside.map(|(number, _)| number).collect());
         let Selection { rows: selected, report } = index.select(rows)?;
         for (number, message) in report.faults {
             let detection = detections.get(number).map(|of| of.detection().id.clone());
@@ -292,7 +293,7 @@ impl Engine {
             if let State::FirstSeen(state) = &mut kept.state {
                 FirstSeen::reaches(state, oldest);
             }
-            if running.budget.is_aside(begun) && is_live {
+            if is_limited && running.budget.is_aside(begun) {
                 running.execution.misses(&mut kept.state, cluster.watermark.latest());
             }
             if selected.is_empty() || only.is_some_and(|only| !only.contains(&number)) {
@@ -308,7 +309,7 @@ impl Engine {
             }
             Execution::cap(&mut kept.state, settings.state_bytes_max);
         }
-        if is_live && settings.limited {
+        if is_limited {
             let now = Instant::now();
             let aside = detections.iter_mut().filter_map(|running| running.over_budget(now));
             outcome.faults.extend(aside);
