@@ -2,6 +2,7 @@
 
 mod backtest;
 mod detections;
+mod incidents;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
     DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs, ListArgs,
 };
+pub use self::incidents::{IncidentArgs, IncidentsArgs, IncidentsCommand, TriageArgs};
 use crate::config::{Settings, SettingsError};
 use crate::detect::detection::Severity;
 use crate::event::ClusterName;
@@ -66,6 +68,11 @@ pub enum Command {
     /// Show what is exempt, who says so, until when, and what that hid
     #[command(subcommand)]
     Exceptions(ExceptionsCommand),
+    /// Show incidents: findings of one actor, joined in time
+    #[command(subcommand)]
+    Incidents(IncidentsCommand),
+    /// Acknowledge, assign, comment, close or open again an incident or a finding
+    Triage(TriageArgs),
     /// Print the settings in effect
     Config(ConfigArgs),
     /// Write the file that tells an API server where to send its audit events

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use auditmill::cli::{
-    Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand, TokenCommand,
+    Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand, IncidentsCommand,
+    TokenCommand,
 };
 use auditmill::command::{self, Verdict};
 use clap::Parser as _;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
         Command::Detections(DetectionsCommand::Explain(args)) => command::detections::explain(args),
         Command::Detections(DetectionsCommand::Lint(args)) => command::lint::run(args),
         Command::Exceptions(ExceptionsCommand::List(args)) => command::exceptions::list(args),
+        Command::Incidents(IncidentsCommand::List(args)) => command::incidents::list(args),
+        Command::Incidents(IncidentsCommand::Show(args)) => command::incidents::show(args),
+        Command::Triage(args) => command::triage::run(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),
         Command::Token(TokenCommand::New) => command::token::new(),

@@ -11,6 +11,7 @@ pub mod detections;
 pub mod exceptions;
 pub mod explain;
 pub mod history;
+pub mod incidents;
 pub mod input;
 pub mod kubeconfig;
 pub mod lint;
@@ -23,6 +24,7 @@ pub mod sql;
 mod table;
 pub mod test;
 pub mod token;
+pub mod triage;
 mod watch;
 
 use std::fmt;

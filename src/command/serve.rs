@@ -172,6 +172,7 @@ impl Service {
         let budget = Budget::new(ingest.budget.as_u64());
         let door = Arc::new(Door::new(Arc::clone(&journal), budget, ingest.clusters_max));
         let store = Arc::new(Store::open(&data.join("findings.db"), store_settings(settings))?);
+        store.set_gap(settings.alert.incident_gap.micros());
         let quarantine = Arc::new(quarantine(settings, data)?);
         let metrics = Arc::new(Metrics::new());
         let ready = Ready::default();

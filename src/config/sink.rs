@@ -20,11 +20,17 @@ pub struct Alert {
     pub retry_first: Span,
     /// ... up to this.
     pub retry_max: Span,
+    /// Findings of one actor this far apart are of one incident.
+    pub incident_gap: Span,
 }
 
 impl Default for Alert {
     fn default() -> Self {
-        Self { retry_first: Span(Duration::from_secs(1)), retry_max: Span(Duration::from_mins(1)) }
+        Self {
+            retry_first: Span(Duration::from_secs(1)),
+            retry_max: Span(Duration::from_mins(1)),
+            incident_gap: Span(Duration::from_hours(4)),
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! - `memory`: many large deliveries at once, within the budget
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
 //! - `sinks`: findings on their way out, `receiver`: who gets them and misbehaves
+//! - `incidents`: findings that reach people
 //! - `kafka`: findings in a topic of a real broker
 //! - `s3`: history in a bucket of a real S3 server that comes and goes
 //! - `readers`: other programs read the history
@@ -51,6 +52,7 @@ mod full_disk;
 mod greedy;
 mod hostile;
 mod import;
+mod incidents;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod memory;

@@ -13,3 +13,4 @@ mod source;
 
 pub(super) use ask::{batches, rows};
 pub use run::run;
+pub(super) use source::call;

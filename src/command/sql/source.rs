@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use reqwest::{Certificate, Client, Response, StatusCode};
+use serde_json::Value as Json;
 use url::Url;
 
 use crate::cli::ServerArgs;
@@ -70,6 +71,46 @@ impl Source {
         if let Some(data) = &args.data {
             return open_data(data);
         }
+        let Server { client, base, token } = Server::of(args)?;
+        let path = format!("{}/v1/sql", base.path().trim_end_matches('/'));
+        let mut url = base;
+        url.set_path(&path);
+        Ok(Self::Server { client, url, token })
+    }
+
+    /// Asks; the answer stops, and the query with it, when it is dropped.
+    pub(super) async fn ask(&self, query: &str, format: Format) -> Result<Parts, AskError> {
+        match self {
+            Self::Data { service, .. } => {
+                let parts = service.ask(query, format).await?.into_parts();
+                Ok(parts.map(|part| part.map_err(AskError::from)).boxed())
+            }
+            Self::Server { client, url, token } => {
+                let question = serde_json::json!({ "query": query, "format": format.name() });
+                let mut request = client.post(url.clone()).json(&question);
+                if let Some(token) = token {
+                    request = request.bearer_auth(token);
+                }
+                let response = request.send().await.with_context(|| format!("ask {url}"))?;
+                if response.status() != StatusCode::OK {
+                    return Err(refusal(response).await);
+                }
+                Ok(parts(response))
+            }
+        }
+    }
+}
+
+/// A server and how it is talked to.
+struct Server {
+    client: Client,
+    base: Url,
+    token: Option<String>,
+}
+
+impl Server {
+    /// What the arguments and `AUDITMILL_URL`, `AUDITMILL_TOKEN` name.
+    fn of(args: &ServerArgs) -> Result<Self> {
         let text = args.url.clone().or_else(|| variable("AUDITMILL_URL"));
         let text = text.unwrap_or_else(|| URL.to_owned());
         let fail = || format!("`{text}` is not a URL such as {URL}");
@@ -98,33 +139,42 @@ impl Source {
             client = client.tls_certs_merge(authorities.with_context(fail)?);
         }
         let client = client.build().context("set up HTTPS")?;
-        let path = format!("{}/v1/sql", base.path().trim_end_matches('/'));
-        let mut url = base;
-        url.set_path(&path);
-        Ok(Self::Server { client, url, token })
+        Ok(Self { client, base, token })
     }
+}
 
-    /// Asks; the answer stops, and the query with it, when it is dropped.
-    pub(super) async fn ask(&self, query: &str, format: Format) -> Result<Parts, AskError> {
-        match self {
-            Self::Data { service, .. } => {
-                let parts = service.ask(query, format).await?.into_parts();
-                Ok(parts.map(|part| part.map_err(AskError::from)).boxed())
-            }
-            Self::Server { client, url, token } => {
-                let question = serde_json::json!({ "query": query, "format": format.name() });
-                let mut request = client.post(url.clone()).json(&question);
-                if let Some(token) = token {
-                    request = request.bearer_auth(token);
-                }
-                let response = request.send().await.with_context(|| format!("ask {url}"))?;
-                if response.status() != StatusCode::OK {
-                    return Err(refusal(response).await);
-                }
-                Ok(parts(response))
-            }
-        }
+/// Asks a server something by its path below the server's URL, as one part each; gives status and
+/// answer.
+///
+/// # Errors
+/// When there is no server to ask, or its answer is no JSON.
+pub(in crate::command) fn call(
+    args: &ServerArgs,
+    method: &str,
+    path: &[&str],
+    body: Option<&Json>,
+) -> Result<(u16, Json)> {
+    if args.data.is_some() {
+        bail!("a running server is asked for this: leave `--data` out");
     }
+    let Server { client, mut base, token } = Server::of(args)?;
+    let failure = anyhow!("`{base}` cannot have a path");
+    base.path_segments_mut().map_err(|()| failure)?.pop_if_empty().extend(path);
+    let mut request = client.request(method.parse()?, base.clone());
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let response = request.send().await.with_context(|| format!("ask {base}"))?;
+        let status = response.status().as_u16();
+        let answer = response.bytes().await.with_context(|| format!("read from {base}"))?;
+        let json = serde_json::from_slice(&answer);
+        Ok((status, json.with_context(|| format!("{base} answered {status} without JSON"))?))
+    })
 }
 
 fn parts(response: Response) -> Parts {
