@@ -13,7 +13,10 @@ pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
     DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs, ListArgs,
 };
-pub use self::incidents::{IncidentArgs, IncidentsArgs, IncidentsCommand, TriageArgs};
+pub use self::incidents::{
+    IncidentArgs, IncidentsArgs, IncidentsCommand, SilenceAddArgs, SilenceCommand, SilenceEndArgs,
+    SilenceListArgs, TriageArgs,
+};
 use crate::config::{Settings, SettingsError};
 use crate::detect::detection::Severity;
 use crate::event::ClusterName;
@@ -73,6 +76,9 @@ pub enum Command {
     Incidents(IncidentsCommand),
     /// Acknowledge, assign, comment, close or open again an incident or a finding
     Triage(TriageArgs),
+    /// Call nobody for some incidents while somebody works on something
+    #[command(subcommand)]
+    Silence(SilenceCommand),
     /// Print the settings in effect
     Config(ConfigArgs),
     /// Write the file that tells an API server where to send its audit events

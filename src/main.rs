@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use auditmill::cli::{
     Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand, IncidentsCommand,
-    TokenCommand,
+    SilenceCommand, TokenCommand,
 };
 use auditmill::command::{self, Verdict};
 use clap::Parser as _;
@@ -33,6 +33,9 @@ fn main() -> ExitCode {
         Command::Incidents(IncidentsCommand::List(args)) => command::incidents::list(args),
         Command::Incidents(IncidentsCommand::Show(args)) => command::incidents::show(args),
         Command::Triage(args) => command::triage::run(args),
+        Command::Silence(SilenceCommand::Add(args)) => command::silence::add(args),
+        Command::Silence(SilenceCommand::List(args)) => command::silence::list(args),
+        Command::Silence(SilenceCommand::End(args)) => command::silence::end(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),
         Command::Token(TokenCommand::New) => command::token::new(),

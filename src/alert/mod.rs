@@ -6,6 +6,8 @@ pub mod jsonl;
 pub mod kafka;
 pub mod outbox;
 pub mod outlet;
+pub mod pager;
+pub mod router;
 pub mod secret;
 pub mod sink;
 pub mod webhook;

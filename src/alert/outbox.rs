@@ -31,6 +31,7 @@ use super::backoff::Backoff;
 use super::sink::{Answer, Sink};
 use crate::clock::now_micros;
 use crate::findings::database::StoreError;
+use crate::findings::matcher::{Matcher, fits_any};
 use crate::findings::reading::Filter;
 use crate::findings::record::FindingRecord;
 use crate::findings::sinks::{DeadLetter, Settled};
@@ -71,6 +72,8 @@ pub struct Outbox<S> {
     saved: Change,
     /// What the sink said when it last failed.
     trouble: Option<String>,
+    /// It is told of findings that one of these fits; of all, without any.
+    only: Vec<Matcher>,
 }
 
 #[derive(Debug)]
@@ -114,7 +117,14 @@ impl<S: Sink> Outbox<S> {
             saved: cursor,
             settled: Settled { cursor, ..Settled::default() },
             trouble: None,
+            only: Vec::new(),
         }
+    }
+
+    /// It is told of findings that one of these fits; of all, without any.
+    #[must_use]
+    pub fn only(self, only: Vec<Matcher>) -> Self {
+        Self { only, ..self }
     }
 
     /// Delivers until the store is closed and all is delivered, or what is left does not get
@@ -201,12 +211,22 @@ impl<S: Sink> Outbox<S> {
 
     /// Takes up to `limit` further changes from the store.
     async fn take(&mut self, limit: usize) -> anyhow::Result<()> {
-        let end = self.end;
-        let ask = move |store: &Store| store.changes_after(end, &Filter::default(), limit);
-        let changes = self.on_disk(ask).await?;
-        let taken = changes.findings.into_iter();
-        self.pending.extend(taken.map(|(change, record)| Pending { change, record, failures: 0 }));
-        self.end = changes.next;
+        loop {
+            let end = self.end;
+            let ask = move |store: &Store| store.changes_after(end, &Filter::default(), limit);
+            let changes = self.on_disk(ask).await?;
+            let full = changes.findings.len() >= limit.max(1);
+            let mut taken = changes.findings;
+            taken.retain(|(_, of)| fits_any(&self.only, of));
+            let any = !taken.is_empty();
+            let pending = |(change, record)| Pending { change, record, failures: 0 };
+            self.pending.extend(taken.into_iter().map(pending));
+            self.end = changes.next;
+            // Of what it is not told there may be much.
+            if any || !full {
+                break;
+            }
+        }
         if self.pending.is_empty() {
             self.settled.cursor = self.end;
         }

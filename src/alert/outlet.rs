@@ -7,8 +7,10 @@ use anyhow::{Context as _, Result};
 use super::backoff::Backoff;
 use super::jsonl::Jsonl;
 use super::outbox::Outbox;
+use super::pager::PageOutbox;
 use super::webhook::Webhook;
 use crate::config::sink::{Alert, From, Sink};
+use crate::findings::matcher::Matcher;
 use crate::findings::sinks::Begin;
 use crate::findings::store::Store;
 use crate::metrics::Metrics;
@@ -23,6 +25,8 @@ pub enum Outlet {
     /// A Kafka topic.
     #[cfg(feature = "kafka")]
     Kafka(Outbox<super::kafka::Kafka>),
+    /// CloudEvents over HTTP, of incidents.
+    Pages(PageOutbox<Webhook>),
 }
 
 impl Outlet {
@@ -44,7 +48,9 @@ impl Outlet {
             From::Now => Begin::Now,
             From::Start => Begin::Start,
         };
-        let cursor = store.open_sink(name, begin, now)?;
+        // What people are told has a place of its own.
+        let cursor =
+            if settings.is_for_people() { 0 } else { store.open_sink(name, begin, now)? };
         let (store, metrics) = (Arc::clone(store), Arc::clone(metrics));
         let fail = || format!("open sink `{name}`");
         Ok(match settings {
@@ -54,6 +60,10 @@ impl Outlet {
                 let sink = sink.with_context(|| format!("`{}`", path.display()));
                 let sink = sink.with_context(fail)?;
                 Self::Jsonl(Outbox::new(name, sink, cursor, store, metrics, backoff))
+            }
+            Sink::Webhook(webhook) if settings.is_for_people() => {
+                let pager = Webhook::new(webhook).with_context(fail)?;
+                Self::Pages(PageOutbox::new(name, pager, store, metrics, backoff))
             }
             Sink::Webhook(settings) => {
                 let sink = Webhook::new(settings).with_context(fail)?;
@@ -82,6 +92,19 @@ impl Outlet {
             Self::Webhook(outbox) => outbox.run().await,
             #[cfg(feature = "kafka")]
             Self::Kafka(outbox) => outbox.run().await,
+            Self::Pages(outbox) => outbox.run().await,
+        }
+    }
+
+    /// A sink for machines is told of findings that one of these fits; of all, without any.
+    #[must_use]
+    pub fn only(self, only: Vec<Matcher>) -> Self {
+        match self {
+            Self::Jsonl(outbox) => Self::Jsonl(outbox.only(only)),
+            Self::Webhook(outbox) => Self::Webhook(outbox.only(only)),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(outbox) => Self::Kafka(outbox.only(only)),
+            Self::Pages(outbox) => Self::Pages(outbox),
         }
     }
 }

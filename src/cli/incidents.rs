@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{Format, ServerArgs};
+use crate::detect::detection::Severity;
 
 const LIST_EXAMPLES: &str = "Examples:
   auditmill incidents list
@@ -84,6 +85,80 @@ pub struct TriageArgs {
     /// Who you are; without it the variable `USER`
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
+    /// Who is asked; a server must run.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+const SILENCE_EXAMPLES: &str = "Examples:
+  auditmill silence add --owner platform --reason 'nodes are replaced' --expires 2h \\
+      --cluster prod-eu --detection 'K8A-4*'
+Findings and incidents are there all the same; the ledger counts what was kept quiet.";
+
+/// `auditmill silence`
+#[derive(Debug, Subcommand)]
+pub enum SilenceCommand {
+    /// Call nobody for some incidents, for a while
+    #[command(after_help = SILENCE_EXAMPLES)]
+    Add(SilenceAddArgs),
+    /// Show the silences that hold
+    List(SilenceListArgs),
+    /// End a silence before its time
+    End(SilenceEndArgs),
+}
+
+/// `auditmill silence add`
+#[derive(Debug, Args)]
+pub struct SilenceAddArgs {
+    /// Who answers for it
+    #[arg(long, value_name = "NAME")]
+    pub owner: String,
+    /// Why nobody is to be called
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Until when, as a time or a duration such as `2h`; 30 days at most
+    #[arg(long, value_name = "WHEN")]
+    pub expires: String,
+    /// Its name; one of the same name is replaced
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Only this severity; may be given several times, as all that follow, which may have `*`
+    #[arg(long, value_name = "SEVERITY")]
+    pub severity: Vec<Severity>,
+    /// Only this cluster
+    #[arg(long, value_name = "GLOB")]
+    pub cluster: Vec<String>,
+    /// Only this namespace
+    #[arg(long, value_name = "GLOB")]
+    pub namespace: Vec<String>,
+    /// Only this detection
+    #[arg(long, value_name = "GLOB")]
+    pub detection: Vec<String>,
+    /// Only this user
+    #[arg(long, value_name = "GLOB")]
+    pub user: Vec<String>,
+    /// Who is asked; a server must run.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `auditmill silence list`
+#[derive(Debug, Args)]
+pub struct SilenceListArgs {
+    /// Who is asked; a server must run.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// `table` for people, `json` for machines (one silence per line)
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `auditmill silence end`
+#[derive(Debug, Args)]
+pub struct SilenceEndArgs {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: String,
     /// Who is asked; a server must run.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -20,6 +20,7 @@ mod parts;
 pub mod restore;
 pub mod scan;
 pub mod serve;
+pub mod silence;
 pub mod sql;
 mod table;
 pub mod test;

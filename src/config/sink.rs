@@ -22,6 +22,11 @@ pub struct Alert {
     pub retry_max: Span,
     /// Findings of one actor this far apart are of one incident.
     pub incident_gap: Span,
+    /// A sink that takes nothing for this long is dead: people are told through others.
+    pub dead_after: Span,
+    /// Where people reach this service, `https://auditmill.example`: what they are told has a link
+    /// to it.
+    pub link: Option<SinkUrl>,
 }
 
 impl Default for Alert {
@@ -30,6 +35,8 @@ impl Default for Alert {
             retry_first: Span(Duration::from_secs(1)),
             retry_max: Span(Duration::from_mins(1)),
             incident_gap: Span(Duration::from_hours(4)),
+            dead_after: Span(Duration::from_mins(15)),
+            link: None,
         }
     }
 }
@@ -57,6 +64,15 @@ impl Sink {
         }
     }
 
+    /// Whether people read what it is told: incidents. Other sinks take whatever is found.
+    #[must_use]
+    pub fn is_for_people(&self) -> bool {
+        match self {
+            Self::Webhook(sink) => sink.takes == Takes::Incidents,
+            Self::Jsonl(_) | Self::Kafka(_) => false,
+        }
+    }
+
     /// Where it begins when it is new.
     #[must_use]
     pub fn from(&self) -> From {
@@ -77,6 +93,17 @@ pub enum From {
     Now,
     /// With all findings that are kept.
     Start,
+}
+
+/// What a webhook is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Takes {
+    /// Every finding, for machines.
+    #[default]
+    Findings,
+    /// Incidents, as people are called for them.
+    Incidents,
 }
 
 /// `[[sink]] type = "jsonl"`
@@ -100,6 +127,9 @@ pub struct WebhookSettings {
     pub name: String,
     /// Where to, `https://` or `http://`.
     pub url: SinkUrl,
+    /// What is told.
+    #[serde(default)]
+    pub takes: Takes,
     /// Environment variable with the secret that POSTs are signed with ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_env: Option<String>,

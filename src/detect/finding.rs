@@ -151,10 +151,10 @@ fn push_bounded(out: &mut String, text: &str, chars_max: usize) {
             out.push('…');
             break;
         }
-        if !is_plain(char) {
-            let _ = write!(out, "\\u{{{:x}}}", u32::from(char));
-        } else {
+        if is_plain(char) {
             out.push(char);
+        } else {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(char));
         }
     }
 }

@@ -9,7 +9,8 @@
 //!               body    TEXT          `FindingRecord` as JSON, its `revision` 0
 //! place         one row: position INTEGER   records below it are in everything here
 //!                        change   INTEGER   the last number given
-//!                        incident_change    the same for incidents, which have a row of their own
+//!                        incident_change, page_change: the same for incidents and pages
+//!                        routed   the incident_change up to which pages were decided
 //! marks         hour KEY, change: the last one before it was first looked at in that hour
 //! ledger        (kind, cluster, item, hour) KEY, count     hour: its start, microseconds
 //! clusters      cluster KEY, last_event, last_arrival, events, duplicates
@@ -24,8 +25,16 @@
 //! incident_members  finding KEY, incident, created: number of the change it joined with,
 //!                   first, body: `incident::member::Member` as JSON
 //! incident_spans    (actor, first) KEY, last, incident: what an actor did without a longer gap
-//! states        (kind, id) KEY: of a finding or an incident, state, reason, assignee, who, at, detections
+//! states        (kind, id) KEY: of a finding or an incident, state, reason, assignee, who, at,
+//!               detections: those that were in it when it was closed
 //! triage        number KEY, at, kind, id, who, action, detail
+//! pages         change KEY, (sink, id), revision, delivered: its last revision that was,
+//!               failures, next_at, since: when it was first not delivered, body: `paging::Call`
+//! page_groups   (route, name) KEY, status, opened_at, sent_at, sent_severity, sent_incidents,
+//!               escalated, next_at: when to look at it again
+//! page_incidents (route, incident) KEY, name: of its group, silenced: by which silence
+//! page_log      route, at: when somebody was called for the first time
+//! silences      name KEY, owner, reason, begins, expires, matcher as JSON
 //! grouped       one row: whether findings of earlier versions are in incidents
 //! ```
 //! All times are microseconds since 1970, UTC. `user_version` is the number of migrations applied;
@@ -218,6 +227,51 @@ const MIGRATIONS: [&str; 2] = [
         detail TEXT NOT NULL
     ) STRICT;
     CREATE INDEX triage_id ON triage (id, number);
+    ALTER TABLE place ADD COLUMN page_change INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE place ADD COLUMN routed INTEGER;
+    CREATE TABLE pages (
+        change INTEGER PRIMARY KEY,
+        sink TEXT NOT NULL,
+        id TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        delivered INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        next_at INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        UNIQUE (sink, id)
+    ) STRICT;
+    CREATE TABLE page_groups (
+        route TEXT NOT NULL,
+        name TEXT NOT NULL,
+        status TEXT NOT NULL,
+        opened_at INTEGER NOT NULL,
+        sent_at INTEGER NOT NULL,
+        sent_severity INTEGER NOT NULL,
+        sent_incidents INTEGER NOT NULL,
+        escalated INTEGER NOT NULL,
+        next_at INTEGER NOT NULL,
+        PRIMARY KEY (route, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX page_groups_next ON page_groups (next_at);
+    CREATE TABLE page_incidents (
+        route TEXT NOT NULL,
+        incident TEXT NOT NULL,
+        name TEXT NOT NULL,
+        silenced TEXT,
+        PRIMARY KEY (route, incident)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX page_incidents_name ON page_incidents (route, name);
+    CREATE TABLE page_log (route TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
+    CREATE INDEX page_log_route ON page_log (route, at);
+    CREATE TABLE silences (
+        name TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        begins INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        matcher TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE grouped (one INTEGER PRIMARY KEY CHECK (one = 1), done INTEGER NOT NULL) STRICT;
     INSERT INTO grouped VALUES (1, 0);
 ",

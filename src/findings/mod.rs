@@ -7,6 +7,8 @@
 pub mod copy;
 pub mod database;
 pub mod incident;
+pub mod matcher;
+pub mod paging;
 pub mod quarantine;
 pub mod reading;
 pub mod record;

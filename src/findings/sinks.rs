@@ -218,7 +218,7 @@ fn cursor(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> 
     statement.query_row([name], |row| row.get(0)).optional()
 }
 
-fn refuse(
+pub(super) fn refuse(
     transaction: &Transaction<'_>,
     sink: &str,
     refused: &[DeadLetter],

@@ -104,6 +104,11 @@ impl Store {
         self.gap.store(gap, Ordering::SeqCst);
     }
 
+    /// Lets those who follow look again, though no finding changed.
+    pub(super) fn wake(&self) {
+        self.tip.send_modify(|_| {});
+    }
+
     pub(super) fn gap(&self) -> i64 {
         self.gap.load(Ordering::SeqCst)
     }
@@ -172,7 +177,7 @@ impl Store {
             Ok((answer, change > before))
         })?;
         if changed {
-            self.tip.send_modify(|_| {});
+            self.wake();
         }
         Ok(answer)
     }

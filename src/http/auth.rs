@@ -245,6 +245,27 @@ mod tests {
     }
 
     #[test]
+    fn who_delivers_for_named_clusters_closes_nothing() {
+        let caller = |clusters| {
+            let credential = Credential::Certificate("c".to_owned());
+            Caller::Known(Arc::new(Client { name: "c".to_owned(), clusters, credential }))
+        };
+        let named = |names: &[&str]| {
+            Clusters::Named(names.iter().map(|name| name.parse().unwrap()).collect())
+        };
+        assert!(caller(named(&["east"])).may_triage().is_err());
+        assert!(caller(named(&[])).may_triage().is_ok());
+        assert!(caller(Clusters::All).may_triage().is_ok());
+        assert!(Caller::Anyone.may_triage().is_ok());
+        let known = caller(Clusters::All);
+        assert_eq!(
+            (known.name(None), known.name(Some("bob"))),
+            ("c".into(), "bob by client c".into())
+        );
+        assert_eq!(Caller::Anyone.name(Some(" bob ")), "bob");
+    }
+
+    #[test]
     fn a_certificate_is_its_one_common_name_and_a_token_comes_first() {
         let two = certificate(&["two"]);
         assert_eq!(known(&[], Some(&two)).as_deref(), Some("c"));

@@ -8,6 +8,7 @@ pub mod health;
 mod incidents;
 pub mod routes;
 pub mod server;
+mod silences;
 pub mod sql;
 mod stream;
 mod triage;

@@ -10,13 +10,13 @@ use axum::http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_extractor_with_state, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use futures::StreamExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
 
 use super::auth::{Caller, Gate};
-use super::{audit, findings, health, incidents, sql, stream, triage};
+use super::{audit, findings, health, incidents, silences, sql, stream, triage};
 use crate::findings::database::StoreError;
 use crate::findings::store::Store;
 use crate::ingest::accept::{Door, Refusal, Why};
@@ -66,6 +66,8 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/findings/{id}", get(findings::one).patch(triage::finding))
         .route("/v1/incidents", get(incidents::list))
         .route("/v1/incidents/{id}", get(incidents::one).patch(triage::incident))
+        .route("/v1/silences", get(silences::list).post(silences::add))
+        .route("/v1/silences/{name}", delete(silences::end))
         .route("/v1/sql", post(sql::post))
         .route("/metrics", get(health::metrics))
         .route_layer(from_fn_with_state(Arc::clone(&shared), read_body))

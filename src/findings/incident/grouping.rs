@@ -230,25 +230,22 @@ impl Grouping<'_> {
         if self.load(&id)?.is_some_and(|of| of.merged_into.is_none() && !of.sum.parts.is_empty()) {
             id = format!("{id}-{created}");
         }
-        match self.load(&id)? {
-            Some(loaded) => {
-                loaded.merged_into = None;
-                loaded.sum = Aggregate::default();
-                loaded.created = created;
-            }
-            None => {
-                let loaded = Loaded {
-                    created,
-                    revision: 0,
-                    cluster: member.cluster.clone(),
-                    merged_into: None,
-                    sum: Aggregate::default(),
-                    before: None,
-                    touched: false,
-                };
-                self.loaded.insert(id.clone(), loaded);
-            }
+        if let Some(loaded) = self.load(&id)? {
+            loaded.merged_into = None;
+            loaded.sum = Aggregate::default();
+            loaded.created = created;
+            return Ok(id);
         }
+        let loaded = Loaded {
+            created,
+            revision: 0,
+            cluster: member.cluster.clone(),
+            merged_into: None,
+            sum: Aggregate::default(),
+            before: None,
+            touched: false,
+        };
+        self.loaded.insert(id.clone(), loaded);
         Ok(id)
     }
 

@@ -20,4 +20,4 @@ pub mod tactic;
 pub(in crate::findings) use grouping::regroup;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::findings) mod tests;

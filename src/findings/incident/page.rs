@@ -204,9 +204,12 @@ impl Page {
              of the same actor are kept\nFirst: {first_seen}\nLast: {last_seen}"
         );
         let mut part = |name: &str, lines: &mut dyn Iterator<Item = String>| {
-            let lines: String = lines.map(|line| format!("- {line}\n")).collect();
-            if !lines.is_empty() {
-                let _ = write!(out, "\n{name}\n{lines}");
+            let mut head = Some(name);
+            for line in lines {
+                if let Some(name) = head.take() {
+                    let _ = write!(out, "\n{name}\n");
+                }
+                let _ = writeln!(out, "- {line}");
             }
         };
         part("What was found", &mut self.what.iter().cloned());

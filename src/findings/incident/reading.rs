@@ -1,5 +1,6 @@
 //! Questions about incidents. None of them holds up who writes.
 
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -312,6 +313,7 @@ fn moment(member: &str, record: Option<&str>) -> Option<Moment> {
 impl IncidentFilter {
     /// ` AND ...` for each condition, with its values.
     fn conditions(&self) -> (String, Vec<Box<dyn ToSql>>) {
+        // Writing to a String cannot fail.
         let mut text = String::new();
         let mut values: Vec<Box<dyn ToSql>> = Vec::new();
         let marks = |number: usize| vec!["?"; number].join(", ");
@@ -324,7 +326,7 @@ impl IncidentFilter {
             values.push(Box::new(cluster.clone()));
         }
         if !self.severities.is_empty() {
-            text.push_str(&format!(" AND severity IN ({})", marks(self.severities.len())));
+            let _ = write!(text, " AND severity IN ({})", marks(self.severities.len()));
             for severity in &self.severities {
                 values.push(Box::new(*severity as i64));
             }
@@ -332,7 +334,7 @@ impl IncidentFilter {
         if self.states.is_empty() {
             text.push_str(" AND merged_into IS NULL");
         } else {
-            text.push_str(&format!(" AND {STATE} IN ({})", marks(self.states.len())));
+            let _ = write!(text, " AND {STATE} IN ({})", marks(self.states.len()));
             for state in &self.states {
                 values.push(Box::new(state.as_str()));
             }

@@ -22,26 +22,26 @@ use crate::findings::step::Step;
 use crate::findings::store::{Store, StoreSettings};
 use crate::findings::triage::{Ask, Kind, Reason, State, Triaged};
 
-const HOUR: i64 = 3_600_000_000;
+pub(in crate::findings) const HOUR: i64 = 3_600_000_000;
 const GAP: i64 = 2 * HOUR;
 
 /// A finding as a few words say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Said {
-    id: u8,
-    detection: &'static str,
-    severity: &'static str,
-    attack: &'static str,
-    user: Option<&'static str>,
-    acted_as: Option<&'static str>,
-    credential: Option<&'static str>,
-    address: &'static str,
-    first: i64,
-    last: i64,
-    status: Status,
+pub(in crate::findings) struct Said {
+    pub(in crate::findings) id: u8,
+    pub(in crate::findings) detection: &'static str,
+    pub(in crate::findings) severity: &'static str,
+    pub(in crate::findings) attack: &'static str,
+    pub(in crate::findings) user: Option<&'static str>,
+    pub(in crate::findings) acted_as: Option<&'static str>,
+    pub(in crate::findings) credential: Option<&'static str>,
+    pub(in crate::findings) address: &'static str,
+    pub(in crate::findings) first: i64,
+    pub(in crate::findings) last: i64,
+    pub(in crate::findings) status: Status,
 }
 
-const ALICE: Said = Said {
+pub(in crate::findings) const ALICE: Said = Said {
     id: 1,
     detection: "T-201",
     severity: "high",
@@ -56,7 +56,7 @@ const ALICE: Said = Said {
 };
 
 impl Said {
-    fn finding(&self) -> Finding {
+    pub(in crate::findings) fn finding(&self) -> Finding {
         let Said { detection, severity, attack, .. } = self;
         let text = format!(
             "/*\nid: {detection}\ntitle: A test\nseverity: {severity}\nattack: [{attack}]\n\
@@ -88,14 +88,14 @@ impl Said {
     }
 }
 
-fn open(folder: &Path) -> Store {
+pub(in crate::findings) fn open(folder: &Path) -> Store {
     let settings = StoreSettings { findings_max: 1_000, keep: i64::MAX / 4 };
     let store = Store::open(&folder.join("findings.db"), settings).unwrap();
     store.set_gap(GAP);
     store
 }
 
-fn commit(store: &Store, next: u64, said: &[Said]) {
+pub(in crate::findings) fn commit(store: &Store, next: u64, said: &[Said]) {
     let findings: Vec<Finding> = said.iter().map(Said::finding).collect();
     store.commit(&Step { next, findings: &findings, ..Step::default() }).unwrap();
 }
@@ -138,7 +138,9 @@ fn story() -> impl Strategy<Value = Vec<(Vec<Said>, Vec<u16>)>> {
     let times = prop::collection::vec(any::<u16>(), 4);
     prop::collection::vec((one, times), 1..14).prop_map(|mut story| {
         for (id, (versions, _)) in (1_u8..).zip(&mut story) {
-            versions.iter_mut().for_each(|said| said.id = id);
+            for said in versions {
+                said.id = id;
+            }
         }
         story
     })
@@ -380,7 +382,7 @@ fn a_finding_that_is_a_false_positive_leaves_and_comes_back() {
     let suppressed = store.ledger().unwrap();
     assert_eq!((suppressed[0].kind.as_str(), suppressed[0].item.as_str()), ("suppressed", "T-301"));
     say(State::Open, None);
-    assert_eq!(names(&store), [one.clone()]);
+    assert_eq!(names(&store), std::slice::from_ref(&one));
     let merged = store.incident(&three).unwrap().unwrap();
     assert_eq!((merged.state, merged.merged_into), (State::Closed, Some(one.clone())));
     let asked = store.triage((Kind::Incident, &three), &ask(State::Closed, None), "bob", 5);
