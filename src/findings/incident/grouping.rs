@@ -12,7 +12,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::aggregate::Aggregate;
 use super::member::Member;
-use super::span::{span, touching};
+use super::span::{Span, span, touching};
 use crate::detect::detection::Severity;
 use crate::findings::database::{restored, stored};
 use crate::findings::record::FindingRecord;
@@ -33,11 +33,14 @@ pub(in crate::findings) fn regroup(
     for (number, record) in changed {
         latest.insert(record.id.as_str(), (*number, record));
     }
+    // Mostly nobody ever closed a finding: then there is no need to look at each.
+    let any = "SELECT EXISTS (SELECT 1 FROM states WHERE kind = 'finding')";
+    let any_closed: bool = transaction.query_row(any, [], |row| row.get(0))?;
     let mut joining = Vec::new();
     let mut broken = BTreeSet::new();
     for (number, record) in latest.into_values() {
         let mut after = Member::of(record);
-        if after.is_some() && is_false_positive(transaction, &record.id)? {
+        if any_closed && after.is_some() && is_false_positive(transaction, &record.id)? {
             after = None;
         }
         let before = grouping.member(&record.id)?;
@@ -135,11 +138,12 @@ impl Grouping<'_> {
         member: &Member,
         name: Option<&str>,
     ) -> rusqlite::Result<String> {
-        let home = match self.link(member)? {
+        let (home, touched) = self.link(member)?;
+        let home = match home {
             Some(home) => home,
             None => self.open(created, member, name)?,
         };
-        span(self.transaction, member, &home, self.gap)?;
+        span(self.transaction, member, &home, touched)?;
         self.keep(&home, created, member)?;
         if let Some(loaded) = self.loaded.get_mut(&home) {
             loaded.sum.add(member);
@@ -149,12 +153,13 @@ impl Grouping<'_> {
 
     /// A finding says more than before.
     fn grow(&mut self, created: u64, before: &Member, after: &Member) -> rusqlite::Result<()> {
-        let Some(home) = self.link(after)? else {
+        let (home, touched) = self.link(after)?;
+        let Some(home) = home else {
             // Its own span is always there.
             self.join(created, after, None)?;
             return Ok(());
         };
-        span(self.transaction, after, &home, self.gap)?;
+        span(self.transaction, after, &home, touched)?;
         self.keep(&home, created, after)?;
         if let Some(loaded) = self.loaded.get_mut(&home) {
             loaded.sum.grow(before, after);
@@ -192,25 +197,26 @@ impl Grouping<'_> {
         Ok(())
     }
 
-    /// The one incident of all spans that a finding touches, if there are any.
-    fn link(&mut self, member: &Member) -> rusqlite::Result<Option<String>> {
-        let mut touched = BTreeSet::new();
-        for actor in &member.actors {
-            let spans = touching(self.transaction, actor, member, self.gap)?;
-            touched.extend(spans.into_iter().map(|span| span.incident));
-        }
+    /// The one incident of all spans that a finding touches, if there are any; and these spans,
+    /// actor by actor.
+    fn link(&mut self, member: &Member) -> rusqlite::Result<(Option<String>, Vec<Vec<Span>>)> {
+        let actors = member.actors.iter();
+        let spans = actors.map(|actor| touching(self.transaction, actor, member, self.gap));
+        let spans: Vec<Vec<Span>> = spans.collect::<rusqlite::Result<_>>()?;
+        let touched: BTreeSet<&str> =
+            spans.iter().flatten().map(|span| span.incident.as_str()).collect();
         let mut ages = Vec::new();
         for incident in touched {
-            let created = self.load(&incident)?.map_or(u64::MAX, |loaded| loaded.created);
-            ages.push((created, incident));
+            let created = self.load(incident)?.map_or(u64::MAX, |loaded| loaded.created);
+            ages.push((created, incident.to_owned()));
         }
         ages.sort_unstable();
         let mut ages = ages.into_iter().map(|(_, incident)| incident);
-        let Some(oldest) = ages.next() else { return Ok(None) };
+        let Some(oldest) = ages.next() else { return Ok((None, spans)) };
         for younger in ages {
             self.merge(&oldest, &younger)?;
         }
-        Ok(Some(oldest))
+        Ok((Some(oldest), spans))
     }
 
     fn open(

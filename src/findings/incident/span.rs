@@ -36,15 +36,15 @@ pub(super) fn touching(
 }
 
 /// Makes one span of those that a finding touches and of the finding itself, for each actor.
+/// `touched` are those, actor by actor.
 pub(super) fn span(
     transaction: &Transaction<'_>,
     member: &Member,
     home: &str,
-    gap: i64,
+    touched: Vec<Vec<Span>>,
 ) -> rusqlite::Result<()> {
-    for actor in &member.actors {
+    for (actor, spans) in member.actors.iter().zip(touched) {
         let (mut first, mut last) = (member.first, member.last);
-        let spans = touching(transaction, actor, member, gap)?;
         if let [span] = spans.as_slice()
             && span.first <= first
             && span.last >= last
