@@ -3,6 +3,7 @@
 mod alert;
 mod backtest;
 mod detections;
+mod incidents;
 mod question;
 
 use std::net::SocketAddr;
@@ -15,6 +16,10 @@ pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
     CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
     ListArgs, ShippedArgs,
+};
+pub use self::incidents::{
+    IncidentArgs, IncidentsArgs, IncidentsCommand, SilenceAddArgs, SilenceCommand, SilenceEndArgs,
+    SilenceListArgs, TriageArgs,
 };
 pub use self::question::{
     CheckArgs, FailOn, PeriodArgs, PlaceArgs, PolicyCommand, PostureArgs, PostureFormat,
@@ -89,6 +94,14 @@ pub enum Command {
     /// Try sinks, and show how they stand
     #[command(subcommand)]
     Alert(AlertCommand),
+    /// Show incidents: findings of one actor, joined in time
+    #[command(subcommand)]
+    Incidents(IncidentsCommand),
+    /// Acknowledge, assign, comment, close or open again an incident or a finding
+    Triage(TriageArgs),
+    /// Call nobody for some incidents while somebody works on something
+    #[command(subcommand)]
+    Silence(SilenceCommand),
     /// Print the settings in effect
     Config(ConfigArgs),
     /// Write the file that tells an API server where to send its audit events

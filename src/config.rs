@@ -21,6 +21,8 @@ pub mod auth;
 
 // `[history]`
 pub mod history;
+// `[[route]]`, `[[silence]]`
+pub mod route;
 // `[[sink]]`, `[alert]`
 pub mod sink;
 
@@ -58,6 +60,12 @@ pub struct Settings {
     /// Where findings go. None: JSON lines on standard output.
     #[serde(rename = "sink")]
     pub sinks: Vec<Sink>,
+    /// Who is told what. None: every sink all that is for sinks of its kind.
+    #[serde(rename = "route")]
+    pub routes: Vec<route::Route>,
+    /// What nobody is called for, for a while.
+    #[serde(rename = "silence")]
+    pub silences: Vec<route::Silence>,
 }
 
 /// `[http]`
@@ -258,6 +266,8 @@ impl Settings {
             toml::from_str(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
         source::check(&file.sources).map_err(|message| wrong(&origin, message))?;
         sink::check(&file.sinks).map_err(|message| wrong(&origin, message))?;
+        let routed = route::check(&file.routes, &file.silences, &file.sinks);
+        routed.map_err(|message| wrong(&origin, message))?;
         let mut table: toml::Table =
             toml::from_str(&text).map_err(|error| wrong(&origin, placed(&text, &error)))?;
         for (name, value) in environment {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use auditmill::cli::{
     AlertCommand, Cli, Command, DetectionsCommand, ExceptionsCommand, HistoryCommand,
-    PolicyCommand, RbacCommand, TokenCommand,
+    IncidentsCommand, PolicyCommand, RbacCommand, SilenceCommand, TokenCommand,
 };
 use auditmill::command::{self, Verdict};
 use clap::Parser as _;
@@ -37,6 +37,12 @@ fn main() -> ExitCode {
         Command::Exceptions(ExceptionsCommand::List(args)) => command::exceptions::list(args),
         Command::Alert(AlertCommand::Test(args)) => command::alert::test(args),
         Command::Alert(AlertCommand::List(args)) => command::alert::list(args),
+        Command::Incidents(IncidentsCommand::List(args)) => command::incidents::list(args),
+        Command::Incidents(IncidentsCommand::Show(args)) => command::incidents::show(args),
+        Command::Triage(args) => command::triage::run(args),
+        Command::Silence(SilenceCommand::Add(args)) => command::silence::add(args),
+        Command::Silence(SilenceCommand::List(args)) => command::silence::list(args),
+        Command::Silence(SilenceCommand::End(args)) => command::silence::end(args),
         Command::Config(args) => command::config::run(args),
         Command::Kubeconfig(args) => command::kubeconfig::run(args),
         Command::Token(TokenCommand::New) => command::token::new(),

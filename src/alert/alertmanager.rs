@@ -2,13 +2,11 @@
 //!
 //! An alert stands until its `endsAt`, so what still stands is told again before that
 //! ([`Standing`]); what is over gets an end that has come. Alertmanager knows an alert by its
-//! labels, which are the columns of the finding's key, `alertname` (the detection), `severity`,
-//! `cluster` and `id`: they never change for one finding but the severity, when the detection's is
-//! changed, and then the alert under the old one ends by itself. Of several instances each is a
-//! sink of its own: they tell repeats.
+//! labels, which are `alertname`, `severity`, `cluster` and `id`: of one page they change only when
+//! it gets worse, and then the alert under the old severity ends by itself. Of several instances
+//! each is a sink of its own: they tell repeats.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,17 +15,17 @@ use reqwest::{Client, Url};
 use serde::Serialize;
 
 use super::notice::{Notice, State, cut};
-use super::sink::{Answer, Sink, Standing};
+use super::pager::{Pager, Standing};
+use super::sink::Answer;
 use super::{http, secret};
 use crate::clock::now_micros;
-use crate::config::sink::{AlertmanagerSettings, SinkUrl};
+use crate::config::sink::AlertmanagerSettings;
 use crate::event::time::{parse_rfc3339, rfc3339};
-use crate::findings::record::FindingRecord;
+use crate::findings::paging::Call;
 
-const BATCH_MAX: usize = 64;
 /// The longest annotation: what is longer is in the finding.
 const ANNOTATION_MAX: usize = 4_000;
-/// The longest value of a label. `id` tells alerts apart whose labels are cut.
+/// The longest value of a label.
 const LABEL_MAX: usize = 500;
 /// An alert outlives so many repeats that fail.
 const REPEATS: u32 = 4;
@@ -39,7 +37,6 @@ pub struct Alertmanager {
     url: Url,
     headers: HeaderMap,
     labels: BTreeMap<String, String>,
-    link: Option<SinkUrl>,
     repeat: Duration,
     stands: Duration,
 }
@@ -62,7 +59,7 @@ impl Alertmanager {
     ///
     /// # Errors
     /// When a secret, a header or a certificate cannot be used.
-    pub fn new(settings: &AlertmanagerSettings, link: Option<&SinkUrl>) -> Result<Self> {
+    pub fn new(settings: &AlertmanagerSettings) -> Result<Self> {
         let mut url = settings.url.0.clone();
         url.set_path(&format!("{}/api/v2/alerts", url.path().trim_end_matches('/')));
         let mut headers = http::headers(&settings.headers)?;
@@ -77,7 +74,6 @@ impl Alertmanager {
             url,
             headers,
             labels: settings.labels.clone(),
-            link: link.cloned(),
             repeat: settings.repeat.0,
             stands: settings.stands.0,
         })
@@ -85,24 +81,23 @@ impl Alertmanager {
 
     fn alert(&self, notice: &Notice, now: i64) -> Alert {
         let mut labels = self.labels.clone();
-        // The key first: what it calls as we do must not hide ours.
-        for (name, value) in notice.key.iter().filter(|(_, value)| !value.is_empty()) {
-            labels.insert(label(name), cut(value, LABEL_MAX));
-        }
         for (name, value) in [
-            ("alertname", &notice.kind),
-            ("severity", &notice.severity.to_string()),
+            ("alertname", notice.kind),
+            ("severity", notice.severity.as_str()),
             ("cluster", &notice.cluster),
             ("id", &notice.id),
         ] {
-            labels.insert(name.to_owned(), value.clone());
+            labels.insert(name.to_owned(), cut(value, LABEL_MAX));
         }
+        // One that is empty is none.
+        labels.retain(|_, value| !value.is_empty());
         let facts = notice.facts.iter().map(|(name, value)| format!("{name}: {value}"));
         let annotations = [
             ("title", notice.title.clone()),
             ("summary", notice.summary.clone()),
             ("respond", notice.respond.clone()),
             ("facts", facts.collect::<Vec<_>>().join("\n")),
+            ("text", notice.text.clone()),
         ];
         // It may not begin after it ends, whatever the cluster's clock says.
         let starts_at = parse_rfc3339(&notice.first_seen).unwrap_or(now).min(now);
@@ -121,49 +116,17 @@ impl Alertmanager {
             generator_url: notice.link.clone(),
         }
     }
+}
 
-    async fn post(&self, notices: &[Notice]) -> Answer {
-        let now = now_micros();
-        let alerts: Vec<Alert> = notices.iter().map(|notice| self.alert(notice, now)).collect();
+impl Pager for Alertmanager {
+    async fn page(&mut self, call: &Call) -> Answer {
+        let alerts = [self.alert(&Notice::new(call), now_micros())];
         let request = self.client.post(self.url.clone()).headers(self.headers.clone());
         let reply = http::send(request.json(&alerts)).await;
         reply.map_or_else(|answer| answer, |reply| reply.answer(&[400, 413, 422], true))
-    }
-}
-
-impl Sink for Alertmanager {
-    fn batch_max(&self) -> usize {
-        BATCH_MAX
-    }
-
-    async fn deliver(&mut self, findings: &[Arc<FindingRecord>]) -> Vec<Answer> {
-        let link = self.link.as_ref();
-        let notices = findings.iter().map(|finding| Notice::of_finding(finding, link));
-        let notices: Vec<Notice> = notices.collect();
-        self.tell(&notices).await
-    }
-
-    async fn tell(&mut self, notices: &[Notice]) -> Vec<Answer> {
-        let answer = self.post(notices).await;
-        if notices.len() < 2 || !matches!(answer, Answer::Refused { .. }) {
-            return vec![answer; notices.len()];
-        }
-        // One of them is at fault, or some.
-        let mut answers = Vec::with_capacity(notices.len());
-        for notice in notices {
-            answers.push(self.post(std::slice::from_ref(notice)).await);
-        }
-        answers
     }
 
     fn standing(&self) -> Option<Standing> {
         Some(Standing { every: self.repeat, stands: self.stands })
     }
-}
-
-/// A column's name as that of a label, which has fewer characters to choose from.
-fn label(column: &str) -> String {
-    let fits = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
-    let name: String = column.chars().map(fits).collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
 }

@@ -1,21 +1,10 @@
-//! What people are told: what sinks for people need to know of a finding, or of whatever else is
-//! worth a page, so that each of them says it in its own form.
+//! What people are told: what each of the sinks for people needs to know of a call, so that it
+//! says it in its own form.
 
-use serde_json::{Map, Value as Json};
-
-use crate::config::sink::SinkUrl;
-use crate::findings::record::{FindingRecord, Severity, Status};
-
-/// How it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Nobody looks after it.
-    Open,
-    /// Somebody does.
-    Acknowledged,
-    /// It is over, or never was.
-    Closed,
-}
+use crate::findings::incident::page::Page;
+use crate::findings::paging::Call;
+use crate::findings::record::Severity;
+pub use crate::findings::triage::State;
 
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,18 +19,18 @@ pub struct Notice {
     pub severity: Severity,
     /// The cluster.
     pub cluster: String,
-    /// What it is one of: the id of a detection.
-    pub kind: String,
-    /// What it is one of, in words.
+    /// What it is, in one word.
+    pub kind: &'static str,
+    /// What it is, in one line.
     pub title: String,
     /// What happened, in a sentence.
     pub summary: String,
     /// What to do first.
     pub respond: String,
-    /// What it is known by, column by column; never another for the same `id`.
-    pub key: Vec<(String, String)>,
-    /// What else is known, by name.
-    pub facts: Vec<(String, String)>,
+    /// What is known, by name.
+    pub facts: Vec<(&'static str, String)>,
+    /// The whole story.
+    pub text: String,
     /// Time of its first event, RFC 3339.
     pub first_seen: String,
     /// Time of its last event, RFC 3339.
@@ -50,44 +39,27 @@ pub struct Notice {
     pub link: Option<String>,
 }
 
-/// So many facts are told.
-const FACTS_MAX: usize = 20;
-
 impl Notice {
-    /// What there is to tell of a finding; `link` is where people reach this service.
+    /// What there is to say of a call.
     #[must_use]
-    pub fn of_finding(finding: &FindingRecord, link: Option<&SinkUrl>) -> Self {
-        let key = facts(&finding.key);
-        let mut known = vec![("events".to_owned(), finding.count.to_string())];
-        for (name, value) in key.iter().cloned().chain(facts(&finding.row)) {
-            if known.len() < FACTS_MAX && !known.iter().any(|(known, _)| *known == name) {
-                known.push((name, value));
-            }
-        }
-        for (name, ids) in [("attack", &finding.attack), ("controls", &finding.controls)] {
-            if !ids.is_empty() {
-                known.push((name.to_owned(), ids.join(", ")));
-            }
-        }
-        let path = format!("/v1/findings/{}", finding.id);
+    pub fn new(call: &Call) -> Self {
+        let page = call.page.as_ref();
+        let of_one = page.filter(|_| call.incidents_total == 1);
         Self {
-            id: finding.id.clone(),
-            revision: finding.revision,
-            state: match finding.status {
-                Status::Open => State::Open,
-                Status::Withdrawn => State::Closed,
-            },
-            severity: finding.severity,
-            cluster: finding.cluster.clone(),
-            kind: finding.detection.clone(),
-            title: finding.title.clone(),
-            summary: finding.summary.clone(),
-            respond: finding.respond.clone(),
-            key,
-            facts: known,
-            first_seen: finding.first_seen.clone(),
-            last_seen: finding.last_seen.clone(),
-            link: link.map(|link| format!("{}{path}", link.0.as_str().trim_end_matches('/'))),
+            id: call.id.clone(),
+            revision: call.revision,
+            state: call.state,
+            severity: call.severity,
+            cluster: call.cluster.clone(),
+            kind: if call.incidents_total == 0 { "AuditmillSink" } else { "AuditmillIncident" },
+            title: call.title.clone(),
+            summary: of_one.and_then(|page| page.what.first()).unwrap_or(&call.title).clone(),
+            respond: page.map(|page| page.respond.join("\n")).unwrap_or_default(),
+            facts: page.map(facts).unwrap_or_default(),
+            text: call.text.clone(),
+            first_seen: call.first_seen.clone(),
+            last_seen: call.last_seen.clone(),
+            link: page.and_then(|page| page.link.clone()),
         }
     }
 
@@ -100,15 +72,33 @@ impl Notice {
             State::Closed => "closed: ",
         };
         let what = if self.summary.is_empty() { &self.title } else { &self.summary };
-        format!("{state}[{}] {}: {what}", self.severity, self.cluster)
+        let cluster = if self.cluster.is_empty() { "auditmill" } else { &self.cluster };
+        format!("{state}[{}] {cluster}: {what}", self.severity)
     }
 }
 
-/// Columns and their values as texts, without the cluster and what is NULL.
-fn facts(row: &Map<String, Json>) -> Vec<(String, String)> {
-    let known = row.iter().filter(|(name, value)| *name != "cluster" && !value.is_null());
-    let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    known.map(|(name, value)| (name.clone(), text(value))).collect()
+/// What is known, the most telling first: receivers show the first few.
+fn facts(page: &Page) -> Vec<(&'static str, String)> {
+    let Page { who, from, often, .. } = page;
+    let many = [
+        ("who", &who.users),
+        ("acting as", &who.acted_as),
+        ("from", &from.addresses),
+        ("with", &from.user_agents),
+        ("credential", &who.credentials),
+        ("made for", &who.issued_to),
+        ("allowed by", &page.allowed_by),
+    ];
+    let known = many.into_iter().filter(|(_, values)| !values.is_empty());
+    let mut facts: Vec<_> = known.map(|(name, values)| (name, values.join(", "))).collect();
+    let counts = format!("{} findings of {} events", often.findings, often.events);
+    facts.push(("how often", counts));
+    if often.other_incidents > 0 {
+        facts.push(("other incidents", often.other_incidents.to_string()));
+    }
+    facts.extend([("found", page.what.join("\n")), ("SQL", page.sql.clone())]);
+    facts.push(("if it is harmless", page.exempt.clone()));
+    facts
 }
 
 /// The beginning of a text, at most so many characters; of a longer one with `…` for the rest.

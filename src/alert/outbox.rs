@@ -1,5 +1,4 @@
 //! Findings on their way to one sink: at least once, in their newest version, at the sink's pace.
-//! The only place that retries.
 //!
 //! A sink follows the store by a cursor over change numbers that is saved after a delivery, so
 //! memory holds a batch and no more, however long the sink is down, and a crash repeats a batch at
@@ -15,11 +14,9 @@
 //!   20 of them it is given up like one that was refused.
 //! - **The sink refuses a finding** for good: a row of `dead_letters`, a count in the ledger.
 //!
-//! A sink that cannot take a thousand findings is taken for down. One that forgets is told again
-//! what still stands.
+//! A sink that cannot take a thousand findings is taken for down.
 
 mod aside;
-mod standing;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,6 +30,7 @@ use super::backoff::Backoff;
 use super::sink::{Answer, Sink};
 use crate::clock::now_micros;
 use crate::findings::database::StoreError;
+use crate::findings::matcher::{Matcher, fits_any};
 use crate::findings::reading::Filter;
 use crate::findings::record::FindingRecord;
 use crate::findings::sinks::{DeadLetter, Settled};
@@ -73,8 +71,8 @@ pub struct Outbox<S> {
     saved: Change,
     /// What the sink said when it last failed.
     trouble: Option<String>,
-    /// What is told again.
-    turn: standing::Turn,
+    /// It is told of findings that one of these fits; of all, without any.
+    only: Vec<Matcher>,
 }
 
 #[derive(Debug)]
@@ -93,10 +91,12 @@ struct Round {
 }
 
 impl<S: Sink> Outbox<S> {
-    /// An outbox that begins behind `cursor`, which [`Store::open_sink`] gave.
+    /// An outbox that begins behind `cursor`, which [`Store::open_sink`] gave, of findings that one
+    /// of `only` fits; of all, without any.
     pub fn new(
         name: &str,
         sink: S,
+        only: Vec<Matcher>,
         cursor: Change,
         store: Arc<Store>,
         metrics: Arc<Metrics>,
@@ -118,7 +118,7 @@ impl<S: Sink> Outbox<S> {
             saved: cursor,
             settled: Settled { cursor, ..Settled::default() },
             trouble: None,
-            turn: standing::Turn::default(),
+            only,
         }
     }
 
@@ -145,8 +145,7 @@ impl<S: Sink> Outbox<S> {
                 Ok(Next::Again) => continue,
                 Ok(Next::Idle) if closed => return Ok(()),
                 Ok(Next::Idle) => {
-                    let idle = self.idle();
-                    changed_within(&mut tip, idle).await;
+                    changed_within(&mut tip, self.backoff.max).await;
                     continue;
                 }
                 Ok(Next::Wait(wait)) => wait,
@@ -179,8 +178,7 @@ impl<S: Sink> Outbox<S> {
         }
         if self.pending.is_empty() {
             self.save().await?;
-            let busy = self.try_set_aside().await? || self.tell_again().await?;
-            return Ok(if busy { Next::Again } else { Next::Idle });
+            return Ok(if self.try_set_aside().await? { Next::Again } else { Next::Idle });
         }
         self.turn_aside = true;
         let chosen = self.choose().await?;
@@ -208,12 +206,22 @@ impl<S: Sink> Outbox<S> {
 
     /// Takes up to `limit` further changes from the store.
     async fn take(&mut self, limit: usize) -> anyhow::Result<()> {
-        let end = self.end;
-        let ask = move |store: &Store| store.changes_after(end, &Filter::default(), limit);
-        let changes = self.on_disk(ask).await?;
-        let taken = changes.findings.into_iter();
-        self.pending.extend(taken.map(|(change, record)| Pending { change, record, failures: 0 }));
-        self.end = changes.next;
+        loop {
+            let end = self.end;
+            let ask = move |store: &Store| store.changes_after(end, &Filter::default(), limit);
+            let changes = self.on_disk(ask).await?;
+            let full = changes.findings.len() >= limit.max(1);
+            let mut taken = changes.findings;
+            taken.retain(|(_, of)| fits_any(&self.only, of));
+            let any = !taken.is_empty();
+            let pending = |(change, record)| Pending { change, record, failures: 0 };
+            self.pending.extend(taken.into_iter().map(pending));
+            self.end = changes.next;
+            // Of what it is not told there may be much.
+            if any || !full {
+                break;
+            }
+        }
         if self.pending.is_empty() {
             self.settled.cursor = self.end;
         }

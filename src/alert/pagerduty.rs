@@ -1,27 +1,23 @@
 //! Events for `PagerDuty`, Events API version 2: `trigger`, `acknowledge` and `resolve` of an alert
-//! that is known by its `dedup_key`, the finding's id.
+//! that is known by its `dedup_key`, the page's id.
 //!
 //! What the service says it takes (its developer documentation, "Events API v2", 2025): a
 //! `routing_key` of 32 characters, a `dedup_key` of at most 255, a `summary` of at most 1024, a
 //! severity of `critical`, `error`, `warning` or `info`, an event of at most 512 KB. It answers
 //! 202; 400 for an event that it cannot take; 429 when there are too many.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result, bail};
-use futures::StreamExt as _;
 use reqwest::{Client, Url};
 use serde_json::{Map, Value as Json, json};
 
 use super::notice::{Notice, State, cut};
-use super::sink::{Answer, Sink};
+use super::pager::Pager;
+use super::sink::Answer;
 use super::{http, secret};
-use crate::config::sink::{PagerDutySettings, SinkUrl};
-use crate::findings::record::{FindingRecord, Severity};
+use crate::config::sink::PagerDutySettings;
+use crate::findings::paging::Call;
+use crate::findings::record::Severity;
 
-/// Calls at the same time.
-const CALLS_MAX: usize = 4;
-const BATCH_MAX: usize = 2 * CALLS_MAX;
 const SUMMARY_MAX: usize = 1024;
 const KEY_MAX: usize = 255;
 /// Some room is left below the service's own limit.
@@ -35,7 +31,6 @@ pub struct PagerDuty {
     url: Url,
     /// Where events go: a secret.
     key: String,
-    link: Option<SinkUrl>,
 }
 
 impl std::fmt::Debug for PagerDuty {
@@ -49,7 +44,7 @@ impl PagerDuty {
     ///
     /// # Errors
     /// When the key or a certificate cannot be used.
-    pub fn new(settings: &PagerDutySettings, link: Option<&SinkUrl>) -> Result<Self> {
+    pub fn new(settings: &PagerDutySettings) -> Result<Self> {
         let secret = secret::read(settings.secret_env.as_deref(), settings.secret_file.as_deref())?;
         let what = "the integration's key: name it by `secret_file` or `secret_env`";
         let key = secret.context(what)?;
@@ -57,15 +52,8 @@ impl PagerDuty {
             bail!("an integration's key has 32 letters and digits, the secret is something else");
         }
         let url = settings.url.0.clone();
-        let client = http::client(&url, &settings.tls(), settings.timeout.0, CALLS_MAX)?;
-        Ok(Self { client, url, key, link: link.cloned() })
-    }
-
-    async fn post(&self, body: Vec<u8>) -> Answer {
-        let request = self.client.post(self.url.clone());
-        let request = request.header("content-type", "application/json").body(body);
-        let reply = http::send(request).await;
-        reply.map_or_else(|answer| answer, |reply| reply.answer(&[400, 413, 422], true))
+        let client = http::client(&url, &settings.tls(), settings.timeout.0, 1)?;
+        Ok(Self { client, url, key })
     }
 
     /// The event, without the details when it is too long with them.
@@ -98,11 +86,11 @@ impl PagerDuty {
         let mut details = Map::new();
         details.insert("respond".to_owned(), json!(cut(&notice.respond, FACT_MAX)));
         for (name, value) in &notice.facts {
-            details.insert(name.clone(), json!(cut(value, FACT_MAX)));
+            details.insert((*name).to_owned(), json!(cut(value, FACT_MAX)));
         }
         event["payload"] = json!({
             "summary": cut(&notice.line(), SUMMARY_MAX),
-            "source": notice.cluster,
+            "source": if notice.cluster.is_empty() { "auditmill" } else { &notice.cluster },
             "severity": severity(notice.severity),
             "timestamp": notice.last_seen,
             "component": "kubernetes",
@@ -113,7 +101,7 @@ impl PagerDuty {
         event["client"] = json!("auditmill");
         if let Some(link) = &notice.link {
             event["client_url"] = json!(link);
-            event["links"] = json!([{ "href": link, "text": "finding" }]);
+            event["links"] = json!([{ "href": link, "text": "incident" }]);
         }
         event
     }
@@ -128,21 +116,13 @@ fn severity(severity: Severity) -> &'static str {
     }
 }
 
-impl Sink for PagerDuty {
-    fn batch_max(&self) -> usize {
-        BATCH_MAX
-    }
-
-    async fn deliver(&mut self, findings: &[Arc<FindingRecord>]) -> Vec<Answer> {
-        let link = self.link.as_ref();
-        let notices = findings.iter().map(|finding| Notice::of_finding(finding, link));
-        let notices: Vec<Notice> = notices.collect();
-        self.tell(&notices).await
-    }
-
-    async fn tell(&mut self, notices: &[Notice]) -> Vec<Answer> {
-        let calls: Vec<_> = notices.iter().map(|notice| self.post(self.body(notice))).collect();
-        futures::stream::iter(calls).buffered(CALLS_MAX).collect().await
+impl Pager for PagerDuty {
+    async fn page(&mut self, call: &Call) -> Answer {
+        let body = self.body(&Notice::new(call));
+        let request = self.client.post(self.url.clone());
+        let request = request.header("content-type", "application/json").body(body);
+        let reply = http::send(request).await;
+        reply.map_or_else(|answer| answer, |reply| reply.answer(&[400, 413, 422], true))
     }
 }
 
@@ -157,12 +137,12 @@ mod tests {
             state: State::Open,
             severity: Severity::Critical,
             cluster: "east".to_owned(),
-            kind: "K8A-205".to_owned(),
+            kind: "AuditmillIncident",
             title: "One identity reads many secrets".to_owned(),
             summary: "ä".repeat(5_000),
             respond: "Revoke it.".to_owned(),
-            key: Vec::new(),
-            facts: vec![("user_name".to_owned(), "x".repeat(9_000))],
+            facts: vec![("user_name", "x".repeat(9_000))],
+            text: String::new(),
             first_seen: "2026-03-01T00:00:01.000001Z".to_owned(),
             last_seen: "2026-03-01T00:00:02.000001Z".to_owned(),
             link: None,
@@ -172,7 +152,7 @@ mod tests {
     fn sink() -> PagerDuty {
         let url: Url = "https://127.0.0.1/v2/enqueue".parse().unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        PagerDuty { client: Client::new(), url, key: "k".repeat(32), link: None }
+        PagerDuty { client: Client::new(), url, key: "k".repeat(32) }
     }
 
     #[test]
@@ -188,7 +168,9 @@ mod tests {
         let details = &usual["payload"]["custom_details"];
         assert_eq!(details["user_name"].as_str().unwrap().chars().count(), FACT_MAX);
         let mut large = notice();
-        large.facts = (0..200).map(|number| (number.to_string(), "x".repeat(9_000))).collect();
+        large.respond = "x".repeat(9_000);
+        let names: Vec<&str> = (0..200).map(|number| &*number.to_string().leak()).collect();
+        large.facts = names.into_iter().map(|name| (name, "x".repeat(9_000))).collect();
         assert!(event(&large)["payload"]["custom_details"].is_null());
         assert_eq!(event(&large)["payload"]["severity"], "critical");
     }

@@ -1,11 +1,10 @@
-//! What a sink is: it sends findings and says what came of it. It never retries, waits or keeps
-//! anything; [`super::outbox`] does.
+//! What a sink for machines is: it sends findings and says what came of it. It never retries, waits
+//! or keeps anything; [`super::outbox`] does.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::notice::Notice;
 use crate::findings::record::FindingRecord;
 
 /// What came of one finding.
@@ -39,27 +38,6 @@ pub trait Sink: Send {
         &mut self,
         findings: &[Arc<FindingRecord>],
     ) -> impl Future<Output = Vec<Answer>> + Send;
-
-    /// Tells people what somebody wrote for them; one answer for each, in their order. Sinks for
-    /// machines take findings only.
-    fn tell(&mut self, notices: &[Notice]) -> impl Future<Output = Vec<Answer>> + Send {
-        let refused = |_| Answer::Refused { why: "this sink takes findings only".to_owned() };
-        std::future::ready(notices.iter().map(refused).collect())
-    }
-
-    /// What its receiver forgets unless it is told again; nothing, for most.
-    fn standing(&self) -> Option<Standing> {
-        None
-    }
-}
-
-/// How a receiver is kept from forgetting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// How often it is told again.
-    pub every: Duration,
-    /// A finding stands for so long after its last event, if it is not withdrawn.
-    pub stands: Duration,
 }
 
 /// How a receiver tells that it had a finding before: one id for each revision.

@@ -8,23 +8,19 @@
 //!
 //! Everything in a message is something that an attacker may have chosen: nothing of it becomes a
 //! link, a mention or a format of its own (`verbatim`, code spans without backticks).
-//! A channel cannot tell repeats, so a finding is told when it is new, when its severity changes
-//! and when it is withdrawn, not for every further event.
-
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::{Client, Url};
 use serde_json::{Value as Json, json};
 
 use super::notice::{Notice, State, cut};
-use super::sink::{Answer, Sink};
-use super::told::Told;
+use super::pager::Pager;
+use super::sink::Answer;
 use super::{http, secret};
-use crate::config::sink::{SinkUrl, SlackSettings};
-use crate::findings::record::{FindingRecord, Severity};
+use crate::config::sink::SlackSettings;
+use crate::findings::paging::Call;
+use crate::findings::record::Severity;
 
-const BATCH_MAX: usize = 4;
 const HEADER_MAX: usize = 150;
 /// Below 3000: escapes are put in afterwards, and cut again.
 const TEXT_MAX: usize = 3_000;
@@ -37,8 +33,6 @@ pub struct Slack {
     client: Client,
     /// A secret as a whole.
     url: Url,
-    link: Option<SinkUrl>,
-    told: Told,
 }
 
 impl std::fmt::Debug for Slack {
@@ -52,7 +46,7 @@ impl Slack {
     ///
     /// # Errors
     /// When the URL or a certificate cannot be used.
-    pub fn new(settings: &SlackSettings, link: Option<&SinkUrl>) -> Result<Self> {
+    pub fn new(settings: &SlackSettings) -> Result<Self> {
         let secret = secret::read(settings.secret_env.as_deref(), settings.secret_file.as_deref())?;
         let what = "the URL of the incoming webhook: name it by `secret_file` or `secret_env`";
         // An error would repeat the URL.
@@ -63,47 +57,15 @@ impl Slack {
             bail!("the secret is not a URL that begins with https://");
         }
         let client = http::client(&url, &settings.tls(), settings.timeout.0, 1)?;
-        Ok(Self { client, url, link: link.cloned(), told: Told::default() })
-    }
-
-    async fn post(&self, notice: &Notice) -> Answer {
-        let request = self.client.post(self.url.clone()).json(&message(notice));
-        let reply = http::send(request).await;
-        reply.map_or_else(|answer| answer, |reply| reply.answer(&[400, 413, 422], true))
+        Ok(Self { client, url })
     }
 }
 
-impl Sink for Slack {
-    fn batch_max(&self) -> usize {
-        BATCH_MAX
-    }
-
-    async fn deliver(&mut self, findings: &[Arc<FindingRecord>]) -> Vec<Answer> {
-        let link = self.link.as_ref();
-        let notices = findings.iter().map(|finding| Notice::of_finding(finding, link));
-        let notices: Vec<Notice> = notices.collect();
-        self.tell(&notices).await
-    }
-
-    /// One after the other, and none after Slack asked for time.
-    async fn tell(&mut self, notices: &[Notice]) -> Vec<Answer> {
-        let mut answers: Vec<Answer> = Vec::with_capacity(notices.len());
-        for notice in notices {
-            if let Some(retry @ Answer::Retry { after: Some(_), .. }) = answers.last() {
-                answers.push(retry.clone());
-                continue;
-            }
-            if self.told.knows(notice) {
-                answers.push(Answer::Delivered);
-                continue;
-            }
-            let answer = self.post(notice).await;
-            if answer == Answer::Delivered {
-                self.told.remember(notice);
-            }
-            answers.push(answer);
-        }
-        answers
+impl Pager for Slack {
+    async fn page(&mut self, call: &Call) -> Answer {
+        let message = message(&Notice::new(call));
+        let reply = http::send(self.client.post(self.url.clone()).json(&message)).await;
+        reply.map_or_else(|answer| answer, |reply| reply.answer(&[400, 413, 422], true))
     }
 }
 
@@ -121,7 +83,7 @@ fn message(notice: &Notice) -> Json {
         json!({ "type": "section", "text": text(&notice.line(), TEXT_MAX) }),
     ];
     let known = [("first", &notice.first_seen), ("last", &notice.last_seen)];
-    let facts = notice.facts.iter().map(|(name, value)| (name.as_str(), value));
+    let facts = notice.facts.iter().map(|(name, value)| (*name, value));
     let known = known.into_iter().chain(facts).take(FIELDS_MAX);
     let fields: Vec<Json> = known.map(|(name, value)| field(name, value)).collect();
     blocks.push(json!({ "type": "section", "fields": fields }));
@@ -131,7 +93,7 @@ fn message(notice: &Notice) -> Json {
     if let Some(link) = notice.link.as_ref().filter(|link| link.len() <= URL_MAX) {
         blocks.push(json!({
             "type": "actions",
-            "elements": [{ "type": "button", "text": plain("Finding"), "url": link }],
+            "elements": [{ "type": "button", "text": plain("Incident"), "url": link }],
         }));
     }
     let origin = format!("{} · {} · {}", notice.kind, notice.cluster, notice.id);

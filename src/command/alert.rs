@@ -11,12 +11,15 @@ use tokio::runtime::Builder;
 use super::table::styled;
 use super::{Verdict, sql};
 use crate::alert::outlet::AnySink;
+use crate::alert::pager::Pager as _;
 use crate::alert::sink::{Answer, Sink as _};
 use crate::cli::{AlertListArgs, AlertTestArgs, Format};
 use crate::clock::now_micros;
 use crate::config::{Settings, Sink};
 use crate::event::time::rfc3339;
+use crate::findings::paging::Call;
 use crate::findings::record::{FindingRecord, Severity, Status};
+use crate::findings::triage::State;
 
 const STATES: &str = "SELECT name, type, pending, set_aside, refused, trouble, \
      CAST(last_saved AS VARCHAR) AS last_saved FROM sinks ORDER BY name";
@@ -43,14 +46,17 @@ async fn send(settings: &Settings, name: &str) -> Result<Verdict> {
             }
         );
     };
-    let mut opened = AnySink::new(sink, &settings.alert)?;
+    let mut opened = AnySink::new(sink)?;
     let sample = sample(now_micros());
     let over = FindingRecord { status: Status::Withdrawn, revision: 2, ..sample.clone() };
     let mut out = io::stdout().lock();
     for (what, finding) in [("a sample", sample), ("its end", over)] {
         let id = finding.id.clone();
         let begin = Instant::now();
-        let answer = opened.deliver(&[Arc::new(finding)]).await.pop();
+        let answer = match &mut opened {
+            AnySink::Machine(sink) => sink.deliver(&[Arc::new(finding)]).await.pop(),
+            AnySink::People(pager) => Some(pager.page(&call(&finding)).await),
+        };
         let took = begin.elapsed().as_millis();
         let (taken, told) = match answer {
             Some(Answer::Delivered) => (true, "taken".to_owned()),
@@ -67,6 +73,28 @@ async fn send(settings: &Settings, name: &str) -> Result<Verdict> {
         }
     }
     Ok(Verdict::Done)
+}
+
+/// What people are told of a sample.
+fn call(sample: &FindingRecord) -> Call {
+    Call {
+        id: sample.id.clone(),
+        revision: sample.revision,
+        state: match sample.status {
+            Status::Open => State::Open,
+            Status::Withdrawn => State::Closed,
+        },
+        severity: sample.severity,
+        cluster: sample.cluster.clone(),
+        route: String::new(),
+        title: sample.title.clone(),
+        text: format!("{}\n\n{}\n", sample.summary, sample.respond),
+        first_seen: sample.first_seen.clone(),
+        last_seen: sample.last_seen.clone(),
+        incidents_total: 0,
+        incidents: Vec::new(),
+        page: None,
+    }
 }
 
 /// A finding that nobody can take for a real one, other than any before.

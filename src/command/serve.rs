@@ -21,6 +21,7 @@ use super::source::{Reader, readers};
 use super::watch::{self, Look, Watch, look};
 use super::{BadDetections, Verdict};
 use crate::alert::outlet::Outlet;
+use crate::alert::router::{self, Router};
 use crate::cli::ServeArgs;
 use crate::clock::now_micros;
 use crate::config::Settings;
@@ -123,13 +124,28 @@ fn quarantine(settings: &Settings, data: &Path) -> Result<Quarantine> {
         .with_context(|| format!("open quarantine `{}`", folder.display()))
 }
 
+fn door(settings: &Settings, journal: &Arc<Journal>) -> Arc<Door> {
+    let ingest = &settings.ingest;
+    let budget = Budget::new(ingest.budget.as_u64());
+    Arc::new(Door::new(Arc::clone(journal), budget, ingest.clusters_max))
+}
+
+fn store(settings: &Settings, data: &Path) -> Result<Arc<Store>> {
+    let store = Store::open(&data.join("findings.db"), store_settings(settings))?;
+    store.set_gap(settings.alert.incident_gap.micros());
+    Ok(Arc::new(store))
+}
+
 fn outlets(
     settings: &Settings,
     data: &Path,
     store: &Arc<Store>,
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Outlet>> {
-    let outlet = |sink| Outlet::open(sink, &settings.alert, store, metrics, now_micros());
+    let outlet = |sink| {
+        let only = router::told(sink, &settings.routes)?;
+        Outlet::open(sink, only, &settings.alert, (store, metrics), now_micros())
+    };
     let outlets = sinks(settings, data).iter().map(outlet).collect::<Result<_>>()?;
     if let Err(error) = store.forget_sinks(now_micros()) {
         warn!(error = format!("{error:#?}"), "places of sinks that are gone are kept");
@@ -152,6 +168,7 @@ struct Service {
     ready: Ready,
     outlets: Vec<Outlet>,
     readers: Vec<Reader>,
+    router: Router,
     watch: Option<Watch>,
     _lock: File,
 }
@@ -170,9 +187,8 @@ impl Service {
         history.check(journal.position())?;
 
         let ingest = &settings.ingest;
-        let budget = Budget::new(ingest.budget.as_u64());
-        let door = Arc::new(Door::new(Arc::clone(&journal), budget, ingest.clusters_max));
-        let store = Arc::new(Store::open(&data.join("findings.db"), store_settings(settings))?);
+        let door = door(settings, &journal);
+        let store = store(settings, data)?;
         let quarantine = Arc::new(quarantine(settings, data)?);
         let metrics = Arc::new(Metrics::new());
         let ready = Ready::default();
@@ -222,6 +238,7 @@ impl Service {
             history,
             flush: flush_settings(settings)?,
             journal_space: settings.journal.space.as_u64(),
+            router: Router::new(settings, &store)?,
             store,
             ready,
             outlets,
@@ -239,6 +256,7 @@ impl Service {
         for outlet in self.outlets {
             tasks.spawn("sink", outlet.run());
         }
+        tasks.spawn("router", self.router.run());
         let (writer, pipeline) = (self.writer, self.pipeline);
         tasks.spawn_thread("journal", move || writer.run().context("write the journal"))?;
         let (opened, history) = mpsc::channel::<(Past, Position)>();

@@ -39,15 +39,24 @@ pub struct Alert {
     pub retry_first: Span,
     /// ... up to this.
     pub retry_max: Span,
-    /// Where people reach this service, `https://auditmill.example`: what they are told of a
-    /// finding has a link to it.
+    /// Findings of one actor this far apart are of one incident.
+    pub incident_gap: Span,
+    /// A sink that takes nothing for this long is dead: people are told through others.
+    pub dead_after: Span,
+    /// Where people reach this service, `https://auditmill.example`: what they are told has a link
+    /// to it.
     pub link: Option<SinkUrl>,
 }
 
 impl Default for Alert {
     fn default() -> Self {
-        let (first, max) = (Duration::from_secs(1), Duration::from_mins(1));
-        Self { retry_first: Span(first), retry_max: Span(max), link: None }
+        Self {
+            retry_first: Span(Duration::from_secs(1)),
+            retry_max: Span(Duration::from_mins(1)),
+            incident_gap: Span(Duration::from_hours(4)),
+            dead_after: Span(Duration::from_mins(15)),
+            link: None,
+        }
     }
 }
 
@@ -96,11 +105,11 @@ impl Sink {
             Self::Jsonl(sink) => sink.from,
             Self::Webhook(sink) => sink.from,
             Self::Kafka(sink) => sink.from,
-            Self::Alertmanager(sink) => sink.from,
-            Self::PagerDuty(sink) => sink.from,
-            Self::Slack(sink) => sink.from,
             Self::Syslog(sink) => sink.from,
-            Self::Mail(sink) => sink.from,
+            // Nobody is called for what was before.
+            Self::Alertmanager(_) | Self::PagerDuty(_) | Self::Slack(_) | Self::Mail(_) => {
+                From::Now
+            }
         }
     }
 
@@ -119,11 +128,12 @@ impl Sink {
         }
     }
 
-    /// Whether people read what it is told; other sinks take whatever is found.
+    /// Whether people read what it is told: incidents. Other sinks take whatever is found.
     #[must_use]
     pub fn is_for_people(&self) -> bool {
         match self {
-            Self::Jsonl(_) | Self::Webhook(_) | Self::Kafka(_) | Self::Syslog(_) => false,
+            Self::Webhook(sink) => sink.takes == Takes::Incidents,
+            Self::Jsonl(_) | Self::Kafka(_) | Self::Syslog(_) => false,
             Self::Alertmanager(_) | Self::PagerDuty(_) | Self::Slack(_) | Self::Mail(_) => true,
         }
     }
@@ -151,6 +161,17 @@ pub enum Format {
     Ocsf,
     /// A document of the Elastic Common Schema.
     Ecs,
+}
+
+/// What a webhook is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Takes {
+    /// Every finding, for machines.
+    #[default]
+    Findings,
+    /// Incidents, as people are called for them.
+    Incidents,
 }
 
 /// A value that is shown as `***`.

@@ -132,18 +132,37 @@ fn render(describe: &str, row: &Row) -> String {
     out
 }
 
+/// A text as one line that is safe to print, of at most so many characters: of a longer one the
+/// beginning.
+#[must_use]
+pub fn safe_line(text: &str, chars_max: usize) -> String {
+    let mut line = String::with_capacity(text.len());
+    push_bounded(&mut line, text, chars_max);
+    line
+}
+
 fn push_safe(out: &mut String, text: &str) {
+    push_bounded(out, text, VALUE_CHARS_MAX);
+}
+
+fn push_bounded(out: &mut String, text: &str, chars_max: usize) {
     for (position, char) in text.chars().enumerate() {
-        if position == VALUE_CHARS_MAX {
+        if position == chars_max {
             out.push('…');
             break;
         }
-        if char.is_control() || is_format(char) {
-            let _ = write!(out, "\\u{{{:x}}}", u32::from(char));
-        } else {
+        if is_plain(char) {
             out.push(char);
+        } else {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(char));
         }
     }
+}
+
+/// Whether a character shows as what it is: neither controls nor hides what stands beside it.
+#[must_use]
+pub fn is_plain(char: char) -> bool {
+    !char.is_control() && !is_format(char)
 }
 
 /// Invisible characters that reorder or hide text on a screen.

@@ -9,6 +9,8 @@
 //!               body    TEXT          `FindingRecord` as JSON, its `revision` 0
 //! place         one row: position INTEGER   records below it are in everything here
 //!                        change   INTEGER   the last number given
+//!                        incident_change, page_change: the same for incidents and pages
+//!                        routed   the incident_change up to which pages were decided
 //! marks         hour KEY, change: the last one before it was first looked at in that hour
 //! ledger        (kind, cluster, item, hour) KEY, count     hour: its start, microseconds
 //! clusters      cluster KEY, last_event, last_arrival, events, duplicates
@@ -16,6 +18,24 @@
 //! sinks         name KEY, change: all up to it is settled, used_at
 //! set_aside     (sink, finding) KEY, failures, next_at, why
 //! dead_letters  at, sink, finding, revision, cluster, why
+//! incidents     change  INTEGER KEY   number of its latest change
+//!               id UNIQUE, created: number of the change that opened it, revision
+//!               cluster, severity (0 to 4), score, first, last, findings, merged_into
+//!               body: `incident::aggregate::Aggregate` as JSON
+//! incident_members  finding KEY, incident, created: number of the change it joined with,
+//!                   first, body: `incident::member::Member` as JSON
+//! incident_spans    (actor, first) KEY, last, incident: what an actor did without a longer gap
+//! states        (kind, id) KEY: of a finding or an incident, state, reason, assignee, who, at,
+//!               detections: those that were in it when it was closed
+//! triage        number KEY, at, kind, id, who, action, detail
+//! pages         change KEY, (sink, id), revision, delivered: its last revision that was,
+//!               failures, next_at, since: when it was first not delivered, body: `paging::Call`
+//! page_groups   (route, name) KEY, status, opened_at, sent_at, sent_severity, sent_incidents,
+//!               escalated, next_at: when to look at it again
+//! page_incidents (route, incident) KEY, name: of its group, silenced: by which silence
+//! page_log      route, at: when somebody was called for the first time
+//! silences      name KEY, owner, reason, begins, expires, matcher as JSON
+//! grouped       one row: whether findings of earlier versions are in incidents
 //! ```
 //! All times are microseconds since 1970, UTC. `user_version` is the number of migrations applied;
 //! a file of a newer program is refused, one of an older is brought forward. Only its owner can
@@ -85,7 +105,8 @@ pub enum StoreError {
 }
 
 /// In order; each once. One that was released is never changed.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE findings (
         change INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -151,7 +172,110 @@ const MIGRATIONS: [&str; 1] = ["
         cluster TEXT NOT NULL,
         why TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE place ADD COLUMN incident_change INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE incidents (
+        change INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        cluster TEXT NOT NULL,
+        severity INTEGER NOT NULL,
+        score INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        findings INTEGER NOT NULL,
+        merged_into TEXT,
+        body TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX incidents_last ON incidents (last, id);
+    CREATE TABLE incident_members (
+        finding TEXT PRIMARY KEY,
+        incident TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        body TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX incident_members_incident ON incident_members (incident, first);
+    CREATE TABLE incident_spans (
+        actor TEXT NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        incident TEXT NOT NULL,
+        PRIMARY KEY (actor, first)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX incident_spans_incident ON incident_spans (incident);
+    CREATE TABLE states (
+        kind TEXT NOT NULL,
+        id TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT,
+        assignee TEXT,
+        who TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        detections TEXT NOT NULL,
+        PRIMARY KEY (kind, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE triage (
+        number INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        id TEXT NOT NULL,
+        who TEXT NOT NULL,
+        action TEXT NOT NULL,
+        detail TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX triage_id ON triage (id, number);
+    ALTER TABLE place ADD COLUMN page_change INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE place ADD COLUMN routed INTEGER;
+    CREATE TABLE pages (
+        change INTEGER PRIMARY KEY,
+        sink TEXT NOT NULL,
+        id TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        delivered INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        next_at INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        UNIQUE (sink, id)
+    ) STRICT;
+    CREATE TABLE page_groups (
+        route TEXT NOT NULL,
+        name TEXT NOT NULL,
+        status TEXT NOT NULL,
+        opened_at INTEGER NOT NULL,
+        sent_at INTEGER NOT NULL,
+        sent_severity INTEGER NOT NULL,
+        sent_incidents INTEGER NOT NULL,
+        escalated INTEGER NOT NULL,
+        next_at INTEGER NOT NULL,
+        PRIMARY KEY (route, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX page_groups_next ON page_groups (next_at);
+    CREATE TABLE page_incidents (
+        route TEXT NOT NULL,
+        incident TEXT NOT NULL,
+        name TEXT NOT NULL,
+        silenced TEXT,
+        PRIMARY KEY (route, incident)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX page_incidents_name ON page_incidents (route, name);
+    CREATE TABLE page_log (route TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
+    CREATE INDEX page_log_route ON page_log (route, at);
+    CREATE TABLE silences (
+        name TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        begins INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        matcher TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE grouped (one INTEGER PRIMARY KEY CHECK (one = 1), done INTEGER NOT NULL) STRICT;
+    INSERT INTO grouped VALUES (1, 0);
+",
+];
 
 /// How long a connection waits for another one's lock.
 pub(super) const BUSY: Duration = Duration::from_secs(10);

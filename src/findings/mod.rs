@@ -6,6 +6,9 @@
 
 pub mod copy;
 pub mod database;
+pub mod incident;
+pub mod matcher;
+pub mod paging;
 pub mod quarantine;
 pub mod reading;
 pub mod record;
@@ -14,3 +17,4 @@ pub mod sinks;
 pub mod step;
 pub mod store;
 pub mod tally;
+pub mod triage;

@@ -50,7 +50,7 @@ impl Store {
                 "DELETE FROM set_aside WHERE finding NOT IN (SELECT id FROM findings)",
                 [],
             )?;
-            Ok(())
+            forget_incidents(transaction, before)
         })?;
         // A store of an earlier version has no such pages.
         let give_back = format!("PRAGMA incremental_vacuum({PAGES_MAX})");
@@ -61,6 +61,27 @@ impl Store {
             Ok(())
         })
     }
+}
+
+/// Forgets incidents none of whose findings is left, and what was done before `before` to what is
+/// not there any more.
+fn forget_incidents(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<()> {
+    let gone = "DELETE FROM incident_members WHERE finding NOT IN (SELECT id FROM findings)";
+    if transaction.execute(gone, [])? > 0 {
+        let left = "(SELECT incident FROM incident_members)";
+        let spans = format!("DELETE FROM incident_spans WHERE incident NOT IN {left}");
+        transaction.execute(&spans, [])?;
+    }
+    // One without findings may be one that was merged or withdrawn: its followers are told of that.
+    let incidents = "DELETE FROM incidents WHERE last < ?1
+         AND id NOT IN (SELECT incident FROM incident_members)";
+    transaction.execute(incidents, [before])?;
+    let known = "(SELECT id FROM findings UNION ALL SELECT id FROM incidents)";
+    let states = format!("DELETE FROM states WHERE at < ?1 AND id NOT IN {known}");
+    transaction.execute(&states, [before])?;
+    let triage = format!("DELETE FROM triage WHERE at < ?1 AND id NOT IN {known}");
+    transaction.execute(&triage, [before])?;
+    Ok(())
 }
 
 /// Takes note of the last change as of `now`; gives the last one that is surely before `before`.

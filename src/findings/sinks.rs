@@ -69,6 +69,10 @@ pub struct Settled {
 pub(super) struct InUse {
     kind: &'static str,
     trouble: Option<String>,
+    /// People read what it is told: its place is in `pages`.
+    is_for_people: bool,
+    /// When people were told last, microseconds since 1970, UTC.
+    told_at: Option<i64>,
 }
 
 /// How a sink stands.
@@ -78,7 +82,8 @@ pub struct SinkState {
     pub name: String,
     /// Its type in the settings.
     pub kind: &'static str,
-    /// Findings that it was not told of in their latest version, those set aside among them.
+    /// Findings, or calls of people, that it was not told of in their latest version, those set
+    /// aside among them.
     pub pending: u64,
     /// Findings that it could not take while it took others.
     pub set_aside: u64,
@@ -122,6 +127,18 @@ impl Store {
         })?;
         self.sinks().entry(name.to_owned()).or_default();
         Ok(cursor)
+    }
+
+    /// Takes a sink for people into use.
+    pub fn open_pager(&self, name: &str) {
+        self.sinks().entry(name.to_owned()).or_default().is_for_people = true;
+    }
+
+    /// Notes when people were told, microseconds since 1970, UTC.
+    pub(super) fn told(&self, name: &str, now: i64) {
+        if let Some(sink) = self.sinks().get_mut(name) {
+            sink.told_at = Some(now);
+        }
     }
 
     /// Forgets the places of sinks that nobody took into use for a month. To be called when all
@@ -191,21 +208,26 @@ impl Store {
         })
     }
 
-    /// Findings that each sink in use has not been told of in their latest version, by its name.
+    /// Findings, or calls of people, that each sink in use has not been told of in their latest
+    /// version, by its name.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn lags(&self) -> Result<BTreeMap<String, u64>, StoreError> {
-        let names: Vec<String> = self.sinks().keys().cloned().collect();
+        let sinks = self.sinks().clone();
         self.readers.read("count what is not delivered", |reader| {
             let mut behind = reader.prepare_cached(
                 "SELECT (SELECT count(*) FROM findings WHERE findings.change > sinks.change)
                      + (SELECT count(*) FROM set_aside WHERE sink = sinks.name)
                  FROM sinks WHERE name = ?1",
             )?;
+            let mut untold = reader.prepare_cached(
+                "SELECT count(*) FROM pages WHERE sink = ?1 AND delivered < revision",
+            )?;
             let mut lags = BTreeMap::new();
-            for name in names {
-                let lag = behind.query_row([&name], |row| row.get(0)).optional()?;
+            for (name, sink) in sinks {
+                let question = if sink.is_for_people { &mut untold } else { &mut behind };
+                let lag = question.query_row([&name], |row| row.get(0)).optional()?;
                 lags.insert(name, restored(lag.unwrap_or(0)));
             }
             Ok(lags)
@@ -259,13 +281,14 @@ impl Store {
                 reader.prepare_cached("SELECT count(*) FROM set_aside WHERE sink = ?1")?;
             let mut told = reader.prepare_cached("SELECT used_at FROM sinks WHERE name = ?1")?;
             let mut states = Vec::new();
-            for (name, InUse { kind, trouble }) in sinks {
+            for (name, InUse { kind, trouble, told_at, .. }) in sinks {
+                let saved = told.query_row([&name], |row| row.get(0)).optional()?;
                 states.push(SinkState {
                     kind,
                     pending: lags.get(&name).copied().unwrap_or(0),
                     set_aside: restored(aside.query_row([&name], |row| row.get(0))?),
                     refused: restored(refused.query_row([&name], |row| row.get(0))?),
-                    used_at: told.query_row([&name], |row| row.get(0)).optional()?.unwrap_or(0),
+                    used_at: told_at.or(saved).unwrap_or(0),
                     trouble,
                     name,
                 });
@@ -284,7 +307,7 @@ fn cursor(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> 
     statement.query_row([name], |row| row.get(0)).optional()
 }
 
-fn refuse(
+pub(super) fn refuse(
     transaction: &Transaction<'_>,
     sink: &str,
     refused: &[DeadLetter],

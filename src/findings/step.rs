@@ -54,6 +54,8 @@ pub enum LedgerKind {
     Conflict,
     /// Findings that an analyst suppressed.
     Suppressed,
+    /// Incidents that a silence kept from calling somebody; `item` is the silence's name.
+    Silenced,
     /// What an exception hid; `item` is the exception's name.
     Exempted,
     /// Findings that a sink refused for good.
@@ -70,13 +72,14 @@ pub enum LedgerKind {
 
 impl LedgerKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Late,
         Self::Beyond,
         Self::Duplicate,
         Self::Repeated,
         Self::Conflict,
         Self::Suppressed,
+        Self::Silenced,
         Self::Exempted,
         Self::Undeliverable,
         Self::Quarantined,
@@ -95,6 +98,7 @@ impl LedgerKind {
             Self::Repeated => "repeated",
             Self::Conflict => "conflict",
             Self::Suppressed => "suppressed",
+            Self::Silenced => "silenced",
             Self::Exempted => "exempted",
             Self::Undeliverable => "undeliverable",
             Self::Quarantined => "quarantined",

@@ -9,13 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::sync::watch;
 
 use super::database::{Readers, StoreError, open_writer, restored, stored};
+use super::incident::regroup;
 use super::record::FindingRecord;
 use super::sinks::InUse;
 use super::step::{ClusterSeen, LedgerEntry, Step, hour};
@@ -53,7 +54,12 @@ pub struct Store {
     synced: AtomicU64,
     /// The sinks in use, by name.
     pub(super) sinks: Mutex<BTreeMap<String, InUse>>,
+    /// The longest time between two findings of one incident, microseconds.
+    gap: AtomicI64,
 }
+
+/// What it is as long as nobody says otherwise: four hours.
+pub const INCIDENT_GAP: i64 = 4 * 3_600_000_000;
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -66,6 +72,8 @@ pub(super) struct Writer {
 struct Place {
     position: u64,
     change: Change,
+    /// The last change of an incident.
+    incident_change: Change,
 }
 
 impl Store {
@@ -79,14 +87,32 @@ impl Store {
         let place = place(&connection).map_err(fail)?;
         let findings = connection.query_row("SELECT count(*) FROM findings", [], |row| row.get(0));
         let findings = restored(findings.map_err(fail)?);
-        Ok(Self {
+        let store = Self {
             settings,
             writer: Mutex::new(Writer { connection, findings }),
             readers: Readers::new(path),
             tip: watch::Sender::new(Tip { change: place.change, closed: false }),
             synced: AtomicU64::new(0),
             sinks: Mutex::default(),
-        })
+            gap: AtomicI64::new(INCIDENT_GAP),
+        };
+        store.group_earlier()?;
+        Ok(store)
+    }
+
+    /// From now on findings this far apart (microseconds) are of one incident; those that are in
+    /// one stay.
+    pub fn set_gap(&self, gap: i64) {
+        self.gap.store(gap, Ordering::SeqCst);
+    }
+
+    /// Lets those who follow look again, though no finding changed.
+    pub(super) fn wake(&self) {
+        self.tip.send_modify(|_| {});
+    }
+
+    pub(super) fn gap(&self) -> i64 {
+        self.gap.load(Ordering::SeqCst)
     }
 
     /// Stores a step; gives the findings that had not been there before. After an error nothing of
@@ -99,20 +125,29 @@ impl Store {
         let (new, change) = self.write("commit a step", |transaction, findings| {
             let mut place = place(transaction)?;
             let repeated = step.next < place.position;
-            let mut new = Vec::new();
+            let (mut new, mut changed) = (Vec::new(), Vec::new());
             for finding in step.findings {
                 let record = FindingRecord::new(finding, 0);
-                new.extend(upsert(transaction, record, repeated, &mut place.change)?);
+                let Some(record) = upsert(transaction, record, repeated, &mut place.change)? else {
+                    continue;
+                };
+                if record.revision == 1 {
+                    new.push(Arc::clone(&record));
+                }
+                changed.push((place.change, record));
             }
+            regroup(transaction, &changed, self.gap(), &mut place.incident_change)?;
             if !repeated {
                 count(transaction, step.ledger)?;
                 see(transaction, step.clusters)?;
             }
             keep_deliveries(transaction, step)?;
             let position = place.position.max(step.next);
-            let mut statement =
-                transaction.prepare_cached("UPDATE place SET position = ?1, change = ?2")?;
-            statement.execute([stored(position), stored(place.change)])?;
+            let mut statement = transaction.prepare_cached(
+                "UPDATE place SET position = ?1, change = ?2, incident_change = ?3",
+            )?;
+            let numbers = [position, place.change, place.incident_change];
+            statement.execute(numbers.map(stored))?;
             *findings += new.len() as u64;
             let excess = findings.saturating_sub(findings_max);
             if excess > 0 {
@@ -126,6 +161,27 @@ impl Store {
             grown
         });
         Ok(new)
+    }
+
+    /// One transaction that changes incidents: `work` gets the number of the last change, and
+    /// leaves the last one that it gave. Those who follow look again.
+    pub(super) fn write_changes<T>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Transaction<'_>, &mut Change) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let (answer, changed) = self.write(what, |transaction, _| {
+            let before = place(transaction)?.incident_change;
+            let mut change = before;
+            let answer = work(transaction, &mut change)?;
+            let update = "UPDATE place SET incident_change = ?1";
+            transaction.prepare_cached(update)?.execute([stored(change)])?;
+            Ok((answer, change > before))
+        })?;
+        if changed {
+            self.wake();
+        }
+        Ok(answer)
     }
 
     /// The position up to which steps are committed; 0 at first.
@@ -216,13 +272,19 @@ impl Store {
 }
 
 fn place(connection: &Connection) -> rusqlite::Result<Place> {
-    let mut statement = connection.prepare_cached("SELECT position, change FROM place")?;
+    let mut statement =
+        connection.prepare_cached("SELECT position, change, incident_change FROM place")?;
     statement.query_row([], |row| {
-        Ok(Place { position: restored(row.get(0)?), change: restored(row.get(1)?) })
+        Ok(Place {
+            position: restored(row.get(0)?),
+            change: restored(row.get(1)?),
+            incident_change: restored(row.get(2)?),
+        })
     })
 }
 
-/// Stores a version of a finding under the next change number; gives it when it is new.
+/// Stores a version of a finding under the next change number; gives it when it is another than
+/// before.
 fn upsert(
     transaction: &Transaction<'_>,
     mut record: FindingRecord,
@@ -259,7 +321,7 @@ fn upsert(
         record.cluster,
         body
     ])?;
-    Ok(before.is_none().then(|| Arc::new(record)))
+    Ok(Some(Arc::new(record)))
 }
 
 pub(super) fn count(

@@ -145,6 +145,33 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Whether findings and incidents may be acknowledged, closed and so on from here: not by a
+    /// client that delivers for named clusters. It is a machine of one of them, and who took that
+    /// over must not close what tells of it.
+    pub(super) fn may_triage(&self) -> Result<(), Failure> {
+        let Self::Known(client) = self else { return Ok(()) };
+        match &client.clusters {
+            Clusters::Named(names) if !names.is_empty() => Err(Failure::Forbidden(format!(
+                "client `{}` delivers for clusters: triage is for clients with `clusters = []`, \
+                 or `[\"*\"]`",
+                client.name
+            ))),
+            Clusters::All | Clusters::Named(_) => Ok(()),
+        }
+    }
+
+    /// Who asks, for people to read: the client's name, with the name that it gives itself.
+    pub(super) fn name(&self, by: Option<&str>) -> String {
+        let by = by.map(str::trim).filter(|by| !by.is_empty());
+        match (self, by) {
+            (Self::Anyone, by) => by.unwrap_or("somebody on this machine").to_owned(),
+            (Self::Known(client), None) => client.name.clone(),
+            (Self::Known(client), Some(by)) => format!("{by} by client {}", client.name),
+        }
+    }
+}
+
 impl FromRequestParts<Arc<Shared>> for Caller {
     type Rejection = Failure;
 
@@ -215,6 +242,27 @@ mod tests {
             assert_eq!(known(&[value], None), None, "{value}");
         }
         assert_eq!(known(&["Bearer one", "Bearer one"], None), None);
+    }
+
+    #[test]
+    fn who_delivers_for_named_clusters_closes_nothing() {
+        let caller = |clusters| {
+            let credential = Credential::Certificate("c".to_owned());
+            Caller::Known(Arc::new(Client { name: "c".to_owned(), clusters, credential }))
+        };
+        let named = |names: &[&str]| {
+            Clusters::Named(names.iter().map(|name| name.parse().unwrap()).collect())
+        };
+        assert!(caller(named(&["east"])).may_triage().is_err());
+        assert!(caller(named(&[])).may_triage().is_ok());
+        assert!(caller(Clusters::All).may_triage().is_ok());
+        assert!(Caller::Anyone.may_triage().is_ok());
+        let known = caller(Clusters::All);
+        assert_eq!(
+            (known.name(None), known.name(Some("bob"))),
+            ("c".into(), "bob by client c".into())
+        );
+        assert_eq!(Caller::Anyone.name(Some(" bob ")), "bob");
     }
 
     #[test]

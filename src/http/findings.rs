@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::routes::{Failure, Shared, json};
+use super::triage::{Done, trail};
 use crate::clock::now_micros;
 use crate::detect::detection::Severity;
 use crate::event::time::{parse_rfc3339, rfc3339};
@@ -16,9 +17,10 @@ use crate::findings::database::StoreError;
 use crate::findings::reading::Filter;
 use crate::findings::record::FindingRecord;
 use crate::findings::store::Store;
+use crate::findings::triage::{Kind, Known};
 
-const LIMIT_DEFAULT: usize = 100;
-const LIMIT_MAX: usize = 10_000;
+pub(super) const LIMIT_DEFAULT: usize = 100;
+pub(super) const LIMIT_MAX: usize = 10_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,19 +79,36 @@ pub(super) async fn list(
     Ok(json(&List { findings: findings.collect(), next: page.next }))
 }
 
+/// A finding with what people made of it.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    finding: FindingRecord,
+    incident: Option<String>,
+    triage: Known,
+    trail: Vec<Done>,
+}
+
 /// One finding.
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    match ask(&shared, move |store| store.get(&id)).await? {
-        Some(finding) => Ok(json(finding.as_ref())),
-        None => Err(Failure::NotFound("no finding of this id".to_owned())),
-    }
+    let whole = ask(&shared, move |store| {
+        let Some(finding) = store.get(&id)? else { return Ok(None) };
+        Ok(Some(Whole {
+            finding: FindingRecord::clone(&finding),
+            incident: store.incident_of(&id)?,
+            triage: store.known(Kind::Finding, &id)?,
+            trail: trail(store, Kind::Finding, &id)?,
+        }))
+    });
+    let unknown = || Failure::NotFound("no finding of this id".to_owned());
+    Ok(json(&whole.await?.ok_or_else(unknown)?))
 }
 
 /// Asks the store on a thread that may wait for the disk.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     shared: &Shared,
     question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -99,7 +118,7 @@ async fn ask<T: Send + 'static>(
 }
 
 /// A point in time as RFC 3339 in UTC with microseconds.
-fn since(text: &str) -> Result<String, Failure> {
+pub(super) fn since(text: &str) -> Result<String, Failure> {
     if let Some(micros) = parse_rfc3339(text) {
         return Ok(rfc3339(micros));
     }

@@ -10,13 +10,13 @@ use axum::http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_extractor_with_state, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use futures::StreamExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
 
 use super::auth::{Caller, Gate};
-use super::{audit, findings, health, sql, stream};
+use super::{audit, findings, health, incidents, silences, sql, stream, triage};
 use crate::findings::database::StoreError;
 use crate::findings::store::Store;
 use crate::ingest::accept::{Door, Refusal, Why};
@@ -63,7 +63,11 @@ pub fn router(shared: Arc<Shared>) -> Router {
     let known = Router::new()
         .route("/v1/findings", get(findings::list))
         .route("/v1/findings/stream", get(stream::stream))
-        .route("/v1/findings/{id}", get(findings::one))
+        .route("/v1/findings/{id}", get(findings::one).patch(triage::finding))
+        .route("/v1/incidents", get(incidents::list))
+        .route("/v1/incidents/{id}", get(incidents::one).patch(triage::incident))
+        .route("/v1/silences", get(silences::list).post(silences::add))
+        .route("/v1/silences/{name}", delete(silences::end))
         .route("/v1/sql", post(sql::post))
         .route("/metrics", get(health::metrics))
         .route_layer(from_fn_with_state(Arc::clone(&shared), read_body))
@@ -143,6 +147,8 @@ pub(crate) enum Failure {
     /// The request itself is wrong.
     Wrong(String),
     NotFound(String),
+    /// It is not what the request takes it for.
+    Conflict(String),
     /// No credential, or none that is known.
     Unauthorized,
     Forbidden(String),
@@ -210,6 +216,7 @@ impl Failure {
         match self {
             Self::Wrong(_) => "wrong",
             Self::NotFound(_) => "not_found",
+            Self::Conflict(_) => "conflict",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden(_) => "forbidden",
             Self::Busy { why, .. } => why.as_str(),
@@ -230,6 +237,7 @@ impl IntoResponse for Failure {
         let (status, message) = match self {
             Self::Wrong(message) => (StatusCode::BAD_REQUEST, message),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
+            Self::Conflict(message) => (StatusCode::CONFLICT, message),
             Self::Unauthorized => {
                 // RFC 9110, section 11.6.1: a 401 says how to do better.
                 header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));

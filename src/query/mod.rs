@@ -2,6 +2,7 @@
 
 mod catalogue;
 pub mod format;
+mod incidents;
 mod planning;
 pub mod service;
 mod statement;

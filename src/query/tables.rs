@@ -14,6 +14,7 @@ use datafusion::error::{DataFusionError, Result};
 use serde::Serialize;
 
 use super::catalogue::{detections_table, exceptions_table};
+use super::incidents::incident_tables;
 use crate::decode::{Fidelity, fidelity};
 use crate::detect::in_use::InUse;
 use crate::event::time::parse_rfc3339;
@@ -46,6 +47,9 @@ pub(crate) fn tables(
 ) -> Result<Tables, ArrowError> {
     let mut tables: Tables = vec![("events", events)];
     for (name, table) in store_tables(store, quarantine) {
+        tables.push((name, Arc::new(table)));
+    }
+    for (name, table) in incident_tables(store) {
         tables.push((name, Arc::new(table)));
     }
     tables.push(("detections", Arc::new(detections_table(in_use))));
@@ -345,7 +349,7 @@ fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
     Arc::new(UInt64Array::from_iter_values(values))
 }
 
-fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
+pub(super) fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
 }
 

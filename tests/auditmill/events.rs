@@ -62,6 +62,41 @@ pub(crate) fn exec(number: u32) -> Value {
     event
 }
 
+/// Somebody of its own, `p{number}`, makes somebody an administrator: K8A-301 makes one finding of
+/// each `number`, which is worth calling somebody.
+pub(crate) fn grant(number: u32) -> Value {
+    let mut event = read(number);
+    let binding = format!("b{number}");
+    let changes = [
+        ("level", json!("RequestResponse")),
+        ("auditID", json!(format!("grant-{number}"))),
+        ("verb", json!("create")),
+        ("requestURI", json!("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings")),
+        ("user", json!({"username": format!("p{number}"), "groups": ["system:authenticated"]})),
+        ("responseStatus", json!({"metadata": {}, "code": 201})),
+        (
+            "objectRef",
+            json!({
+                "resource": "clusterrolebindings", "name": binding, "apiVersion": "v1",
+                "apiGroup": "rbac.authorization.k8s.io"
+            }),
+        ),
+        (
+            "requestObject",
+            json!({
+                "kind": "ClusterRoleBinding", "apiVersion": "rbac.authorization.k8s.io/v1",
+                "metadata": {"name": binding},
+                "subjects": [{"kind": "User", "name": "eve"}],
+                "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"}
+            }),
+        ),
+    ];
+    for (member, value) in changes {
+        event[member] = value;
+    }
+    event
+}
+
 /// The read of a secret: K8A-205 fires on 15 different ones within ten minutes.
 pub(crate) fn secret(number: u32) -> Value {
     let mut event = read(number);

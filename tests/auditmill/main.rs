@@ -15,6 +15,7 @@
 //! - `memory`: many large deliveries at once, within the budget
 //! - `full_disk`: no room left, nothing that was acknowledged is missing
 //! - `sinks`: findings on their way out, `receiver`: who gets them and misbehaves
+//! - `incidents`: findings that reach people
 //! - `outward`: sinks against receivers that hold to what they publish
 //! - `kafka`: findings in a topic of a real broker
 //! - `s3`: history in a bucket of a real S3 server that comes and goes
@@ -55,6 +56,7 @@ mod full_disk;
 mod greedy;
 mod hostile;
 mod import;
+mod incidents;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod library;

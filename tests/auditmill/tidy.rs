@@ -24,8 +24,8 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     // `clock` and `metrics` for logs that are followed: they have no one above them.
     ("ingest", &["clock", "event", "journal", "metrics"]),
     // `clock` for when something is tried again, `config` for what sinks are set to, `event` for
-    // times as others want them.
-    ("alert", &["clock", "config", "event", "findings", "metrics"]),
+    // times as others want them, `fault` for what is told to people.
+    ("alert", &["clock", "config", "event", "fault", "findings", "metrics"]),
     // `decode`, `detect` and `event` for the schemas, the pieces and the catalogue that are shown
     // as tables.
     ("query", &["decode", "detect", "event", "findings", "history", "sql"]),

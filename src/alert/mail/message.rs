@@ -1,4 +1,4 @@
-//! The text of a mail (RFC 5322), its body in base64: whatever is in a finding, no line of it is
+//! The text of a mail (RFC 5322), its body in base64: whatever is in it, no line of it is
 //! a header, too long, or a lone dot.
 
 use std::fmt::Write as _;
@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::alert::notice::{Notice, State, cut};
+use crate::alert::notice::{Notice, cut};
 use crate::clock::now_micros;
 
 const SUBJECT_MAX: usize = 150;
-const FACT_MAX: usize = 1_000;
+const LINE_CHARS_MAX: usize = 4_000;
 /// RFC 2045: of base64 without the end of its line.
 const LINE_MAX: usize = 76;
 /// Bytes that make an encoded word of at most 75 characters (RFC 2047), `=?utf-8?B??=` with them.
@@ -49,37 +49,14 @@ pub(super) fn text(notice: &Notice, sender: &str, recipients: &[String]) -> Stri
     text
 }
 
+/// The story; lines end as mail has it.
 fn body(notice: &Notice) -> String {
     let mut body = String::new();
-    let mut line = |text: &str| {
-        body.push_str(text);
+    let line = format!("{}\nCluster: {}\n\n", notice.line(), notice.cluster);
+    for line in line.lines().chain(notice.text.lines()).chain(["", &format!("id {}", notice.id)]) {
+        body.push_str(&cut(line, LINE_CHARS_MAX).replace(char::is_control, " "));
         body.push_str("\r\n");
-    };
-    line(&notice.summary);
-    line("");
-    let facts = [
-        ("what", format!("{} ({})", notice.title, notice.kind)),
-        ("severity", notice.severity.to_string()),
-        ("cluster", notice.cluster.clone()),
-        ("first", notice.first_seen.clone()),
-        ("last", notice.last_seen.clone()),
-    ];
-    for (name, value) in &facts {
-        line(&format!("{name}: {value}"));
     }
-    for (name, value) in &notice.facts {
-        line(&format!("{name}: {}", cut(value, FACT_MAX).replace(char::is_control, " ")));
-    }
-    if notice.state == State::Open && !notice.respond.is_empty() {
-        line("");
-        line(&format!("What to do first: {}", notice.respond));
-    }
-    if let Some(link) = &notice.link {
-        line("");
-        line(link);
-    }
-    line("");
-    line(&format!("id {}", notice.id));
     body
 }
 

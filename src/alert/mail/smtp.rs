@@ -201,11 +201,6 @@ impl Session {
         }
     }
 
-    /// Makes ready for another mail after one that was not taken.
-    pub(super) async fn reset(&mut self) -> Result<(), Trouble> {
-        expect(&mut self.wire, Some("RSET"), 250, "RSET").await
-    }
-
     /// Ends it in order. What was sent is sent, whatever the server says.
     pub(super) async fn quit(mut self) {
         let _ = ask(&mut self.wire, Some("QUIT")).await;

@@ -18,3 +18,4 @@ pub(super) use asked::{Asked, failed};
 pub(super) use gathered::Read;
 pub use run::run;
 pub(super) use source::AskError;
+pub(super) use source::call;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use reqwest::{Certificate, Client, Response, StatusCode};
+use serde_json::Value as Json;
 use url::Url;
 
 use super::gathered::Folder;
@@ -77,34 +78,7 @@ impl Source {
         if let Some(data) = &args.data {
             return open_data(data, limits);
         }
-        let text = args.url.clone().or_else(|| variable("AUDITMILL_URL"));
-        let text = text.unwrap_or_else(|| URL.to_owned());
-        let fail = || format!("`{text}` is not a URL such as {URL}");
-        let base = Url::parse(&text).with_context(fail)?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            bail!(fail());
-        }
-        let token = match &args.token_file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.with_context(|| format!("read token `{}`", path.display()))?;
-                Some(text.trim().to_owned())
-            }
-            None => variable("AUDITMILL_TOKEN"),
-        };
-        if token.is_some() && base.scheme() == "http" && !is_this_machine(&base) {
-            bail!("a token is not sent unencrypted to another machine: use an https:// URL");
-        }
-        // An error says that somebody did this before: as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = Client::builder().connect_timeout(CONNECT_TIMEOUT);
-        if let Some(path) = &args.ca {
-            let read = std::fs::read(path).map_err(anyhow::Error::from);
-            let authorities = read.and_then(|pem| Ok(Certificate::from_pem_bundle(&pem)?));
-            let fail = || format!("read certificates `{}`", path.display());
-            client = client.tls_certs_merge(authorities.with_context(fail)?);
-        }
-        let client = client.build().context("set up HTTPS")?;
+        let Server { client, base, token } = Server::of(args)?;
         let path = format!("{}/v1/sql", base.path().trim_end_matches('/'));
         let mut url = base;
         url.set_path(&path);
@@ -139,6 +113,82 @@ impl Source {
             }
         }
     }
+}
+
+/// A server and how it is talked to.
+struct Server {
+    client: Client,
+    base: Url,
+    token: Option<String>,
+}
+
+impl Server {
+    /// What the arguments and `AUDITMILL_URL`, `AUDITMILL_TOKEN` name.
+    fn of(args: &ServerArgs) -> Result<Self> {
+        let text = args.url.clone().or_else(|| variable("AUDITMILL_URL"));
+        let text = text.unwrap_or_else(|| URL.to_owned());
+        let fail = || format!("`{text}` is not a URL such as {URL}");
+        let base = Url::parse(&text).with_context(fail)?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            bail!(fail());
+        }
+        let token = match &args.token_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.with_context(|| format!("read token `{}`", path.display()))?;
+                Some(text.trim().to_owned())
+            }
+            None => variable("AUDITMILL_TOKEN"),
+        };
+        if token.is_some() && base.scheme() == "http" && !is_this_machine(&base) {
+            bail!("a token is not sent unencrypted to another machine: use an https:// URL");
+        }
+        // An error says that somebody did this before: as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder().connect_timeout(CONNECT_TIMEOUT);
+        if let Some(path) = &args.ca {
+            let read = std::fs::read(path).map_err(anyhow::Error::from);
+            let authorities = read.and_then(|pem| Ok(Certificate::from_pem_bundle(&pem)?));
+            let fail = || format!("read certificates `{}`", path.display());
+            client = client.tls_certs_merge(authorities.with_context(fail)?);
+        }
+        let client = client.build().context("set up HTTPS")?;
+        Ok(Self { client, base, token })
+    }
+}
+
+/// Asks a server something by its path below the server's URL, as one part each; gives status and
+/// answer.
+///
+/// # Errors
+/// When there is no server to ask, or its answer is no JSON.
+pub(in crate::command) fn call(
+    args: &ServerArgs,
+    method: &str,
+    path: &[&str],
+    body: Option<&Json>,
+) -> Result<(u16, Json)> {
+    if args.data.is_some() {
+        bail!("a running server is asked for this: leave `--data` out");
+    }
+    let Server { client, mut base, token } = Server::of(args)?;
+    let failure = anyhow!("`{base}` cannot have a path");
+    base.path_segments_mut().map_err(|()| failure)?.pop_if_empty().extend(path);
+    let mut request = client.request(method.parse()?, base.clone());
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let response = request.send().await.with_context(|| format!("ask {base}"))?;
+        let status = response.status().as_u16();
+        let answer = response.bytes().await.with_context(|| format!("read from {base}"))?;
+        let json = serde_json::from_slice(&answer);
+        Ok((status, json.with_context(|| format!("{base} answered {status} without JSON"))?))
+    })
 }
 
 fn parts(response: Response) -> Parts {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, From, Secret, SinkUrl, Tls};
+use super::{Format, From, Secret, SinkUrl, Takes, Tls};
 use crate::config::value::Span;
 
 /// `[[sink]] type = "webhook"`
@@ -17,6 +17,9 @@ pub struct WebhookSettings {
     pub name: String,
     /// Where to, `https://` or `http://`.
     pub url: SinkUrl,
+    /// What is told.
+    #[serde(default)]
+    pub takes: Takes,
     /// How the finding in the event is written.
     #[serde(default)]
     pub format: Format,
@@ -82,9 +85,6 @@ pub struct AlertmanagerSettings {
     /// How long one POST may take.
     #[serde(default = "timeout")]
     pub timeout: Span,
-    /// Where it begins when it is new.
-    #[serde(default)]
-    pub from: From,
     /// Headers of each POST.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
@@ -118,9 +118,6 @@ pub struct PagerDutySettings {
     /// How long one POST may take.
     #[serde(default = "timeout")]
     pub timeout: Span,
-    /// Where it begins when it is new.
-    #[serde(default)]
-    pub from: From,
 }
 
 /// `[[sink]] type = "slack"`
@@ -148,9 +145,6 @@ pub struct SlackSettings {
     /// How long one POST may take.
     #[serde(default = "timeout")]
     pub timeout: Span,
-    /// Where it begins when it is new.
-    #[serde(default)]
-    pub from: From,
 }
 
 fn timeout() -> Span {

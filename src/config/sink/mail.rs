@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{From, Tls};
+use super::Tls;
 use crate::config::value::Span;
 
 /// `[[sink]] type = "mail"`
@@ -45,9 +45,6 @@ pub struct MailSettings {
     /// How long a batch may take.
     #[serde(default = "timeout")]
     pub timeout: Span,
-    /// Where it begins when it is new.
-    #[serde(default)]
-    pub from: From,
 }
 
 /// How a server of mail is reached.

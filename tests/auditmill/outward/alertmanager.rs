@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::judge::{Judge, Reply, Request};
 use crate::cluster::process::{Process, lasting_port};
-use crate::events::exec;
+use crate::events::grant;
 use crate::server::{TestServer, client};
 use crate::sinks::{deliver, until};
 
@@ -86,11 +86,9 @@ async fn alerts_are_as_published_and_told_again_while_they_stand() {
     let receiver = Judge::start(None, judge).await;
     let server =
         TestServer::start(&settings(&format!("http://127.0.0.1:{}/prefix/", receiver.port)));
-    // A label of these would be empty or hardly any.
-    let mut odd = exec(3);
-    odd["user"]["username"] = json!("");
-    odd["objectRef"]["name"] = json!("ä\n\"{}");
-    deliver(&server, &[exec(1), exec(2), odd]).await;
+    let mut odd = grant(3);
+    odd["user"]["username"] = json!("ä\n\"{}");
+    deliver(&server, &[grant(1), grant(2), odd]).await;
     let told = |id: &str| {
         let taken = receiver.taken();
         taken.iter().filter(|alerts| ids(alerts).iter().any(|known| known == id)).count()
@@ -108,8 +106,10 @@ async fn alerts_are_as_published_and_told_again_while_they_stand() {
     assert!(seen.iter().all(|(_, status)| *status == 200), "{seen:#?}");
     let alert = &seen[0].0.body[0];
     assert_eq!(alert["labels"]["team"], "platform");
-    assert_eq!(alert["labels"]["severity"], "informational");
-    assert!(alert["generatorURL"].as_str().unwrap().starts_with("https://mill.example/v1/"));
+    assert_eq!(alert["labels"]["severity"], "high");
+    assert!(
+        alert["generatorURL"].as_str().unwrap().starts_with("https://mill.example/v1/incidents/")
+    );
     // What stands is told again by a new start, too, and its repeats are no new alerts.
     assert_eq!(server.number("SELECT pending FROM sinks").await, 0);
 }
@@ -117,12 +117,12 @@ async fn alerts_are_as_published_and_told_again_while_they_stand() {
 #[tokio::test]
 async fn an_alert_that_is_refused_holds_up_no_other() {
     let receiver = Judge::start(None, |request| {
-        let is_bad = request.body.to_string().contains("\"p2\"");
+        let is_bad = request.body.to_string().contains("p2 ");
         if is_bad { Reply(400, "", "\"bad request\"".to_owned()) } else { Reply::ok("") }
     })
     .await;
     let server = TestServer::start(&settings(&format!("http://127.0.0.1:{}", receiver.port)));
-    deliver(&server, &[exec(1), exec(2), exec(3)]).await;
+    deliver(&server, &[grant(1), grant(2), grant(3)]).await;
     until("the refusal", &server, async || {
         server.number("SELECT count(*) FROM dead_letters").await == 1
     })
@@ -133,7 +133,7 @@ async fn an_alert_that_is_refused_holds_up_no_other() {
     })
     .await;
     receiver.rule(|_| Reply(429, "retry-after: 60\r\n", String::new()));
-    deliver(&server, &[exec(4)]).await;
+    deliver(&server, &[grant(4)]).await;
     let trouble = "SELECT name FROM sinks WHERE trouble LIKE '429%'";
     until("the trouble", &server, async || server.sql(trouble).await != json!([])).await;
     assert_eq!(receiver.seen().iter().filter(|(_, status)| *status == 429).count(), 1);
@@ -228,11 +228,11 @@ async fn a_real_alertmanager_has_what_stands_and_forgets_what_is_over() {
     let mut real = Real { program, dir, port: lasting_port(), starts: 0, process: None };
     // It is not there yet.
     let mut server = TestServer::start(&settings(&real.url("")));
-    deliver(&server, &[exec(1), exec(2)]).await;
+    deliver(&server, &[grant(1), grant(2)]).await;
     real.start().await;
     until("two alerts", &server, async || ids(&real.alerts().await).len() == 2).await;
     let first = real.alerts().await;
-    assert_eq!(first[0]["labels"]["alertname"], "K8A-401");
+    assert_eq!(first[0]["labels"]["alertname"], "AuditmillIncident");
     // Later than they would have ended: they are told again.
     let end = |alerts: &Value| alerts[0]["endsAt"].as_str().map(str::to_owned);
     until("a later end", &server, async || {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::judge::{Judge, Reply};
-use crate::events::exec;
+use crate::events::grant;
 use crate::program::{Ended, run};
 use crate::server::TestServer;
 use crate::sinks::{deliver, until};
@@ -67,11 +67,11 @@ async fn sinks_are_shown_with_what_waits_and_what_was_refused() {
     let dir = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(settings(&dir, receiver.port)).unwrap();
     let server = TestServer::start(&text);
-    deliver(&server, &[exec(1)]).await;
+    deliver(&server, &[grant(1)]).await;
     let refused = "SELECT refused FROM sinks";
     until("a refusal", &server, async || server.number(refused).await == 1).await;
     receiver.rule(|_| Reply(503, "", String::new()));
-    deliver(&server, &[exec(2), exec(3)]).await;
+    deliver(&server, &[grant(2), grant(3)]).await;
     let url = server.url("");
     let shown = async || {
         let ended = alert(&["list", "--url", &url, "--format", "json"]).await;

@@ -12,9 +12,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::tls::acceptor;
 use crate::cluster::pki::Pki;
-use crate::events::exec;
+use crate::events::grant;
 use crate::server::{TestServer, refused};
-use crate::sinks::{again, deliver, until};
+use crate::sinks::{deliver, until};
 
 const PASSWORD: &str = "geheim und lang";
 
@@ -322,12 +322,14 @@ async fn mail_goes_out_encrypted_and_says_what_was_found() {
     ] {
         let (port, office) = office.open().await;
         let server = TestServer::start(&Settings::text(port, &options));
-        let mut hostile = exec(2);
+        let mut hostile = grant(2);
         hostile["user"]["username"] = json!("eve\r\nBcc: x@example.org\r\n.\r\nQUIT\r\n\u{1f980}");
-        deliver(&server, &[exec(1), hostile]).await;
+        deliver(&server, &[grant(1), hostile]).await;
         until("two mails", &server, async || office.mail().len() == 2).await;
         // More of the same is no news.
-        deliver(&server, &[again(1, 60), exec(3)]).await;
+        let mut more = grant(1);
+        more["auditID"] = json!("more");
+        deliver(&server, &[more, grant(3)]).await;
         until("the third", &server, async || office.mail().len() == 3).await;
         until("nothing to be left", &server, async || {
             server.number("SELECT pending FROM sinks").await == 0
@@ -336,8 +338,8 @@ async fn mail_goes_out_encrypted_and_says_what_was_found() {
         let mail = office.mail();
         assert_eq!(mail.len(), 3);
         assert_eq!(mail[0].recipients, ["a@example.org", "b@example.org"]);
-        assert!(mail[0].headers["subject"].starts_with("[informational] east: "), "{:?}", mail[0]);
-        assert!(mail[0].body.contains("https://mill.example/v1/findings/"), "{}", mail[0].body);
+        assert!(mail[0].headers["subject"].starts_with("[high] east: "), "{:?}", mail[0]);
+        assert!(mail[0].body.contains("https://mill.example/v1/incidents/"), "{}", mail[0].body);
         assert!(mail.iter().all(|mail| !mail.headers.contains_key("bcc")), "{mail:?}");
         assert!(mail.iter().any(|mail| mail.headers["subject"].contains('\u{1f980}')), "{mail:?}");
         assert!(!server.log().contains(PASSWORD), "the password is in the log");
@@ -349,9 +351,9 @@ async fn mail_that_is_refused_holds_up_no_other() {
     let strangers = vec!["b@example.org"];
     let (port, office) = Office { strangers, ..Office::default() }.open().await;
     *office.refuses.lock().unwrap() =
-        BTreeMap::from([("name: p1\r", "554 5.7.1 spam"), ("name: p2\r", "451 4.3.0 not now")]);
+        BTreeMap::from([("Who: p1\r", "554 5.7.1 spam"), ("Who: p2\r", "451 4.3.0 not now")]);
     let server = TestServer::start(&Settings::text(port, "transport = \"plain\"\n"));
-    deliver(&server, &[exec(1), exec(2), exec(3)]).await;
+    deliver(&server, &[grant(1), grant(2), grant(3)]).await;
     until("the third", &server, async || office.mail().len() == 1).await;
     assert_eq!(office.mail()[0].recipients, ["a@example.org"]);
     let letters = "SELECT reason FROM dead_letters";
@@ -383,7 +385,7 @@ async fn nothing_is_sent_unencrypted_or_to_a_stranger() {
     ] {
         let (port, office) = office.open().await;
         let server = TestServer::start(&Settings::text(port, &options));
-        deliver(&server, &[exec(1)]).await;
+        deliver(&server, &[grant(1)]).await;
         let trouble = format!("SELECT name FROM sinks WHERE trouble LIKE '%{expected}%'");
         until(expected, &server, async || server.sql(&trouble).await != json!([])).await;
         assert_eq!(office.mail().len(), 0);

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::judge::{Judge, Reply, Request};
-use crate::events::exec;
+use crate::events::grant;
 use crate::server::TestServer;
-use crate::sinks::{again, deliver, until};
+use crate::sinks::{deliver, until};
 
 const KEY: &str = "0123456789abcdef0123456789ABCDEF";
 
@@ -95,25 +95,43 @@ async fn pagerduty_takes_what_is_found() {
     let key = secret(KEY);
     let server = TestServer::start(&settings(receiver.port, key.path()));
     // A name as long as a name may be, and one that wants to be markup.
-    let mut long = exec(3);
+    let mut long = grant(3);
     long["objectRef"]["name"] = json!("x".repeat(5_000));
     long["user"]["username"] = json!("\u{1f980}".repeat(3_000));
-    deliver(&server, &[exec(1), exec(2), long]).await;
+    deliver(&server, &[grant(1), grant(2), long]).await;
     let keys = || {
         let taken = receiver.taken().into_iter();
         taken.map(|event| event["dedup_key"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
     };
     until("three alerts", &server, async || keys().len() == 3).await;
-    // The same finding again is the same alert.
-    deliver(&server, &[again(1, 60)]).await;
-    until("one to be told again", &server, async || receiver.taken().len() > 3).await;
-    assert_eq!(keys().len(), 3);
+    // More of the same is no news to people; what somebody does with it is.
+    let mut more = grant(1);
+    more["auditID"] = json!("more");
+    deliver(&server, &[more, grant(4)]).await;
+    until("a fourth alert", &server, async || keys().len() == 4).await;
+    assert_eq!(receiver.taken().len(), 4);
+    let first = receiver.taken()[0]["dedup_key"].as_str().unwrap().to_owned();
+    for (state, action) in [("acknowledged", "acknowledge"), ("closed", "resolve")] {
+        let url = server.url(&format!("/v1/incidents/{first}"));
+        let change = if state == "closed" {
+            json!({"state": state, "reason": "resolved"})
+        } else {
+            json!({"state": state})
+        };
+        let answer = server.client().patch(url).json(&change).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        until(action, &server, async || {
+            let taken = receiver.taken();
+            taken.last().is_some_and(|of| of["event_action"] == action && of["dedup_key"] == first)
+        })
+        .await;
+    }
     let bad: Vec<_> = receiver.seen().into_iter().filter(|(_, status)| *status != 202).collect();
     assert!(bad.is_empty(), "{bad:?}");
     let event = receiver.taken().into_iter().next().unwrap();
     let id = event["dedup_key"].as_str().unwrap();
-    assert_eq!(event["links"][0]["href"], format!("https://mill.example/v1/findings/{id}"));
-    assert_eq!(event["payload"]["severity"], "info");
+    assert_eq!(event["links"][0]["href"], format!("https://mill.example/v1/incidents/{id}"));
+    assert_eq!(event["payload"]["severity"], "error");
     assert!(event["payload"]["custom_details"]["respond"].is_string(), "{event}");
     until("the place", &server, async || {
         server.metric("auditmill_sink_lag_findings{sink=\"pager\"}").await == 0.0
@@ -125,7 +143,7 @@ async fn pagerduty_takes_what_is_found() {
 #[tokio::test]
 async fn pagerduty_refuses_and_asks_for_time() {
     let receiver = Judge::start(None, |request| {
-        match request.body["payload"]["custom_details"]["name"].as_str() {
+        match request.body["payload"]["custom_details"]["who"].as_str() {
             // As the published receiver says of an event that lacks something.
             Some("p1") => Reply(400, "", r#"{"status":"invalid event"}"#.to_owned()),
             _ => Reply(429, "retry-after: 60\r\n", String::new()),
@@ -134,16 +152,16 @@ async fn pagerduty_refuses_and_asks_for_time() {
     .await;
     let key = secret(KEY);
     let server = TestServer::start(&settings(receiver.port, key.path()));
-    deliver(&server, &[exec(1)]).await;
+    deliver(&server, &[grant(1)]).await;
     let letters = "SELECT reason FROM dead_letters";
     until("the refusal", &server, async || server.sql(letters).await != json!([])).await;
     let reason = server.sql(letters).await[0]["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("400") && reason.contains("invalid event"), "{reason}");
     // A minute is a minute, however short our own waits are: two tries are a minute apart.
-    deliver(&server, &[exec(2)]).await;
+    deliver(&server, &[grant(2)]).await;
     let busy = || receiver.seen().iter().filter(|(_, status)| *status == 429).count();
     until("it to be asked for time", &server, async || busy() == 1).await;
-    deliver(&server, &[exec(3), exec(4)]).await;
+    deliver(&server, &[grant(3), grant(4)]).await;
     let trouble = "SELECT trouble FROM sinks WHERE name = 'pager'";
     until("the trouble to be told", &server, async || {
         server.sql(trouble).await[0]["trouble"].as_str().is_some_and(|why| why.contains("429"))

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::judge::{Judge, Reply, Request};
-use crate::events::exec;
+use crate::events::grant;
 use crate::server::TestServer;
-use crate::sinks::{again, deliver, until};
+use crate::sinks::{deliver, until};
 
 /// What is wrong with a text object, by Slack's reference of Block Kit (2025).
 fn wrong_text(object: &Value, kinds: &[&str], characters_max: usize) -> Option<String> {
@@ -98,41 +98,43 @@ fn start(port: u16) -> (TestServer, tempfile::NamedTempFile) {
 async fn slack_takes_what_is_found_and_nothing_in_it_is_markup() {
     let receiver = Judge::start(None, judge).await;
     let (server, _secret) = start(receiver.port);
-    let mut hostile = exec(2);
+    let mut hostile = grant(2);
     hostile["user"]["username"] = json!("<!channel> `*eve*` & <https://evil.example|click>");
-    let mut long = exec(3);
+    let mut long = grant(3);
     long["user"]["username"] = json!("<".repeat(9_000));
-    deliver(&server, &[exec(1), hostile, long]).await;
+    deliver(&server, &[grant(1), hostile, long]).await;
     until("three messages", &server, async || receiver.taken().len() == 3).await;
     // More of the same is no news to people.
-    deliver(&server, &[again(1, 60)]).await;
-    deliver(&server, &[exec(4)]).await;
+    let mut more = grant(1);
+    more["auditID"] = json!("more");
+    deliver(&server, &[more]).await;
+    deliver(&server, &[grant(4)]).await;
     until("the fourth", &server, async || receiver.taken().len() == 4).await;
     let seen = receiver.seen();
     assert!(seen.iter().all(|(_, status)| *status == 200), "{seen:#?}");
     assert_eq!(seen.len(), 4);
     let (request, _) = seen.first().unwrap();
     assert_eq!(request.path, "/services/geheim");
-    assert!(request.body.to_string().contains("https://mill.example/v1/findings/"));
+    assert!(request.body.to_string().contains("https://mill.example/v1/incidents/"));
     assert!(!server.log().contains("geheim"), "the URL is in the log");
 }
 
 #[tokio::test]
 async fn slack_refuses_and_asks_for_time() {
     let receiver = Judge::start(None, |request| {
-        if request.body.to_string().contains("p1") {
+        if request.body.to_string().contains("p1 ") {
             return Reply(400, "", "invalid_blocks".to_owned());
         }
         Reply(429, "Retry-After: 60\r\n", "rate_limited".to_owned())
     })
     .await;
     let (server, _secret) = start(receiver.port);
-    deliver(&server, &[exec(1)]).await;
+    deliver(&server, &[grant(1)]).await;
     let letters = "SELECT reason FROM dead_letters";
     until("the refusal", &server, async || server.sql(letters).await != json!([])).await;
     let reason = server.sql(letters).await[0]["reason"].to_string();
     assert!(reason.contains("invalid_blocks"), "{reason}");
-    deliver(&server, &[exec(2), exec(3), exec(4)]).await;
+    deliver(&server, &[grant(2), grant(3), grant(4)]).await;
     let busy = || receiver.seen().iter().filter(|(_, status)| *status == 429).count();
     let trouble = "SELECT trouble FROM sinks WHERE name = 'chat' AND trouble LIKE '429%'";
     until("the trouble", &server, async || server.sql(trouble).await != json!([])).await;
