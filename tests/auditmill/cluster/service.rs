@@ -106,7 +106,12 @@ impl Service {
                     // Refused or not: the next turn asks whether it is over.
                     let _ = request.send().await;
                 };
-                tokio::join!(body, answer);
+                // Refused early, the pieces may all be in the sockets' buffers: nobody drops them.
+                tokio::pin!(body, answer);
+                tokio::select! {
+                    () = &mut answer => {}
+                    () = &mut body => answer.await,
+                }
             }
         }
     }
