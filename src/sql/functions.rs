@@ -20,6 +20,7 @@ mod json;
 mod lists;
 mod members;
 mod network;
+mod path_pattern;
 pub(crate) mod pattern;
 mod required;
 mod text;
