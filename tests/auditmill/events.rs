@@ -75,6 +75,13 @@ pub(crate) fn grant(number: u32) -> Value {
         ("user", json!({"username": format!("p{number}"), "groups": ["system:authenticated"]})),
         ("responseStatus", json!({"metadata": {}, "code": 201})),
         (
+            "annotations",
+            json!({
+                "authorization.k8s.io/decision": "allow",
+                "authorization.k8s.io/reason": "RBAC: allowed by ClusterRoleBinding \"owners\""
+            }),
+        ),
+        (
             "objectRef",
             json!({
                 "resource": "clusterrolebindings", "name": binding, "apiVersion": "v1",

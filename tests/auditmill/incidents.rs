@@ -70,7 +70,9 @@ async fn findings_of_one_actor_are_one_incident_that_people_work_on() {
     let whole: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&whole["state"], &whole["reason"]), (&json!("closed"), &json!("false-positive")));
     assert_eq!(whole["timeline"].as_array().unwrap().len(), 2);
-    assert!(whole["text"].as_str().unwrap().contains("Who: alice"), "{whole}");
+    for line in ["Who: alice\n", "Allowed by: RBAC: allowed by ClusterRoleBinding \"owners\"\n"] {
+        assert!(whole["text"].as_str().unwrap().contains(line), "{whole}");
+    }
     let trail = "SELECT who, action, detail FROM triage ORDER BY time, action";
     let expected = json!([
         {"who": "bob", "action": "acknowledge", "detail": ""},

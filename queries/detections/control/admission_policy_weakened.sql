@@ -16,7 +16,8 @@ respond: >-
   would have refused.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, resource,
   coalesce(name, '(all)') AS object,
   coalesce(left(coalesce(json_query(request_object, '$.spec'), request_object), 300), 'gone')
     AS change,

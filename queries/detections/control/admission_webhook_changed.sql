@@ -16,7 +16,8 @@ respond: >-
   object that its rules name: delete it and look at what was created while it was there.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource,
   coalesce(name, '(all)') AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

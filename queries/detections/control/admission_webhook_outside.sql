@@ -16,7 +16,8 @@ respond: >-
   them: look at what was created while it was there.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, resource,
   coalesce(name, json_value(request_object, '$.metadata.name')) AS object,
   translate(coalesce(nullif(json_query(request_object, '$..url'), '[]'),
     json_query(request_object, '$[*].value')), '[]"', '') AS addresses,

@@ -16,7 +16,8 @@ respond: >-
   since has not been checked: list it (user, verb create, update, patch) and look at it.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, resource, name,
   left(coalesce(nullif(json_query(request_object, '$.webhooks[*]'), '[]'), request_object), 300)
     AS change,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END

@@ -12,7 +12,8 @@ false_positives: The installation of metrics, autoscalers and the like.
 respond: Find out what service answers for the API now, and who owns it.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, coalesce(name, '(all)') AS object,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, coalesce(name, '(all)') AS object,
   json_value(request_object, '$.spec.service.namespace') AS service_namespace,
   json_value(request_object, '$.spec.service.name') AS service,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END

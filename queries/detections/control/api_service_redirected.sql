@@ -16,7 +16,8 @@ respond: >-
   and its pods.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb,
   coalesce(name, json_value(request_object, '$.metadata.name')) AS object,
   left(coalesce(nullif(json_query(request_object, '$.spec.service'), '[]'), request_object), 300)
     AS change,

@@ -13,7 +13,8 @@ respond: >-
   it was on the machine, or let a pod write there. Put it back, and treat the machine as lost.
 */
 SELECT
-  cluster, user_name, source_ip, namespace, coalesce(name, '?') AS name,
+  cluster, decision_reason,
+  user_name, source_ip, namespace, coalesce(name, '?') AS name,
   coalesce(nullif(translate(json_query(request_object, '$.spec.containers[*]["command", "args"][?
     search(@, "^--authorization-mode=.*AlwaysAllow|^--enable-admission-plugins=.*AlwaysAdmit")
     || search(@, "^--disable-admission-plugins=.*(NodeRestriction|PodSecurity|Validating|Mutat)")

@@ -13,7 +13,8 @@ respond: >-
   is somebody who tries to bring it down.
 */
 SELECT
-  cluster, user_name, source_ip, user_agent, verb, request_uri, coalesce(resource, '(none)')
+  cluster, decision_reason,
+  user_name, source_ip, user_agent, verb, request_uri, coalesce(resource, '(none)')
     AS resource
 FROM events
 WHERE stage = 'Panic'

@@ -17,7 +17,8 @@ respond: >-
   node makes a dead node look alive.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, namespace,
   coalesce(name, '(all)') AS lease,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

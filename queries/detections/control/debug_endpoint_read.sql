@@ -14,7 +14,8 @@ respond: >-
   it. Ask the person; turn profiling off where nobody needs it (--profiling=false).
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, request_uri,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, request_uri,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

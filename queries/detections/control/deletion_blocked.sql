@@ -16,7 +16,8 @@ respond: >-
   an attacker wants to stay. An owner that does not exist has it deleted. Take it off.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, resource,
   CASE WHEN resource = 'namespaces' THEN name ELSE concat_ws('/', namespace, name) END AS object,
   CASE WHEN json_exists(request_object, '$.metadata.finalizers')
     OR json_exists(request_object, '$[?search(@.path, "^/metadata/finalizers")]')

@@ -16,7 +16,8 @@ respond: >-
   namespace before is in the audit events, which they cannot delete.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
   coalesce(namespace, '(all)') AS of_namespace,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

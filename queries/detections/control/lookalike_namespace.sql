@@ -14,7 +14,8 @@ respond: >-
   people and by exceptions.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, name,
   CASE WHEN levenshtein(name, 'kube-public') <= 2 THEN 'kube-public'
     WHEN levenshtein(name, 'kube-node-lease') <= 2 THEN 'kube-node-lease'
     ELSE 'kube-system' END AS original,

@@ -17,7 +17,8 @@ respond: >-
   its credential: see what else it asked for.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, name,
   CASE WHEN response_code = 403 THEN 'was refused a change'
     WHEN subresource = 'status' THEN 'wrote the status'
     WHEN json_exists(request_object, '$.spec.taints') OR

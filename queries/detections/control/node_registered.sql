@@ -14,7 +14,8 @@ respond: >-
   service accounts' tokens and secrets.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, name, coalesce(name, '?') AS node,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, name, coalesce(name, '?') AS node,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

@@ -16,7 +16,8 @@ respond: >-
   with paths or namespaces of the host, are a way to the node.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, name,
   CASE WHEN json_value(request_object, '$.metadata.labels["pod-security.kubernetes.io/enforce"]')
       = 'privileged' OR json_exists(request_object, '$[?@.value == "privileged"]')
     THEN 'allowed privileged pods' ELSE 'took away the limits for pods' END AS change,

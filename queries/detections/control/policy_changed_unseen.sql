@@ -14,7 +14,8 @@ respond: >-
   only what weakens a policy is told of, with more weight.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, api_group, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, api_group, resource, namespace,
   concat_ws('/', namespace, name) AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

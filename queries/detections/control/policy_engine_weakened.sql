@@ -17,7 +17,8 @@ respond: >-
   Request for the engine's API groups).
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, api_group, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, api_group, resource, namespace,
   concat_ws('/', namespace, coalesce(name, '(all)')) AS object,
   CASE
     WHEN api_group LIKE '%kyverno.io' OR name LIKE 'kyverno-%' OR name LIKE '%.kyverno.io'

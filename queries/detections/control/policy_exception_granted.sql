@@ -12,7 +12,8 @@ false_positives: The way exceptions are granted where no delivery tool does it.
 respond: Ask who approved it; see what was created in the namespace since.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, resource, namespace,
   concat_ws('/', namespace, name) AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

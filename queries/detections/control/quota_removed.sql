@@ -14,7 +14,8 @@ respond: >-
   Request for resourcequotas and limitranges).
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, resource, namespace,
   concat_ws('/', namespace, coalesce(name, '(all)')) AS object,
   CASE WHEN verb IN ('delete', 'deletecollection') THEN 'removed'
     WHEN json_exists(request_object, '$.spec') THEN

@@ -15,7 +15,8 @@ respond: >-
   apiextensions.k8s.io).
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, coalesce(name, '(all)') AS object,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, coalesce(name, '(all)') AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

@@ -14,7 +14,8 @@ respond: >-
   the cluster secrets of another, and shows it with which credentials it asks.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, resource, namespace,
   concat_ws('/', namespace, coalesce(name, '(all)')) AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

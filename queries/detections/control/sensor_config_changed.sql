@@ -14,7 +14,8 @@ respond: >-
   source.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

@@ -16,7 +16,8 @@ respond: >-
   witness: list what the same identity did before and after.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
   CASE WHEN resource = 'namespaces' THEN name
     ELSE concat_ws('/', namespace, coalesce(name, '(all)')) END AS object,
   CASE WHEN verb IN ('delete', 'deletecollection') THEN 'deleted'

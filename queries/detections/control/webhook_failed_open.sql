@@ -13,7 +13,8 @@ respond: >-
   Let it fail closed where it guards.
 */
 SELECT
-  cluster, user_name, source_ip, verb, resource,
+  cluster, decision_reason,
+  user_name, source_ip, verb, resource,
   concat_ws('/', namespace, coalesce(name, '(generated name)')) AS object,
   -- The key says which call of the request it was, the value which webhook.
   split_part(split_part(annotations, '"failed-open.', 2), '"', 3) AS webhook

@@ -17,7 +17,8 @@ respond: >-
   without any binding: take it out, then end its sessions in AWS.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
   credential_id,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

@@ -15,7 +15,8 @@ respond: >-
   users system:bootstrap:*, and look for nodes that you do not know.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
   credential_id,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

@@ -15,7 +15,8 @@ respond: >-
   for. Look for its creation and approval, by its name.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, name, response_code,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, name, response_code,
   coalesce(name, '(all that match)') AS request,
   CASE WHEN subresource = 'approval' THEN 'was refused the approval of certificate request'
     ELSE 'deleted certificate request' END AS what,

@@ -17,7 +17,8 @@ respond: >-
   name.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, name, credential_id,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, name, credential_id,
   coalesce(json_value(request_object, '$.spec.username'), 'somebody') AS requester,
   coalesce(json_value(request_object, '$.spec.signerName'), 'not told') AS signer,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END

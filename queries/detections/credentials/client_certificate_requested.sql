@@ -17,7 +17,8 @@ respond: >-
   jsonpath={.spec.request} | base64 -d | openssl req -noout -subject`).
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, credential_id,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, credential_id,
   -- A generated name is not told.
   coalesce(name, concat(json_value(request_object, '$.metadata.generateName'), '*')) AS request,
   json_value(request_object, '$.spec.signerName') AS signer,

@@ -16,7 +16,8 @@ respond: >-
   in the cloud's audit log for what the role did since.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, namespace, name,
   coalesce(
     json_value(request_object, '$.metadata.annotations["eks.amazonaws.com/role-arn"]'),
     json_value(request_object, '$.metadata.annotations["iam.gke.io/gcp-service-account"]'),

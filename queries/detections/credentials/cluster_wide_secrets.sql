@@ -17,7 +17,8 @@ respond: >-
   rotate every secret of the cluster, service account tokens first.
 */
 SELECT
-  cluster, user_name, source_ip, user_agent, verb, impersonated_user, credential_id, request_uri,
+  cluster, decision_reason,
+  user_name, source_ip, user_agent, verb, impersonated_user, credential_id, request_uri,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

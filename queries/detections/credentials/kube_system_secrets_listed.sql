@@ -14,7 +14,8 @@ respond: >-
   open the whole cluster and often the cloud account.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, request_uri, credential_id,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, request_uri, credential_id,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

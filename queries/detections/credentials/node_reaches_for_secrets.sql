@@ -16,7 +16,8 @@ respond: >-
 */
 -- Denied or not: that it is asked for is what tells.
 SELECT
-  cluster, user_name, source_ip, user_agent, verb, namespace, name, response_code, decision,
+  cluster, decision_reason,
+  user_name, source_ip, user_agent, verb, namespace, name, response_code, decision,
   CASE WHEN name IS NOT NULL THEN concat('secret ', namespace, '/', name)
     WHEN namespace IS NOT NULL THEN concat('all secrets of ', namespace)
     ELSE 'all secrets of the cluster' END AS what

@@ -18,7 +18,8 @@ respond: >-
   and look for requests of issued_credential (credential_id).
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, namespace, name,
   annotation(annotations, 'authentication.kubernetes.io/issued-credential-id')
     AS issued_credential,
   -- An hour, where the request does not say.

@@ -16,7 +16,8 @@ respond: >-
   a container: revoke it by deleting its pod, and rotate what it read.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, namespace, name, pod_name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, namespace, name, pod_name,
   credential_id,
   CASE WHEN name IS NOT NULL THEN concat('secret ', namespace, '/', name)
     WHEN namespace IS NOT NULL THEN concat('all secrets of ', namespace)

@@ -16,7 +16,8 @@ respond: >-
   issued_credential names the requests made with it (credential_id).
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, namespace, name,
   annotation(annotations, 'authentication.kubernetes.io/issued-credential-id')
     AS issued_credential,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END

@@ -15,7 +15,8 @@ respond: >-
   the tool's name is not seen here, but in what it asks for.
 */
 SELECT
-  cluster, user_name, source_ip, user_agent, verb, request_uri, response_code, pod_name,
+  cluster, decision_reason,
+  user_name, source_ip, user_agent, verb, request_uri, response_code, pod_name,
   coalesce(user_name, 'somebody whose credential is not valid') AS who,
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events

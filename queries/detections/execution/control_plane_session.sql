@@ -17,7 +17,8 @@ respond: >-
   pod's service account and mostly its node.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name, subresource,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, namespace, name, subresource,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   left(coalesce(exec_command(request_uri), ''), 500) AS command

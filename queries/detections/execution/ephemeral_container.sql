@@ -14,7 +14,8 @@ respond: >-
   through /proc the files of a container; it stays until the pod is deleted.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, namespace, name,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   left(translate(coalesce(

@@ -15,7 +15,8 @@ respond: >-
   confirms it, and treat the node and the credentials on it as known to the attacker.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, namespace, name,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   left(translate(coalesce(

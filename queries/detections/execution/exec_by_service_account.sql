@@ -17,7 +17,8 @@ respond: >-
   commands, take the right from the account and make its tokens void.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, namespace, name,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   pod_name, credential_id, coalesce(left(exec_command(request_uri), 500), '(attached)') AS command

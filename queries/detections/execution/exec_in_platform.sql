@@ -16,7 +16,8 @@ respond: >-
   was not them, revoke the credential and what the pod's account holds.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, namespace, name,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   coalesce(left(exec_command(request_uri), 500), '(attached)') AS command

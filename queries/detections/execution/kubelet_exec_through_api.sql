@@ -15,7 +15,8 @@ respond: >-
   in no log. Treat the pods of the node as known to the attacker.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, name,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   verb, response_code, left(regexp_replace(request_uri,

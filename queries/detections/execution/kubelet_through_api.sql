@@ -16,7 +16,8 @@ respond: >-
   may run commands in every pod of the node, past admission and this log: take the right away.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, name,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   verb, response_code, left(regexp_replace(request_uri,

@@ -19,7 +19,8 @@ respond: >-
 -- need to find the start, which may be in another file or hours away. What has not ended yet is not
 -- told here.
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, namespace, name,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   subresource, coalesce(left(exec_command(request_uri), 500), '(attached)') AS command,

@@ -14,7 +14,8 @@ respond: >-
   delete the pod, drain and replace the node. The pod stays when the session ends: delete it anyway.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, namespace,
   coalesce(name, json_value(request_object, '$.metadata.generateName')) AS pod,
   CASE WHEN impersonated_user IS NULL THEN ''
     ELSE concat(' as ', impersonated_user) END AS acting_as,

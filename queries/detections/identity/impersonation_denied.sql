@@ -16,7 +16,8 @@ respond: >-
   Ask the person as whom they meant to act, and why. See what else the identity was denied.
 */
 SELECT
-  cluster, user_name, source_ip, user_agent, verb, resource, namespace, response_message,
+  cluster, decision_reason,
+  user_name, source_ip, user_agent, verb, resource, namespace, response_message,
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 -- Refused before authorization: no decision. Newer API servers ask first for a narrower right and

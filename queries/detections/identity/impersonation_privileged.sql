@@ -17,7 +17,8 @@ respond: >-
   role that allowed it; look at everything that was done under the other name.
 */
 SELECT
-  cluster, user_name, source_ip, user_agent, verb, request_uri, impersonated_groups,
+  cluster, decision_reason,
+  user_name, source_ip, user_agent, verb, request_uri, impersonated_groups,
   coalesce(impersonated_user, '') AS as_user,
   CASE WHEN has_group(impersonated_groups, 'system:masters') THEN '(system:masters)'
     ELSE '' END AS as_groups,

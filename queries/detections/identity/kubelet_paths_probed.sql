@@ -14,7 +14,8 @@ false_positives: >-
 respond: >-
   From inside: find the machine and what runs there. See that kubelets refuse anonymous requests.
 */
-SELECT cluster, source_ip, user_agent, verb, request_uri, decision, response_code
+SELECT cluster, decision_reason,
+  source_ip, user_agent, verb, request_uri, decision, response_code
 FROM events
 WHERE user_name = 'system:anonymous' AND stage = 'ResponseComplete'
   AND regexp_like(request_uri,

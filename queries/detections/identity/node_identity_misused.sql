@@ -21,7 +21,8 @@ respond: >-
 -- than a kubelet, and ConfigMaps asked for at large, which a kubelet never does (it asks for those
 -- of its pods, one by one, by name or by a field selector that names one).
 SELECT
-  cluster, user_name, source_ip, user_agent, verb, request_uri, credential_id, response_code,
+  cluster, decision_reason,
+  user_name, source_ip, user_agent, verb, request_uri, credential_id, response_code,
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 WHERE user_name LIKE 'system:node:%'

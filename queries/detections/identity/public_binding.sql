@@ -18,7 +18,8 @@ respond: >-
 -- An existing binding that is changed in another part (a label) does not name its subjects in the
 -- request, so the request alone tells who is added.
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))
     AS binding,
   coalesce(json_value(request_object, '$.roleRef.name'),

@@ -21,7 +21,8 @@ respond: >-
 -- without one: nobody is on an empty list. Whoever has a name here has been authenticated, so what
 -- was denied tells as much as what was not.
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, response_code, credential_id,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, response_code, credential_id,
   coalesce(nullif(concat_ws('/', namespace, resource, subresource, name), ''), request_uri) AS what
 FROM events
 WHERE (stage IN ('RequestReceived', 'ResponseStarted')) IS NOT TRUE

@@ -14,7 +14,8 @@ respond: >-
   which asks nobody.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, resource, namespace, name,
   translate(json_query(request_object, '$..containers[?search(@.image,
     "kubernetes-?ui/dashboard|/tiller:|weaveworks/scope|kubeapps/dashboard|octant|portainer/"
     )].image'), '[]"', '') AS images,

@@ -14,7 +14,8 @@ respond: >-
   connections, whatever network policies say.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, resource, namespace,
   concat_ws('/', namespace, coalesce(name, '(all)')) AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

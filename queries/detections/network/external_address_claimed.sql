@@ -15,7 +15,8 @@ respond: >-
   externalIPs by admission.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, subresource, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, subresource, namespace, name,
   CASE WHEN subresource = 'status' THEN 'addresses in its status' ELSE
     translate(coalesce(nullif(json_query(request_object, '$.spec.externalIPs[*]'), '[]'),
       json_query(request_object, '$[?search(@.path, "^/spec/externalIPs")].value')), '[]"', '')

@@ -16,7 +16,8 @@ respond: >-
   that wrote this.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, namespace, name,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

@@ -15,7 +15,8 @@ respond: >-
   allow-snippet-annotations should be off where not all authors are trusted.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, namespace, name,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

@@ -16,7 +16,8 @@ respond: >-
   (level Request for security.istio.io, networking.istio.io, policy.linkerd.io).
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, api_group, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, api_group, resource, namespace,
   CASE WHEN resource = 'namespaces' THEN name
     ELSE concat_ws('/', namespace, coalesce(name, '(all)')) END AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END

@@ -14,7 +14,8 @@ respond: >-
   Put the policy back. Without one for them, pods of the namespace reach and are reached by all.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, api_group, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, api_group, resource, namespace,
   concat_ws('/', namespace, coalesce(name, '(all)')) AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as

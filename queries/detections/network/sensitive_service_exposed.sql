@@ -15,7 +15,8 @@ respond: >-
   addresses are found within hours, and dashboards and stores without a password are taken over
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, verb, namespace, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, verb, namespace, name,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

@@ -18,7 +18,8 @@ respond: >-
 -- A controller copies the rules of labelled cluster roles into the default roles, so that nobody needs
 -- to touch those, nor any binding.
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS role,

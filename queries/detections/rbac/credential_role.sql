@@ -15,7 +15,8 @@ respond: >-
   names of accounts and signers; see who is bound to the role.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))) AS role,

@@ -18,7 +18,8 @@ respond: >-
 -- names are those that the API server makes, not all that begin with `system:`: add-ons have such
 -- names too.
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace, name,
   concat_ws('/', namespace, name) AS object
 FROM events

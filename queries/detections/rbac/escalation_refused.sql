@@ -18,7 +18,8 @@ respond: >-
 -- The API server's own check, after authorization allowed the write: the decision says allow, the code
 -- 403, and only the message says why.
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace, name,
   concat_ws('/', namespace, name) AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as

@@ -16,7 +16,8 @@ respond: >-
 -- All other bindings to cluster-admin are K8A-301's: this is what its list rbac-first-administrators
 -- leaves to this one.
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS binding,

@@ -15,7 +15,8 @@ respond: >-
   wrote the binding why; if there is no good answer delete it and see what its subjects did since.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))

@@ -13,7 +13,8 @@ false_positives: >-
 respond: Ask the person what they wanted; if it was not them, revoke the credential.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace, name,
   concat_ws('/', namespace, name) AS object,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END AS acting_as

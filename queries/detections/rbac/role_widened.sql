@@ -15,7 +15,8 @@ respond: >-
   rules back, list who is bound to it, and see what they did since.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace, name,
   concat_ws('/', namespace, name) AS role
 FROM events

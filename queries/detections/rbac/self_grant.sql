@@ -19,7 +19,8 @@ respond: >-
 -- One who may bind or escalate needs no help to have any role; one who has the role already makes sure
 -- to keep it when the first grant is found.
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))

@@ -17,7 +17,8 @@ respond: >-
   and look at what it wrote.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, pod_name, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, pod_name, source_ip, user_agent, verb,
   resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name'))) AS object,

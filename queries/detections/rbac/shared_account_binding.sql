@@ -16,7 +16,8 @@ respond: >-
   see what the account did since.
 */
 SELECT
-  cluster, user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
+  cluster, decision_reason,
+  user_name, impersonated_user, credential_id, source_ip, user_agent, verb,
   resource, namespace,
   coalesce(name, json_value(response_object, '$.metadata.name')) AS name,
   concat_ws('/', namespace, coalesce(name, json_value(response_object, '$.metadata.name')))

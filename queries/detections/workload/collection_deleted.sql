@@ -15,7 +15,8 @@ respond: >-
   deleted by the events of the garbage collector.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
   coalesce(namespace, 'the whole cluster') AS scope,
   CASE WHEN url_param(request_uri, 'labelSelector') IS NULL THEN ''
     ELSE concat(' with ', url_param(request_uri, 'labelSelector')) END AS selected

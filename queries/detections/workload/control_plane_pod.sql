@@ -16,7 +16,8 @@ respond: >-
   must be there; with a path of the node or privileges it is an emergency (K8A-501, K8A-505).
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
   concat_ws('/', namespace, coalesce(name, json_value(request_object, '$.metadata.name'),
     json_value(request_object, '$.metadata.generateName'))) AS workload,
   translate(json_query(request_object,

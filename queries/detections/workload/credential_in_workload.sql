@@ -15,7 +15,8 @@ respond: >-
   the workload a secret instead.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
   concat_ws('/', namespace, coalesce(name, json_value(request_object, '$.metadata.name'),
     json_value(request_object, '$.metadata.generateName'))) AS workload,
   CASE WHEN regexp_like(request_object, '-----BEGIN [A-Z ]*PRIVATE KEY') THEN 'a private key'

@@ -16,7 +16,8 @@ respond: >-
   that names no account has the token now.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace, name
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace, name
 FROM events
 WHERE resource = 'serviceaccounts' AND api_group IS NULL AND subresource IS NULL
   AND name = 'default' AND verb IN ('create', 'update', 'patch')

@@ -15,7 +15,8 @@ respond: >-
   seen, not checked or not resolved: look at this identity's other requests since.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, subresource,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource, subresource,
   namespace, name
 FROM events
 WHERE resource IN ('deployments', 'statefulsets', 'replicasets', 'replicationcontrollers',

@@ -13,7 +13,8 @@ false_positives: >-
 respond: >-
   Ask the person. Objects are gone within seconds; volumes may survive by their reclaim policy.
 */
-SELECT cluster, user_name, impersonated_user, source_ip, user_agent, verb, name
+SELECT cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, name
 FROM events
 WHERE resource = 'namespaces' AND api_group IS NULL AND subresource IS NULL AND verb = 'delete'
   AND response_code BETWEEN 200 AND 299

@@ -16,7 +16,8 @@ respond: >-
   without their sandbox. Compare with what was meant.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, name,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource, name,
   CASE resource WHEN 'priorityclasses' THEN 'whose pods drive others out'
     ELSE 'what pods run in' END AS meaning
 FROM events

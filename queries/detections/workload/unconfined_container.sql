@@ -16,7 +16,8 @@ respond: >-
   itself, but opens those that the profiles close.
 */
 SELECT
-  cluster, user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
+  cluster, decision_reason,
+  user_name, impersonated_user, source_ip, user_agent, verb, resource, namespace,
   concat_ws('/', namespace, coalesce(name, json_value(request_object, '$.metadata.name'),
     json_value(request_object, '$.metadata.generateName'))) AS workload,
   translate(json_query(request_object,
