@@ -30,8 +30,7 @@ SELECT
     ELSE min(CASE WHEN power.name = bound.name THEN power.summary END) END AS grant,
   min(token.summary) AS taken
 FROM findings AS bound
-JOIN (SELECT *, coalesce(user_name, json_value(row, '$.creator')) AS taker FROM findings) AS token
-  ON token.cluster = bound.cluster AND token.taker = bound.user_name
+JOIN findings AS token ON token.cluster = bound.cluster AND token.user_name = bound.user_name
 JOIN findings AS power ON power.cluster = bound.cluster AND power.user_name = bound.user_name
 WHERE bound.detection = 'K8A-305'
   AND ((token.detection IN ('K8A-212', 'K8A-213')

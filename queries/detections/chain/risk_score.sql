@@ -30,13 +30,7 @@ FROM (
   SELECT *, unnest(range(0, CASE severity WHEN 'critical' THEN 50 WHEN 'high' THEN 20 WHEN 'medium'
   THEN 8
     ELSE 2 END)) AS point
-  FROM (
-    SELECT cluster, event_time, event_id, audit_id,
-      detection, severity, attack, summary, source_ip, credential_id,
-      -- Some name the one who did it otherwise, for two are in it.
-      coalesce(user_name, json_value(row, '$.creator'), json_value(row, '$.minter')) AS user_name
-    FROM findings
-  ) AS named
+  FROM findings
   WHERE user_name IS NOT NULL AND user_name <> 'system:anonymous' AND severity <> 'informational'
 ) AS points
 GROUP BY cluster, user_name

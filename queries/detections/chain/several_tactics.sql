@@ -56,9 +56,7 @@ FROM (
   FROM (
     SELECT cluster, event_time, event_id, audit_id,
       detection, severity, attack, summary, source_ip, credential_id,
-      json_value(attack, '$[0]') AS technique,
-      -- Some name the one who did it otherwise, for two are in it.
-      coalesce(user_name, json_value(row, '$.creator'), json_value(row, '$.minter')) AS user_name
+      json_value(attack, '$[0]') AS technique, user_name
     FROM findings
   ) AS named
   -- An identity, not an address: many are behind one. Facts about objects say nothing of intent.

@@ -48,7 +48,8 @@ WHERE verb IN ('update', 'patch', 'delete', 'deletecollection')
         'collector-ds|stackrox-.*|aws-guardduty-agent|twistlock-defender.*|prometheus|',
         'prometheus-server|prometheus-operator|node-exporter|kube-state-metrics|alertmanager|',
         'trivy-operator|otel-collector.*|opentelemetry-collector.*|auditmill|',
-        'kyverno-.*-controller|gatekeeper-(audit|controller-manager))(-ds|-agent)?$'))
+        'kyverno-.*-controller|gatekeeper-(audit|controller-manager))',
+        '(-ds|-daemonset|-(node-|cluster-)?agent|-node|-collector|-sensor|-k8s-metacollector)?$'))
       AND ((verb = 'delete' AND subresource IS NULL)
         -- To what is not recorded: autoscalers do it all day.
         OR (verb IN ('update', 'patch') AND subresource = 'scale' AND request_object IS NULL

@@ -7,9 +7,8 @@ controls: [SA-2, RBAC-5]
 window: 1h
 slide: 5m
 dedup: 24h
-exempt: [control-plane]
 needs: {level: Metadata, stages: [ResponseComplete]}
-describe: "{{minter}} minted a token of {{account}} and made {{requests}} requests with it from {{source_ip}} ({{user_agent}})"
+describe: "{{user_name}} minted a token of {{account}} and made {{requests}} requests with it from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   Somebody who tries out what a service account may do. Behind one proxy many share an address.
 respond: >-
@@ -23,7 +22,7 @@ SELECT
   CASE WHEN subresource = 'token'
     THEN annotation(annotations, 'authentication.kubernetes.io/issued-credential-id')
     ELSE credential_id END AS credential,
-  min(user_name) FILTER (WHERE subresource = 'token' AND verb = 'create') AS minter,
+  min(user_name) FILTER (WHERE subresource = 'token' AND verb = 'create') AS user_name,
   min(user_name) FILTER (WHERE (subresource IS DISTINCT FROM 'token')) AS account,
   min(user_agent) FILTER (WHERE (subresource IS DISTINCT FROM 'token')) AS user_agent,
   count(*) FILTER (WHERE (subresource IS DISTINCT FROM 'token')) AS requests

@@ -9,7 +9,7 @@ slide: 1m
 dedup: 24h
 exempt: [cloud, gitops, platform, credentials-issuers]
 needs: {level: Metadata, resources: [secrets], verbs: [create, update, patch], stages: [ResponseComplete]}
-describe: "{{creator}} made secret {{namespace}}/{{name}}, into which the cluster wrote a token that never expires, from {{created_from}}"
+describe: "{{user_name}} made secret {{namespace}}/{{name}}, into which the cluster wrote a token that never expires, from {{source_ip}}"
 false_positives: >-
   An account prepared for a pipeline, a dashboard or another cluster's controller (`argocd cluster
   add`), old charts.
@@ -21,9 +21,10 @@ respond: >-
 -- writes one into a secret of that type at once. Its name is the cluster's, not a client's.
 SELECT
   cluster, namespace, name,
-  min(user_name) FILTER (WHERE verb = 'create') AS creator,
-  min(source_ip) FILTER (WHERE verb = 'create') AS created_from,
-  min(user_agent) FILTER (WHERE verb = 'create') AS created_with
+  min(user_name) FILTER (WHERE verb = 'create') AS user_name,
+  min(source_ip) FILTER (WHERE verb = 'create') AS source_ip,
+  min(user_agent) FILTER (WHERE verb = 'create') AS user_agent,
+  min(credential_id) FILTER (WHERE verb = 'create') AS credential_id
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND response_code BETWEEN 200 AND 299
   AND ((verb = 'create' AND NOT is_system_user(user_name)
