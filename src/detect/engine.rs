@@ -17,7 +17,7 @@ use super::execution::{Execution, State};
 use super::first_seen::FirstSeen;
 use super::index::select::{Index, Selection};
 use super::requery::Ask;
-use super::rows::{by_cluster, event_times};
+use super::rows::{arrivals, by_cluster, event_times};
 use super::running::{Running, Taken, fault};
 use super::watermark::{Patience, Stragglers, Watermark};
 use crate::sql::context::session;
@@ -261,6 +261,9 @@ impl Engine {
         let oldest = times.iter().copied().min().unwrap_or(i64::MAX);
         let arrives = only.is_none();
         if arrives {
+            if settings.pace == Pace::Live {
+                cluster.watermark.follow(times, arrivals(rows), now);
+            }
             let watermark = cluster.watermark.reached();
             let late = times.iter().filter(|time| **time < watermark).count() as u64;
             if late > 0 {

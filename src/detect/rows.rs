@@ -63,6 +63,13 @@ pub(crate) fn event_times(rows: &RecordBatch) -> Result<&[i64]> {
     Ok(times.values())
 }
 
+/// When rows arrived, microseconds; nothing where they do not say so.
+pub(crate) fn arrivals(rows: &RecordBatch) -> &[i64] {
+    let column = rows.column_by_name("ingest_time");
+    let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    times.map_or(&[], |times| times.values())
+}
+
 /// Columns by position, with their names.
 pub(crate) struct Columns {
     names: Arc<[String]>,

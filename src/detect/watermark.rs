@@ -45,6 +45,20 @@ impl Watermark {
         self.arrival_last = self.arrival_last.max(now);
     }
 
+    /// Takes note of what arrived one after the other by `now` and is read again at once: windows
+    /// that were over before some of it came are over, so that what was said of them is known.
+    pub fn follow(&mut self, event_times: &[i64], arrivals: &[i64], now: i64) {
+        for (event_time, arrival) in event_times.iter().zip(arrivals) {
+            if *arrival < self.arrival_last || *arrival > now {
+                continue;
+            }
+            if *arrival > self.arrival_last && self.arrival_last > i64::MIN {
+                self.advance(*arrival);
+            }
+            self.observe(*event_time, *arrival);
+        }
+    }
+
     /// Up to where event time is over, as of `now`.
     pub fn advance(&mut self, now: i64) -> i64 {
         let Patience { lateness, skew, idle_after } = self.patience;
@@ -128,6 +142,20 @@ mod tests {
         assert_eq!(watermark.advance(2_000 * SECOND), 1_760 * SECOND);
         // It never goes back.
         assert_eq!(watermark.advance(1_000 * SECOND), 1_760 * SECOND);
+    }
+
+    #[test]
+    fn what_is_read_again_at_once_lets_time_pass_as_it_did() {
+        let mut watermark = Watermark::new(Patience::default());
+        let (times, arrivals) = ([1_000, 1_010, 1_005], [1_001, 1_011, 1_500]);
+        let seconds = |values: [i64; 3]| values.map(|value| value * SECOND);
+        watermark.follow(&seconds(times), &seconds(arrivals), 1_600 * SECOND);
+        watermark.observe(1_010 * SECOND, 1_600 * SECOND);
+        // Nothing came from 1011 to 1500.
+        assert_eq!(watermark.advance(1_600 * SECOND), 1_200 * SECOND);
+        let mut all_at_once = Watermark::new(Patience::default());
+        all_at_once.observe(1_010 * SECOND, 1_600 * SECOND);
+        assert_eq!(all_at_once.advance(1_600 * SECOND), 710 * SECOND);
     }
 
     #[test]
