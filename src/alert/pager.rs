@@ -66,6 +66,8 @@ pub struct PageOutbox<P> {
     trouble: Option<String>,
     /// When what stands is told again, microseconds since 1970, UTC.
     again_at: i64,
+    /// Until then the receiver is left alone, whatever there is to tell.
+    rests_until: i64,
 }
 
 impl<P: Pager> PageOutbox<P> {
@@ -77,7 +79,16 @@ impl<P: Pager> PageOutbox<P> {
         metrics: Arc<Metrics>,
         backoff: Backoff,
     ) -> Self {
-        Self { name: name.to_owned(), pager, store, metrics, backoff, trouble: None, again_at: 0 }
+        Self {
+            name: name.to_owned(),
+            pager,
+            store,
+            metrics,
+            backoff,
+            trouble: None,
+            again_at: 0,
+            rests_until: 0,
+        }
     }
 
     /// Delivers until the store is closed.
@@ -110,6 +121,10 @@ impl<P: Pager> PageOutbox<P> {
         let name = self.name.clone();
         let pending = self.on_disk(move |store| store.calls(&name, ROUND)).await?;
         self.metrics.sink_lag(&self.name, pending.len() as u64);
+        let rest = self.rests_until.saturating_sub(now_micros());
+        if rest > 0 {
+            return Ok(IDLE.min(Duration::from_micros(u64::try_from(rest).unwrap_or(0))));
+        }
         let full = pending.len() == ROUND;
         // A stop tells what is new; what stands is told by the next start.
         if pending.is_empty() && !self.store.follow().borrow().closed {
@@ -157,6 +172,7 @@ impl<P: Pager> PageOutbox<P> {
                     // One may be at fault; when the second fails too, it is the receiver.
                     failed += 1;
                     if failed > 1 || after.is_some() {
+                        self.rests_until = at;
                         return Ok(wait);
                     }
                 }

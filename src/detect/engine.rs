@@ -261,10 +261,8 @@ impl Engine {
         let oldest = times.iter().copied().min().unwrap_or(i64::MAX);
         let arrives = only.is_none();
         if arrives {
-            if settings.pace == Pace::Live {
-                cluster.watermark.follow(times, arrivals(rows), now);
-            }
-            let watermark = cluster.watermark.reached();
+            let arrivals = if settings.pace == Pace::Live { arrivals(rows) } else { &[] };
+            let watermark = cluster.watermark.follow(times, arrivals, now);
             let late = times.iter().filter(|time| **time < watermark).count() as u64;
             if late > 0 {
                 outcome.late.insert(name.to_owned(), late);

@@ -57,6 +57,7 @@ impl Watermark {
             }
             self.observe(*event_time, *arrival);
         }
+        self.reached
     }
 
     /// Up to where event time is over, as of `now`.

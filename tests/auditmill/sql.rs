@@ -178,7 +178,7 @@ async fn the_command_follows_a_script() {
     assert_eq!(server.post("default", list(&[read(1)])).await, 200);
     server.quiesce().await;
     let ended = sql(&server, &[], "\\d\n\\d quarantine\n\\df\n");
-    for expected in ["│ requests     ┆ view", "received_at", "exec_command"] {
+    for expected in ["│ requests          ┆ view", "received_at", "exec_command"] {
         assert!(ended.stdout.contains(expected), "{}", ended.stdout);
     }
     let script = "SELECT 'a;b' AS text,\n  count(*) AS n -- all; of them\n\

@@ -52,7 +52,7 @@ fn matches(text: &ValueType<'_>, pattern: &ValueType<'_>, whole: bool) -> Logica
     matches.into()
 }
 
-/// `R` makes `.` mean what I-Regexp (RFC 9485) says: anything but a carriage return and a line feed.
+/// `R` makes `.` mean what I-Regexp (RFC 9485) says: anything but carriage return and line feed.
 fn compile(pattern: &str, whole: bool) -> Option<Regex> {
     let text = if whole { format!("(?R)^({pattern})$") } else { format!("(?R)({pattern})") };
     RegexBuilder::new(&text).size_limit(COMPILED_BYTES_MAX).build().ok()

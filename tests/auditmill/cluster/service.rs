@@ -179,8 +179,14 @@ impl Service {
     }
 
     fn answer(&self, request: reqwest::RequestBuilder) -> reqwest::Result<(u16, String)> {
+        let again = request.try_clone();
         self.runtime.block_on(async {
-            let response = request.send().await?;
+            let mut sent = request.send().await;
+            // Nobody looks after a connection between two questions: it may have been closed.
+            if let (Err(_), Some(again)) = (&sent, again) {
+                sent = again.send().await;
+            }
+            let response = sent?;
             Ok((response.status().as_u16(), response.text().await?))
         })
     }
