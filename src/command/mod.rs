@@ -31,6 +31,7 @@ mod table;
 pub mod test;
 pub mod token;
 mod watch;
+mod wires;
 
 use std::fmt;
 

@@ -19,6 +19,7 @@ use super::parts::{
 };
 use super::source::{Reader, readers};
 use super::watch::{self, Look, Watch, look};
+use super::wires;
 use super::{BadDetections, Verdict};
 use crate::alert::outlet::Outlet;
 use crate::cli::ServeArgs;
@@ -45,6 +46,7 @@ use crate::ingest::budget::Budget;
 use crate::journal::{Journal, Position, Writer};
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Reload};
+use crate::query::postgres::Postgres;
 use crate::query::service::QueryService;
 use crate::query::tables::tables;
 use crate::tasks::Tasks;
@@ -141,6 +143,7 @@ fn outlets(
 struct Service {
     tasks: Tasks,
     server: Server,
+    postgres: Option<Postgres>,
     shared: Arc<Shared>,
     journal: Arc<Journal>,
     writer: Writer,
@@ -162,6 +165,7 @@ impl Service {
         let tasks = Tasks::new();
         let Detections { looked, catalog, engine, in_use } = load(settings)?;
         let server = Server::bind(&settings.http, &settings.auth)?;
+        let postgres = wires::listen(settings)?;
         let lock = lock(data)?;
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
         let mut history = history(settings, data, &hot)?;
@@ -183,13 +187,14 @@ impl Service {
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
-            query: query.context("set up SQL")?,
+            query: Arc::new(query.context("set up SQL")?),
             metrics: Arc::clone(&metrics),
             ready: ready.clone(),
             body_bytes_max: bytes(settings.http.body_bytes_max),
             body_timeout: settings.http.body_timeout.0,
             gate: Gate::new(&settings.auth),
         };
+        let postgres = postgres.map(|port| wires::postgres(port, settings, &server, &shared));
         let (watch, reloads) = watched(settings, looked, &in_use, &metrics);
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
@@ -215,6 +220,7 @@ impl Service {
         Ok(Self {
             tasks,
             server,
+            postgres,
             shared: Arc::new(shared),
             journal,
             writer,
@@ -273,6 +279,10 @@ impl Service {
             })?;
         }
         watch::start(self.watch, &tasks)?;
+        if let Some(postgres) = self.postgres {
+            let serving = postgres.serve(tasks.stop().clone());
+            tasks.spawn("postgres", async { Ok(serving.await?) });
+        }
         let (url, stop_server) = (self.server.url(), self.server.stopper());
         let serving = self.server.serve(router(self.shared));
         tasks.spawn("http", async { Ok(serving.await?) });

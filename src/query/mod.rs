@@ -1,8 +1,10 @@
 //! Questions of analysts: read-only SQL over everything that is kept.
 
 mod catalogue;
+mod error;
 pub mod format;
 mod planning;
+pub mod postgres;
 pub mod service;
 mod statement;
 pub(crate) mod tables;
