@@ -48,7 +48,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Reload};
 use crate::query::postgres::Postgres;
 use crate::query::service::QueryService;
-use crate::query::tables::tables;
+use crate::query::tables::{Tables, tables};
 use crate::tasks::Tasks;
 
 /// How long requests under way and the pipeline get to end well.
@@ -139,6 +139,11 @@ fn outlets(
     Ok(outlets)
 }
 
+fn query(settings: &Settings, data: &Path, tables: Tables) -> Result<Arc<QueryService>> {
+    let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
+    Ok(Arc::new(query.context("set up SQL")?))
+}
+
 /// Every part, built and joined, nothing running yet.
 struct Service {
     tasks: Tasks,
@@ -172,24 +177,20 @@ impl Service {
         let first = history.opened().map_or(0, History::position);
         let (journal, writer) = journal(settings, data, first)?;
         history.check(journal.position())?;
-
         let ingest = &settings.ingest;
         let budget = Budget::new(ingest.budget.as_u64());
         let door = Arc::new(Door::new(Arc::clone(&journal), budget, ingest.clusters_max));
         let store = Arc::new(Store::open(&data.join("findings.db"), store_settings(settings))?);
         let quarantine = Arc::new(quarantine(settings, data)?);
         let metrics = Arc::new(Metrics::new());
-        let ready = Ready::default();
         let events: Arc<dyn TableProvider> = Arc::new(history.table());
-        let recall = Recall::new(Arc::clone(&events), Arc::new(history.table().without_imports()));
-        let tables = tables(events, &store, &quarantine, &in_use, now_micros)?;
-        let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
+        let tables = tables(Arc::clone(&events), &store, &quarantine, &in_use, now_micros)?;
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
-            query: Arc::new(query.context("set up SQL")?),
+            query: query(settings, data, tables)?,
             metrics: Arc::clone(&metrics),
-            ready: ready.clone(),
+            ready: Ready::default(),
             body_bytes_max: bytes(settings.http.body_bytes_max),
             body_timeout: settings.http.body_timeout.0,
             gate: Gate::new(&settings.auth),
@@ -204,7 +205,7 @@ impl Service {
             settings: engine_settings(settings),
             reloads,
             in_use,
-            recall,
+            recall: Recall::new(events, Arc::new(history.table().without_imports())),
             owed: BTreeSet::new(),
             asked_at: 0,
             deliveries: Horizon::new(ingest.duplicates_events_max, ingest.deliveries_span.micros()),
@@ -221,6 +222,7 @@ impl Service {
             tasks,
             server,
             postgres,
+            ready: shared.ready.clone(),
             shared: Arc::new(shared),
             journal,
             writer,
@@ -229,7 +231,6 @@ impl Service {
             flush: flush_settings(settings)?,
             journal_space: settings.journal.space.as_u64(),
             store,
-            ready,
             outlets,
             readers,
             watch,

@@ -95,7 +95,7 @@ pub(super) async fn plan(
     Ok(context.execute_logical_plan(plan).await?.create_physical_plan().await?)
 }
 
-/// What a statement asks for and gives; `named` are the types that a client names, 0 for none.
+/// What a statement asks for and gives; `declared` are the types that a client names, 0 for none.
 ///
 /// # Errors
 /// As [`plan`].
@@ -103,12 +103,12 @@ pub(super) async fn describe(
     context: &SessionContext,
     sql: &str,
     names: &Names,
-    named: &[u32],
+    declared: &[u32],
 ) -> Result<Described, Unplanned> {
     let plan = logical(context, sql, Some(names)).await?;
     let types = parameter::types(&plan)?.into_iter().enumerate();
     let parameters = types
-        .map(|(at, planned)| parameter::settled(planned, named.get(at).copied().unwrap_or(0)))
+        .map(|(at, planned)| parameter::settled(planned, declared.get(at).copied().unwrap_or(0)))
         .collect();
     if let Some(meter) = context.state().config().get_extension::<Meter>() {
         meter.give_back();

@@ -55,7 +55,7 @@ const TURNED_AWAY_MAX: usize = 64;
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// When a connection without a word is asked whether its other end is there: first, and then each.
-const KEEPALIVE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(15)];
+const KEEPALIVE: [Duration; 2] = [Duration::from_mins(1), Duration::from_secs(15)];
 
 /// What happens to sessions, for who counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -187,7 +187,7 @@ impl QueryService {
     pub(super) async fn describe(
         &self,
         sql: &str,
-        named: Vec<u32>,
+        declared: Vec<u32>,
     ) -> Result<Described, QueryError> {
         statement::check_length(sql)?;
         let turn = self.turn().await?;
@@ -197,10 +197,12 @@ impl QueryService {
         // As for a question: it does not give way, and is left when the time is up.
         let planning = runtime.spawn_blocking(move || {
             let _turn = turn;
-            handle.block_on(describe(&context, &sql, &names, &named)).map_err(|error| match error {
-                Unplanned::Refused(error) => error,
-                Unplanned::Failed(error) => error.into(),
-            })
+            handle.block_on(describe(&context, &sql, &names, &declared)).map_err(
+                |error| match error {
+                    Unplanned::Refused(error) => error,
+                    Unplanned::Failed(error) => error.into(),
+                },
+            )
         });
         let timeout = self.limits.timeout;
         match timeout_at(Instant::now() + timeout, planning).await {

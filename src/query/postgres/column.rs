@@ -42,13 +42,11 @@ pub(crate) enum Copied {
 fn sent(data_type: &DataType) -> DataType {
     match data_type {
         // Counts; whoever asks for them wants a number that every client can add up.
-        DataType::UInt64 => DataType::Int64,
-        DataType::UInt32 => DataType::Int64,
+        DataType::UInt64 | DataType::UInt32 => DataType::Int64,
         DataType::UInt16 => DataType::Int32,
         DataType::UInt8 | DataType::Int8 => DataType::Int16,
         DataType::Float16 => DataType::Float32,
         DataType::Dictionary(_, value) => sent(value),
-        DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
         DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_) => {
             DataType::Binary
         }
@@ -96,6 +94,7 @@ pub(super) fn fields(schema: &Schema, formats: &[i16]) -> Vec<FieldInfo> {
 /// Writes rows as they are wanted.
 pub(crate) struct RowWriter {
     schema: SchemaRef,
+    #[expect(clippy::rc_buffer, reason = "the encoder's own type")]
     fields: Arc<Vec<FieldInfo>>,
     copied: Option<Copied>,
     out: BytesMut,

@@ -163,7 +163,7 @@ pub(super) fn register(context: &SessionContext, views: HashMap<i64, String>) {
     let version = format!("PostgreSQL {SERVER_VERSION}");
     let version = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(version.as_str().into()));
     define(context, "version", DataType::Utf8, Arc::new(version));
-    define(context, "quote_ident", DataType::Utf8, texts(quote_ident));
+    define(context, "quote_ident", DataType::Utf8, texts(|name| Some(quote_ident(name))));
     define(
         context,
         "current_setting",
@@ -226,11 +226,11 @@ fn second(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
     answered(rest, first(rest)?)
 }
 
-fn quote_ident(name: &str) -> Option<String> {
+fn quote_ident(name: &str) -> String {
     let is_plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let quoted = || format!("\"{}\"", name.replace('"', "\"\""));
-    Some(if is_plain { name.to_owned() } else { quoted() })
+    if is_plain { name.to_owned() } else { quoted() }
 }
 
 fn format_type(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {

@@ -12,6 +12,10 @@ use super::failure::Failure;
 /// Most statements of one message.
 const STATEMENTS_MAX: usize = 100;
 
+/// A longer text is one question: it is not looked into where sessions are served, because that
+/// would hold up who delivers. The engine reads it on threads of its own.
+const LOOKED_INTO_BYTES_MAX: usize = 64 << 10;
+
 /// A statement that the session itself answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
@@ -47,6 +51,9 @@ fn tokens(sql: &str, unescape: bool) -> Result<Vec<Token>, Failure> {
 /// # Errors
 /// When it has no tokens, or too many statements.
 pub(super) fn statements(sql: &str) -> Result<Vec<String>, Failure> {
+    if sql.len() > LOOKED_INTO_BYTES_MAX {
+        return Ok(vec![sql.to_owned()]);
+    }
     let mut found = vec![(String::new(), false)];
     let (mut said, mut ends) = (0, 0);
     for token in tokens(sql, false)? {
@@ -78,6 +85,9 @@ pub(super) fn statements(sql: &str) -> Result<Vec<String>, Failure> {
 /// # Errors
 /// When it begins like one and goes on like none.
 pub(super) fn order(sql: &str) -> Result<Option<Order>, Failure> {
+    if sql.len() > LOOKED_INTO_BYTES_MAX {
+        return Ok(None);
+    }
     // The first word decides: most statements need not be looked at.
     let first = sql.trim_start().chars().take(64).collect::<String>().to_ascii_uppercase();
     let is_comment = first.starts_with("--") || first.starts_with("/*");
@@ -290,6 +300,7 @@ mod tests {
         check("", &[]);
         assert!(statements("SELECT 'open").is_err());
         assert_eq!(statements(&"SELECT 1;".repeat(200)).unwrap_err().code, "54000");
+        assert_eq!(statements(&"SELECT 1;".repeat(10_000)).unwrap().len(), 1);
     }
 
     #[test]

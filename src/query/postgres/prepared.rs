@@ -318,12 +318,11 @@ impl Session {
         let place = self.place.clone();
         let cancel = place.cancelled();
         tokio::pin!(cancel);
-        let mut running = match portal.running.take() {
-            Some(running) => running,
-            None => {
-                let wanted = Wanted::Rows { formats: portal.formats.clone(), described: false };
-                self.ask(sql, portal.parameters.clone(), wanted, cancel.as_mut()).await?
-            }
+        let mut running = if let Some(running) = portal.running.take() {
+            running
+        } else {
+            let wanted = Wanted::Rows { formats: portal.formats.clone(), described: false };
+            self.ask(sql, portal.parameters.clone(), wanted, cancel.as_mut()).await?
         };
         let before = running.rows;
         match self.rows(&mut running, rows_max, cancel).await? {

@@ -13,8 +13,11 @@ use tokio::sync::futures::Notified;
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     next: AtomicI32,
-    sessions: Mutex<HashMap<i32, ([u8; 4], Arc<Notify>)>>,
+    sessions: Mutex<HashMap<i32, Stop>>,
 }
+
+/// A session's secret, and who waits for its being asked to stop.
+type Stop = ([u8; 4], Arc<Notify>);
 
 /// A session's entry, gone with its last clone.
 #[derive(Clone, Debug)]

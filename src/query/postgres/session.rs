@@ -167,12 +167,11 @@ impl Session {
         for sql in statements {
             let order = order::order(&sql)?;
             self.state.check(order.as_ref())?;
-            match order {
-                Some(order) => self.order(order, true).await?,
-                None => {
-                    let wanted = Wanted::Rows { formats: Vec::new(), described: true };
-                    self.question(&sql, Vec::new(), wanted).await?;
-                }
+            if let Some(order) = order {
+                self.order(order, true).await?;
+            } else {
+                let wanted = Wanted::Rows { formats: Vec::new(), described: true };
+                self.question(&sql, Vec::new(), wanted).await?;
             }
         }
         Ok(())

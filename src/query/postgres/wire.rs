@@ -146,7 +146,7 @@ impl Wire {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Sends what waits, if it is worth it.

@@ -130,32 +130,27 @@ pub(super) fn pg_rows(name: &str, tables: &[Table]) -> Vec<Row> {
         "pg_class" => tables.iter().map(class).collect(),
         "pg_attribute" => tables.iter().flat_map(attributes).collect(),
         "pg_type" => types(),
-        "pg_tables" => ours()
-            .filter(|table| !table.is_view)
-            .map(|table| {
-                let name = Cell::from(table.name.as_str());
-                row([
-                    ("schemaname", SCHEMA.into()),
-                    ("tablename", name),
-                    ("tableowner", DATABASE.into()),
-                ])
-            })
-            .collect(),
-        "pg_views" => ours()
-            .filter(|table| table.is_view)
-            .map(|table| {
-                let definition = Cell::from(table.definition.as_deref().unwrap_or_default());
-                let name = Cell::from(table.name.as_str());
-                row([
-                    ("schemaname", SCHEMA.into()),
-                    ("viewname", name),
-                    ("viewowner", DATABASE.into()),
-                    ("definition", definition),
-                ])
-            })
-            .collect(),
+        "pg_tables" => ours().filter(|table| !table.is_view).map(table_row).collect(),
+        "pg_views" => ours().filter(|table| table.is_view).map(view_row).collect(),
         _ => Vec::new(),
     }
+}
+
+fn table_row(table: &Table) -> Row {
+    row([
+        ("schemaname", SCHEMA.into()),
+        ("tablename", table.name.as_str().into()),
+        ("tableowner", DATABASE.into()),
+    ])
+}
+
+fn view_row(table: &Table) -> Row {
+    row([
+        ("schemaname", SCHEMA.into()),
+        ("viewname", table.name.as_str().into()),
+        ("viewowner", DATABASE.into()),
+        ("definition", table.definition.as_deref().unwrap_or_default().into()),
+    ])
 }
 
 fn class(table: &Table) -> Row {
