@@ -22,6 +22,15 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
+/// The service goes on, for others on this wire and over HTTP.
+async fn serves(server: &TestServer) {
+    let counted = Client::connect(server).query("SELECT count(*) FROM events");
+    assert_eq!(counted.rows, [[Some("2".to_owned())]], "{counted:?}");
+    // A connection that was open before may have been idle for too long.
+    let answer = crate::server::client().get(server.url("/readyz")).send().await;
+    assert_eq!(answer.unwrap().status(), 200);
+}
+
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
     let server = filled().await;
@@ -37,7 +46,7 @@ async fn a_connection_that_says_nothing_is_closed() {
     for stream in &mut streams {
         assert!(is_closed(stream), "still open after {LIMIT:?}");
     }
-    assert_eq!(Client::connect(&server).query("SELECT 1").code, None);
+    serves(&server).await;
 }
 
 #[tokio::test]
@@ -71,7 +80,7 @@ async fn huge_and_malformed_messages_end_the_session() {
     let chain = format!("SELECT 1 WHERE {}", vec!["true"; 100_000].join(" OR "));
     assert!(client.query(&chain).code.is_some());
     assert_eq!(client.query("SELECT 1").code, None);
-    assert_eq!(server.number("SELECT count(*) FROM events").await, 2);
+    serves(&server).await;
 }
 
 #[tokio::test]
@@ -89,7 +98,8 @@ async fn what_a_session_keeps_is_bounded() {
     }
     let (number, answer) = refused.expect("a bound");
     assert_eq!(answer.code.as_deref(), Some("53400"), "{answer:?}");
-    assert!((100..200).contains(&number), "{number}");
+    // A column's name has the text once more.
+    assert!((50..140).contains(&number), "{number}");
     assert_eq!(client.query("DEALLOCATE ALL").code, None);
     client.send(b'P', b"s\0SELECT 1\0\0\0");
     for number in 0..100 {
@@ -129,7 +139,8 @@ async fn more_sessions_than_there_may_be_are_told_so() {
         assert!(std::time::Instant::now() < deadline, "a place never became free");
     }
     let full = "auditmill_query_sessions_refused_total{wire=\"postgres\",reason=\"full\"}";
-    assert!(server.metric(full).await >= 1.0);
+    let metrics = crate::server::client().get(server.url("/metrics")).send().await.unwrap();
+    assert!(metrics.text().await.unwrap().contains(full), "{full}");
 }
 
 /// Who does not read is held up, costs no memory, and gives the turn back.
@@ -190,7 +201,7 @@ async fn random_messages_harm_no_one_else() {
     });
     ran.unwrap();
     assert!(!server.log().contains("unforeseen"), "{}", server.log());
-    assert_eq!(server.number("SELECT count(*) FROM events").await, 2);
+    serves(&server).await;
 }
 
 #[tokio::test]
