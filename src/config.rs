@@ -32,7 +32,7 @@ pub mod source;
 // Settings with a text form of their own.
 pub mod value;
 
-pub use value::{Name, Span};
+pub use value::{Listen, Name, Span};
 
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -154,6 +154,11 @@ pub struct Query {
     pub queue_max: usize,
     /// How many rows an answer may have.
     pub rows_max: usize,
+    /// Where clients of PostgreSQL are served; as `[http] listen`, with its TLS and `[auth]`. Empty
+    /// turns it off.
+    pub postgres_listen: Listen,
+    /// How many sessions of clients there may be; more of them are told so.
+    pub sessions_max: NonZeroUsize,
 }
 
 impl Default for Http {
@@ -215,6 +220,8 @@ impl Default for Query {
             concurrent_max: 8,
             queue_max: 64,
             rows_max: 10_000_000,
+            postgres_listen: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 5433)))),
+            sessions_max: NonZeroUsize::new(100).expect("100 is not 0"),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod detections;
 mod kafka;
+mod query;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -114,6 +115,7 @@ pub struct Metrics {
     history_rows: Counter,
     history_bytes: Counter,
     history_failures: Counter,
+    query: query::Wires,
 }
 
 impl Default for Metrics {
@@ -165,9 +167,11 @@ impl Metrics {
             history_rows: Counter::default(),
             history_bytes: Counter::default(),
             history_failures: Counter::default(),
+            query: query::Wires::default(),
         };
         metrics.register_files();
         metrics.register_kafka();
+        metrics.register_query();
         metrics.register_journal();
         metrics.register_detections();
         metrics.register_sinks();

@@ -34,6 +34,7 @@ pub mod test;
 pub mod token;
 pub mod triage;
 mod watch;
+mod wires;
 
 use std::fmt;
 

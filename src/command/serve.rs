@@ -19,6 +19,7 @@ use super::parts::{
 };
 use super::source::{Reader, readers};
 use super::watch::{self, Look, Watch, look};
+use super::wires;
 use super::{BadDetections, Verdict};
 use crate::alert::outlet::Outlet;
 use crate::alert::router::{self, Router};
@@ -46,8 +47,9 @@ use crate::ingest::budget::Budget;
 use crate::journal::{Journal, Position, Writer};
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Reload};
+use crate::query::postgres::Postgres;
 use crate::query::service::QueryService;
-use crate::query::tables::tables;
+use crate::query::tables::{Tables, tables};
 use crate::tasks::Tasks;
 
 /// How long requests under way and the pipeline get to end well.
@@ -153,10 +155,16 @@ fn outlets(
     Ok(outlets)
 }
 
+fn query(settings: &Settings, data: &Path, tables: Tables) -> Result<Arc<QueryService>> {
+    let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
+    Ok(Arc::new(query.context("set up SQL")?))
+}
+
 /// Every part, built and joined, nothing running yet.
 struct Service {
     tasks: Tasks,
     server: Server,
+    postgres: Option<Postgres>,
     shared: Arc<Shared>,
     journal: Arc<Journal>,
     writer: Writer,
@@ -179,33 +187,31 @@ impl Service {
         let tasks = Tasks::new();
         let Detections { looked, catalog, engine, in_use } = load(settings)?;
         let server = Server::bind(&settings.http, &settings.auth)?;
+        let postgres = wires::listen(settings)?;
         let lock = lock(data)?;
         let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
         let mut history = history(settings, data, &hot)?;
         let first = history.opened().map_or(0, History::position);
         let (journal, writer) = journal(settings, data, first)?;
         history.check(journal.position())?;
-
         let ingest = &settings.ingest;
         let door = door(settings, &journal);
         let store = store(settings, data)?;
         let quarantine = Arc::new(quarantine(settings, data)?);
         let metrics = Arc::new(Metrics::new());
-        let ready = Ready::default();
         let events: Arc<dyn TableProvider> = Arc::new(history.table());
-        let recall = Recall::new(Arc::clone(&events), Arc::new(history.table().without_imports()));
-        let tables = tables(events, &store, &quarantine, &in_use, now_micros)?;
-        let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
+        let tables = tables(Arc::clone(&events), &store, &quarantine, &in_use, now_micros)?;
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
-            query: query.context("set up SQL")?,
+            query: query(settings, data, tables)?,
             metrics: Arc::clone(&metrics),
-            ready: ready.clone(),
+            ready: Ready::default(),
             body_bytes_max: bytes(settings.http.body_bytes_max),
             body_timeout: settings.http.body_timeout.0,
             gate: Gate::new(&settings.auth),
         };
+        let postgres = postgres.map(|port| wires::postgres(port, settings, &server, &shared));
         let (watch, reloads) = watched(settings, looked, &in_use, &metrics);
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
@@ -215,7 +221,7 @@ impl Service {
             settings: engine_settings(settings),
             reloads,
             in_use,
-            recall,
+            recall: Recall::new(events, Arc::new(history.table().without_imports())),
             owed: BTreeSet::new(),
             asked_at: 0,
             deliveries: Horizon::new(ingest.duplicates_events_max, ingest.deliveries_span.micros()),
@@ -231,6 +237,8 @@ impl Service {
         Ok(Self {
             tasks,
             server,
+            postgres,
+            ready: shared.ready.clone(),
             shared: Arc::new(shared),
             journal,
             writer,
@@ -240,7 +248,6 @@ impl Service {
             journal_space: settings.journal.space.as_u64(),
             router: Router::new(settings, &store)?,
             store,
-            ready,
             outlets,
             readers,
             watch,
@@ -291,6 +298,10 @@ impl Service {
             })?;
         }
         watch::start(self.watch, &tasks)?;
+        if let Some(postgres) = self.postgres {
+            let serving = postgres.serve(tasks.stop().clone());
+            tasks.spawn("postgres", async { Ok(serving.await?) });
+        }
         let (url, stop_server) = (self.server.url(), self.server.stopper());
         let serving = self.server.serve(router(self.shared));
         tasks.spawn("http", async { Ok(serving.await?) });

@@ -1,6 +1,7 @@
 //! Settings with a text form of their own.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -27,6 +28,32 @@ impl<'de> Deserialize<'de> for Name {
         text.parse::<ClusterName>().map(|_| Self(text.clone())).map_err(|_| {
             let message = "is not a name of 1 to 64 characters of a-z, 0-9, `.` and `-`";
             de::Error::custom(format!("`{text}` {message}"))
+        })
+    }
+}
+
+/// An address to listen on; empty text is none, which turns off what would be served there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl Serialize for Listen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(address) => serializer.collect_str(&address),
+            None => serializer.serialize_str(""),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse().map(|address| Self(Some(address))).map_err(|_| {
+            let message = format!("`{text}` is not an address such as 127.0.0.1:5433");
+            de::Error::custom(message)
         })
     }
 }

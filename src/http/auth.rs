@@ -43,6 +43,18 @@ impl Gate {
         Self(if auth.client_ca.is_some() { Mode::AnyCertificate } else { Mode::Local })
     }
 
+    /// Whether somebody may ask who shows this token, or this certificate, in DER and verified, or
+    /// neither.
+    #[must_use]
+    pub fn admits(&self, token: Option<&[u8]>, certificate: Option<&[u8]>) -> bool {
+        let Mode::Clients(clients) = &self.0 else { return true };
+        let found = match token {
+            Some(token) => by_token(clients, token),
+            None => by_certificate(clients, certificate.map(Peer::from_certificate).as_ref()),
+        };
+        found.is_some()
+    }
+
     /// Names are checked where nothing else is.
     pub(super) fn host_check(&self) -> HostCheck {
         match self.0 {

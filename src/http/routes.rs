@@ -31,7 +31,7 @@ pub struct Shared {
     /// Findings.
     pub store: Arc<Store>,
     /// SQL.
-    pub query: QueryService,
+    pub query: Arc<QueryService>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Whether deliveries are taken.

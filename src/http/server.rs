@@ -1,6 +1,6 @@
 //! The listening socket: plain on loopback, or TLS, with limits on what connections may take.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,15 @@ mod tls;
 pub enum ServerError {
     /// The settings would open the door to everyone.
     #[error(
-        "`[http] listen` is {0}, which others can reach: set `[http] tls_cert` and `tls_key`, \
+        "`{setting}` is {address}, which others can reach: set `[http] tls_cert` and `tls_key`, \
          and `[auth] client_ca` or an `[[auth.client]]`, or listen on 127.0.0.1"
     )]
-    Open(SocketAddr),
+    Open {
+        /// Which of them.
+        setting: &'static str,
+        /// What it says.
+        address: SocketAddr,
+    },
     /// One of two settings that go together.
     #[error("`[http] tls_cert` and `tls_key` go together: set both or none")]
     HalfTls,
@@ -54,8 +59,10 @@ pub enum ServerError {
     #[error("set up TLS")]
     Tls(#[source] rustls::Error),
     /// The address cannot be listened on.
-    #[error("listen on {address}")]
+    #[error("listen on {address}, as `{setting}` says")]
     Listen {
+        /// The setting.
+        setting: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -66,7 +73,7 @@ pub enum ServerError {
 /// A socket that listens, not serving yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     address: SocketAddr,
     tls: Option<Tls>,
     connections_max: usize,
@@ -77,7 +84,7 @@ pub struct Server {
 struct Tls {
     files: TlsFiles,
     seen: Stamp,
-    config: Arc<ServerConfig>,
+    config: RustlsConfig,
 }
 
 impl Server {
@@ -88,14 +95,14 @@ impl Server {
     pub fn bind(http: &Http, auth: &Auth) -> Result<Self, ServerError> {
         let tls = match TlsFiles::new(http, auth)? {
             // Stamped before they are read: a change in between is seen later.
-            Some(files) => Some(Tls { seen: files.stamp(), config: files.load()?, files }),
+            Some(files) => {
+                let (seen, config) = (files.stamp(), files.load()?);
+                Some(Tls { seen, config: RustlsConfig::from_config(config), files })
+            }
             None => None,
         };
-        check(http, auth)?;
-        let fail = |source| ServerError::Listen { address: http.listen, source };
-        let listener = std::net::TcpListener::bind(http.listen).map_err(fail)?;
-        listener.set_nonblocking(true).map_err(fail)?;
-        let address = listener.local_addr().map_err(fail)?;
+        check(auth)?;
+        let (listener, address) = listen("[http] listen", http.listen, http, auth)?;
         let connections_max = http.connections_max.get();
         Ok(Self { listener, address, tls, connections_max, handle: Handle::new() })
     }
@@ -105,6 +112,19 @@ impl Server {
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
+    }
+
+    /// What TLS is as of each call, for another protocol on another socket; none without TLS.
+    pub fn tls_for(
+        &self,
+        protocol: &'static [u8],
+    ) -> Option<impl Fn() -> Arc<ServerConfig> + Send + Sync + 'static> {
+        let config = self.tls.as_ref()?.config.clone();
+        Some(move || {
+            let mut now = ServerConfig::clone(&config.get_inner());
+            now.alpn_protocols = vec![protocol.to_vec()];
+            Arc::new(now)
+        })
     }
 
     /// Stops it: no new requests, those under way are answered within `grace`.
@@ -134,7 +154,7 @@ impl Server {
             let entrance = Entrance { inner: plain, peer: |_| Peer::default(), room };
             return server.acceptor(entrance).serve(service).await;
         };
-        let config = RustlsConfig::from_config(tls.config);
+        let config = tls.config;
         let inner = RustlsAcceptor::new(config.clone()).handshake_timeout(HANDSHAKE_TIMEOUT);
         let entrance = Entrance {
             inner: inner.acceptor(plain),
@@ -165,12 +185,29 @@ fn peer(connection: &rustls::ServerConnection) -> Peer {
     leaf.map_or_else(Peer::default, |leaf| Peer::from_certificate(leaf))
 }
 
-/// Refuses settings that leave the door open, or shut for good.
-fn check(http: &Http, auth: &Auth) -> Result<(), ServerError> {
+/// Takes a port: of an address that others can reach only with TLS and credentials.
+///
+/// # Errors
+/// When the settings would leave the door open, or the port is taken.
+pub fn listen(
+    setting: &'static str,
+    address: SocketAddr,
+    http: &Http,
+    auth: &Auth,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
     let credentials = auth.client_ca.is_some() || !auth.clients.is_empty();
-    if !http.listen.ip().is_loopback() && (http.tls_cert.is_none() || !credentials) {
-        return Err(ServerError::Open(http.listen));
+    if !address.ip().is_loopback() && (http.tls_cert.is_none() || !credentials) {
+        return Err(ServerError::Open { setting, address });
     }
+    let fail = |source| ServerError::Listen { setting, address, source };
+    let listener = TcpListener::bind(address).map_err(fail)?;
+    listener.set_nonblocking(true).map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    Ok((listener, address))
+}
+
+/// Refuses settings that leave the door shut for good.
+fn check(auth: &Auth) -> Result<(), ServerError> {
     let mut clients = auth.clients.iter();
     let is_certificate = |credential: &Credential| matches!(credential, Credential::Certificate(_));
     match clients.find(|client| is_certificate(&client.credential)) {

@@ -19,6 +19,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
+use super::postgres::column::{RowWriter, Wanted};
 use super::service::QueryError;
 use crate::sql::guard::batch_bytes;
 
@@ -92,6 +93,15 @@ impl fmt::Display for Format {
     }
 }
 
+/// How an answer is written.
+#[derive(Clone, Debug)]
+pub(super) enum Written {
+    /// As a file of this format.
+    As(Format),
+    /// As messages to a client of PostgreSQL.
+    Messages(Wanted),
+}
+
 impl From<ArrowError> for QueryError {
     fn from(error: ArrowError) -> Self {
         Self::Wrong(super::statement::explained(&error.to_string()))
@@ -115,6 +125,7 @@ enum Out {
     Csv { bytes: Vec<u8>, begun: bool },
     Arrow(Box<StreamWriter<Vec<u8>>>),
     Parquet(Box<ArrowWriter<Vec<u8>>>),
+    Messages(Box<RowWriter>),
 }
 
 impl Encoder {
@@ -122,7 +133,14 @@ impl Encoder {
     ///
     /// # Errors
     /// When a column's type does not fit the format.
-    pub(super) fn new(format: Format, schema: &Schema) -> Result<Self, QueryError> {
+    pub(super) fn new(written: &Written, schema: &SchemaRef) -> Result<Self, QueryError> {
+        let format = match written {
+            Written::As(format) => *format,
+            Written::Messages(wanted) => {
+                let out = Out::Messages(Box::new(RowWriter::new(wanted, schema)));
+                return Ok(Self { schema: Arc::clone(schema), out });
+            }
+        };
         let schema = written_schema(format, schema);
         let out = match format {
             Format::Json => {
@@ -173,6 +191,7 @@ impl Encoder {
                     writer.flush()?;
                 }
             }
+            Out::Messages(writer) => writer.write(&batch)?,
         }
         Ok(())
     }
@@ -184,6 +203,9 @@ impl Encoder {
             Out::Csv { bytes, .. } => bytes,
             Out::Arrow(writer) => writer.get_mut(),
             Out::Parquet(writer) => writer.inner_mut(),
+            Out::Messages(writer) => {
+                return (writer.bytes() >= PART_BYTES).then(|| writer.take());
+            }
         };
         (bytes.len() >= PART_BYTES).then(|| std::mem::take(bytes))
     }
@@ -202,6 +224,7 @@ impl Encoder {
             Out::Csv { bytes, .. } => bytes,
             Out::Arrow(writer) => writer.into_inner()?,
             Out::Parquet(writer) => writer.into_inner()?,
+            Out::Messages(mut writer) => writer.take(),
         })
     }
 }

@@ -22,8 +22,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use super::format::{Encoder, Format};
-use super::planning::{Unplanned, plan};
+pub use super::error::QueryError;
+use super::format::{Encoder, Format, Written};
+use super::planning::{Described, Question, Unplanned, describe, plan};
+use super::postgres::catalog::{self, Names};
+use super::postgres::column::Wanted;
+use super::postgres::parameter::Parameter;
 use super::statement;
 use crate::history::error::is_away;
 use crate::sql::context::analyst_session_with;
@@ -45,64 +49,6 @@ const THREADS_MIN: usize = 2;
 /// A query's stack. What was nested or chained is planned, and dropped, by recursion, and a thread
 /// that has no stack left takes the process with it. Only what is used of it takes memory.
 const STACK_BYTES: usize = 64 << 20;
-
-/// Why a query gave no answer, or not all of it.
-#[derive(Debug, thiserror::Error)]
-pub enum QueryError {
-    /// The query is wrong, or may not be asked; the message says where and why.
-    #[error("{0}")]
-    Wrong(String),
-    /// The statement is longer than any that is read.
-    #[error(
-        "the statement has {bytes} bytes, more than the {} that are read: put values into one \
-         range, pattern or join instead of a long list",
-        statement::BYTES_MAX
-    )]
-    TooLong {
-        /// Its length.
-        bytes: usize,
-    },
-    /// As many queries as may run and wait do so already.
-    #[error("too many queries at once: ask again later, or raise `[query] queue_max`")]
-    Busy {
-        /// When to ask again.
-        after: Duration,
-    },
-    /// It took longer than `[query] timeout`.
-    #[error("stopped after {}, the limit of `[query] timeout`", humantime::format_duration(*.0))]
-    TimedOut(Duration),
-    /// The answer has more rows than `[query] rows_max`.
-    #[error("more than {0} rows, the limit of `[query] rows_max`: narrow it down, or add LIMIT")]
-    TooManyRows(usize),
-    /// Beyond the memory of all queries.
-    #[error(
-        "{message}; all queries together have {} (`[query] memory`): ask about less time, group by \
-         fewer columns, or add LIMIT", bytesize::ByteSize(*.memory_bytes as u64)
-    )]
-    Memory {
-        /// Who wanted how much.
-        message: String,
-        /// What there is.
-        memory_bytes: usize,
-    },
-    /// The place of the files does not answer.
-    #[error("the history cannot be read now, ask again later or for newer events only: {message}")]
-    Away {
-        /// What it said, or did not.
-        message: String,
-        /// When to ask again.
-        after: Duration,
-    },
-    /// A fault of ours.
-    #[error("the query failed in an unforeseen way")]
-    Broken,
-}
-
-impl From<DataFusionError> for QueryError {
-    fn from(error: DataFusionError) -> Self {
-        Self::Wrong(statement::explained(&error.strip_backtrace()))
-    }
-}
 
 /// What queries may use.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +81,9 @@ impl Default for Limits {
 /// The tables and the limits.
 pub struct QueryService {
     context: SessionContext,
+    /// The same tables as clients of PostgreSQL see them.
+    postgres: SessionContext,
+    names: Arc<Names>,
     /// Room for those that run and those that wait.
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
@@ -180,10 +129,11 @@ impl QueryService {
         spill: Option<Spill>,
     ) -> Result<Self, DataFusionError> {
         let context = analyst_session_with(limits.memory_bytes, spill)?;
-        for (name, table) in tables {
-            context.register_table(name, table)?;
+        for (name, table) in &tables {
+            context.register_table(*name, Arc::clone(table))?;
         }
         views::register(&context)?;
+        let (postgres, names) = catalog::session(&context, tables)?;
         let concurrent = limits.concurrent_max.max(1);
         // More threads than cores would only take turns away from who takes events in; one query
         // that does not give way must leave a thread to the others.
@@ -198,7 +148,8 @@ impl QueryService {
         let running = Arc::new(Semaphore::new(concurrent));
         let admitted = concurrent.saturating_add(limits.queue_max).min(Semaphore::MAX_PERMITS);
         let admitted = Arc::new(Semaphore::new(admitted));
-        Ok(Self { context, admitted, running, limits, runtime: Some(runtime) })
+        let names = Arc::new(names);
+        Ok(Self { context, postgres, names, admitted, running, limits, runtime: Some(runtime) })
     }
 
     /// The answer to a query, from its first part on: what goes wrong before that is an error
@@ -209,23 +160,79 @@ impl QueryService {
     /// When the query is wrong, not read-only, beyond a limit, or there is no room for it.
     pub async fn ask(&self, sql: &str, format: Format) -> Result<Answer, QueryError> {
         statement::check_length(sql)?;
+        let question = Question::plain(sql);
+        self.answer(self.context.clone(), question, Written::As(format)).await
+    }
+
+    /// As [`Self::ask`], of a client of PostgreSQL.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(super) async fn ask_as_postgres(
+        &self,
+        sql: &str,
+        parameters: Vec<Parameter>,
+        wanted: Wanted,
+    ) -> Result<Answer, QueryError> {
+        statement::check_length(sql)?;
+        let question =
+            Question { parameters, names: Some(Arc::clone(&self.names)), ..Question::plain(sql) };
+        self.answer(self.postgres.clone(), question, Written::Messages(wanted)).await
+    }
+
+    /// What a statement would ask for and give, as a client of PostgreSQL is told.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(super) async fn describe(
+        &self,
+        sql: &str,
+        declared: Vec<u32>,
+    ) -> Result<Described, QueryError> {
+        statement::check_length(sql)?;
+        let turn = self.turn().await?;
+        let Some(runtime) = &self.runtime else { return Err(QueryError::Broken) };
+        let (context, names) = (self.postgres.clone(), Arc::clone(&self.names));
+        let (sql, handle) = (sql.to_owned(), runtime.handle().clone());
+        // As for a question: it does not give way, and is left when the time is up.
+        let planning = runtime.spawn_blocking(move || {
+            let _turn = turn;
+            handle.block_on(describe(&context, &sql, &names, &declared)).map_err(
+                |error| match error {
+                    Unplanned::Refused(error) => error,
+                    Unplanned::Failed(error) => error.into(),
+                },
+            )
+        });
+        let timeout = self.limits.timeout;
+        match timeout_at(Instant::now() + timeout, planning).await {
+            Ok(described) => described.map_err(|_| QueryError::Broken)?,
+            Err(_) => Err(QueryError::TimedOut(timeout)),
+        }
+    }
+
+    async fn answer(
+        &self,
+        context: SessionContext,
+        question: Question,
+        written: Written,
+    ) -> Result<Answer, QueryError> {
         let permits = self.turn().await?;
         let deadline = Instant::now() + self.limits.timeout;
         let (sender, parts) = mpsc::channel(PARTS_WAITING);
-        let run = Run { context: self.context.clone(), limits: self.limits, format, parts: sender };
-        let sql = sql.to_owned();
+        let run = Run { context, limits: self.limits, written, parts: sender };
         let mut task = JoinSet::new();
         if let Some(runtime) = &self.runtime {
             let work = async move {
                 let turn = Arc::new(permits);
                 // Whoever does not read must not keep others from their turn.
                 let timed_out = QueryError::TimedOut(run.limits.timeout);
-                timeout_at(deadline, run.run(sql, &turn)).await.unwrap_or(Err(timed_out))
+                timeout_at(deadline, run.run(question, &turn)).await.unwrap_or(Err(timed_out))
             };
             task.spawn_on(work, runtime.handle());
         }
         let timeout = self.limits.timeout;
-        let mut answer = Answer { format, first: None, parts, task, deadline, timeout };
+        let mut answer = Answer { first: None, parts, task, deadline, timeout };
         answer.first = answer.receive().await.transpose()?;
         Ok(answer)
     }
@@ -249,7 +256,6 @@ type Turn = [OwnedSemaphorePermit; 2];
 /// An answer on its way. Dropping it stops the query.
 #[derive(Debug)]
 pub struct Answer {
-    format: Format,
     first: Option<Bytes>,
     parts: mpsc::Receiver<Bytes>,
     task: JoinSet<Result<(), QueryError>>,
@@ -258,11 +264,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What it is written in.
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
     /// Its bytes in parts. An error is the last part: what came before it is not the whole answer.
     pub fn into_parts(self) -> impl Stream<Item = Result<Bytes, QueryError>> + Send + 'static {
         futures::stream::unfold(Some(self), |answer| async move {
@@ -299,15 +300,15 @@ impl Answer {
 struct Run {
     context: SessionContext,
     limits: Limits,
-    format: Format,
+    written: Written,
     parts: mpsc::Sender<Bytes>,
 }
 
 impl Run {
-    async fn run(&self, sql: String, turn: &Arc<Turn>) -> Result<(), QueryError> {
+    async fn run(&self, question: Question, turn: &Arc<Turn>) -> Result<(), QueryError> {
         let _counted = Counted(self.context.state().config().get_extension::<Meter>());
-        let mut stream = self.rows(sql, turn).await?;
-        let mut encoder = Encoder::new(self.format, &stream.schema())?;
+        let mut stream = self.rows(question, turn).await?;
+        let mut encoder = Encoder::new(&self.written, &stream.schema())?;
         let mut rows = 0;
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| self.error(error))?;
@@ -330,13 +331,13 @@ impl Run {
     /// The turn ends when the thread does.
     async fn rows(
         &self,
-        sql: String,
+        question: Question,
         turn: &Arc<Turn>,
     ) -> Result<SendableRecordBatchStream, QueryError> {
         let (context, turn) = (self.context.clone(), Arc::clone(turn));
         let planning = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let planned = Handle::current().block_on(plan(&context, &sql));
+            let planned = Handle::current().block_on(plan(&context, &question));
             if let Some(meter) = context.state().config().get_extension::<Meter>() {
                 meter.give_back();
             }

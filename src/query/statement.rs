@@ -120,6 +120,7 @@ pub(super) fn explained(message: &str) -> String {
         ("Statement not supported", "only questions are answered: SELECT, EXPLAIN, SHOW, DESCRIBE"),
         ("RecursionLimitExceeded", "nest it less deeply"),
         ("recursion limit", "nest it less deeply"),
+        ("table 'auditmill", "SHOW TABLES lists what there is"),
         ("table 'datafusion", "SHOW TABLES lists what there is"),
         ("Invalid function", "SHOW FUNCTIONS lists what there is"),
         ("JSON encoding: Union", "use `->>`, json_get_str or a CAST instead of `->` or json_get"),

@@ -427,19 +427,19 @@ fn client_of(name: &str, clusters: &str, key: &str, value: &str) -> String {
     format!("[[auth.client]]\nname = \"{name}\"\nclusters = {clusters}\n{key} = \"{value}\"\n")
 }
 
-fn sha256(token: &str) -> String {
+pub(crate) fn sha256(token: &str) -> String {
     let digest = Sha256::digest(token);
     digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// An authority, in files, with a certificate for a server.
-struct Pki {
+pub(crate) struct Pki {
     dir: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         install_crypto();
         let dir = tempfile::tempdir().expect("create a folder");
         // With the library's own name for both, OpenSSL takes what it signed for self-signed.
@@ -505,7 +505,7 @@ impl Pki {
     }
 
     /// The settings of a server with these files.
-    fn tls(&self, listen: &str) -> String {
+    pub(crate) fn tls(&self, listen: &str) -> String {
         let (cert, key) = (self.path("server.crt"), self.path("server.key"));
         let (cert, key) = (cert.display(), key.display());
         format!("[http]\nlisten = {listen:?}\ntls_cert = \"{cert}\"\ntls_key = \"{key}\"\n")

@@ -33,6 +33,7 @@
 //! - `backtest`, `explain`: detections over the past, and why an event was found or not
 //! - `posture`, `reports`, `suggested_roles`, `audit_policies`: questions with answers made ready
 //! - `sql`: questions over HTTP and on the command line
+//! - `postgres`: the same over PostgreSQL's wire
 //! - `oracle`: the engine of detections against a slow and simple model of it
 //! - `tidy`: the house rules that a machine can check
 //! - `cluster`: behind a real API server
@@ -64,6 +65,7 @@ mod memory;
 mod noise;
 mod oracle;
 mod outward;
+mod postgres;
 mod posture;
 mod program;
 mod readers;

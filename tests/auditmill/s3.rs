@@ -318,7 +318,14 @@ async fn two_servers_at_one_place_by_mistake_lose_nothing() {
 fn a_first_start_without_the_bucket_says_what_is_wrong_and_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     let (path, data) = (dir.path().join("auditmill.toml"), dir.path().join("data"));
-    fs::write(&path, format!("{}[http]\nlisten = \"127.0.0.1:0\"\n", settings(1))).unwrap();
+    fs::write(
+        &path,
+        format!(
+            "{}[http]\nlisten = \"127.0.0.1:0\"\n[query]\npostgres_listen = \"\"\n",
+            settings(1)
+        ),
+    )
+    .unwrap();
     let config = ["--config".as_ref(), path.as_os_str()];
     let serve = ["serve".as_ref(), config[0], config[1], "--data".as_ref(), data.as_os_str()];
     let ended = program::run(serve);

@@ -61,7 +61,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 16] = [
+const HOMES: [(&[&str], &[&str]); 17] = [
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
     (
@@ -75,7 +75,9 @@ const HOMES: [(&[&str], &[&str]); 16] = [
     (&["rustyline"], &["command/sql/"]),
     (&["prometheus_client"], &["metrics.rs", "metrics/"]),
     (&["rusqlite"], &["findings/"]),
-    (&["tokio_rustls", "rustls_platform_verifier"], &["alert/"]),
+    // The wire's own handshake; the configuration is HTTP's.
+    (&["tokio_rustls", "rustls_platform_verifier"], &["alert/", "query/postgres/"]),
+    (&["pgwire", "arrow_pg", "socket2"], &["query/postgres.rs", "query/postgres/"]),
     (&["deltalake_core", "object_store"], &["history/"]),
     (&["parquet"], &["history/", "query/format.rs"]),
     (&["rdkafka"], &["alert/kafka.rs", "ingest/kafka.rs", "ingest/kafka/"]),

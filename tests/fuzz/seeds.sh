@@ -5,7 +5,7 @@ set -euo pipefail
 seeds=$1
 cd "$(dirname "$0")"
 root=../..
-mkdir -p "$seeds"/{decode,envelope,front_matter,journal}
+mkdir -p "$seeds"/{decode,envelope,front_matter,journal,postgres}
 
 # One event a file: every twentieth line, so that all kinds are among them.
 awk -v dir="$seeds/decode" 'NR % 20 == 1 { name = dir "/line" NR; printf "%s", $0 > name; close(name) }' \
@@ -36,3 +36,14 @@ printf 'D\13\0\7\1\377\2\40\0\377\300\3\1\20\2\100\300\0\0\1\1\2' > "$seeds/jour
 printf 'D\10\0\7\1\377\2\40\0\377\300\2\1\20\2\100\300\5\0\5\20\20\1\1\5\20\20\1' > "$seeds/journal/flips"
 printf 'D\6\1\377\2\377\1\377\2\377\300\0\1\20\0\0\0\21\5' > "$seeds/journal/cut"
 printf 'D\6\1\377\2\377\1\377\2\377\300\0\1\20\0\2\100\20\7\1\4\0\0\0' > "$seeds/journal/moved"
+
+# The first byte is the message's kind, 0 for a first message.
+printf '\0\0\3\0\0user\0ann\0database\0auditmill\0\0' > "$seeds/postgres/start"
+printf '\0\4\322\26\57' > "$seeds/postgres/tls"
+printf '\0\4\322\26\56\0\0\0\1abcd' > "$seeds/postgres/cancel"
+printf 'QSELECT 1\0' > "$seeds/postgres/query"
+printf 'Ps\0SELECT $1\0\0\1\0\0\0\31' > "$seeds/postgres/parse"
+printf 'B\0s\0\0\1\0\1\0\2\377\377\377\377\0\0\0\2ab\0\1\0\1' > "$seeds/postgres/bind"
+printf 'DPp\0' > "$seeds/postgres/describe"
+printf 'Ep\0\0\0\0\5' > "$seeds/postgres/execute"
+printf 'psecret\0' > "$seeds/postgres/password"

@@ -195,6 +195,7 @@ impl Service {
 /// Starts it with the settings and data of this folder; gives its address too.
 fn start(dir: &Path) -> (Process, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auditmill"));
+    command.env("AUDITMILL_QUERY_POSTGRES_LISTEN", "127.0.0.1:0");
     command.arg("serve").arg("--config").arg(dir.join(SETTINGS));
     command.arg("--data").arg(dir.join("data")).env("NO_COLOR", "1");
     let mut process = Process::spawn("auditmill", &mut command, dir);

@@ -34,6 +34,10 @@ pub mod journal;
 #[path = "../../../src/detect/detection/mod.rs"]
 pub mod detection;
 
+/// What clients of PostgreSQL say.
+#[path = "../../../src/query/postgres/message.rs"]
+pub mod message;
+
 /// The journal's files, in memory.
 pub mod disk;
 
