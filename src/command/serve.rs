@@ -290,13 +290,7 @@ impl Service {
             drop(opened);
             history.run(&flush, around)
         })?;
-        for reader in self.readers {
-            let (runtime, stop) = (Handle::current(), tasks.stop().clone());
-            tasks.spawn_thread("source", move || {
-                reader.run(&runtime, &stop);
-                Ok(())
-            })?;
-        }
+        start(self.readers, &tasks)?;
         watch::start(self.watch, &tasks)?;
         if let Some(postgres) = self.postgres {
             let serving = postgres.serve(tasks.stop().clone());
@@ -328,6 +322,18 @@ impl Service {
         info!("stopped");
         Ok(Verdict::Done)
     }
+}
+
+/// A thread for each source.
+fn start(readers: Vec<Reader>, tasks: &Tasks) -> Result<()> {
+    for reader in readers {
+        let (runtime, stop) = (Handle::current(), tasks.stop().clone());
+        tasks.spawn_thread("source", move || {
+            reader.run(&runtime, &stop);
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {
