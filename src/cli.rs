@@ -3,6 +3,7 @@
 mod alert;
 mod backtest;
 mod detections;
+mod proof;
 mod question;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ pub use self::detections::{
     CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
     ListArgs, ShippedArgs,
 };
+pub use self::proof::{EvidenceArgs, VerifyArgs};
 pub use self::question::{
     CheckArgs, FailOn, PeriodArgs, PlaceArgs, PolicyCommand, PostureArgs, PostureFormat,
     RbacCommand, ReportArgs, ReportFormat, SuggestArgs, SuggestFormat,
@@ -59,6 +61,12 @@ pub enum Command {
     /// Make a data directory of a backup
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
+    /// Tell whether the history is what was written
+    #[command(after_help = proof::VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
+    /// Write a finding's evidence with the proof that it is in the history
+    #[command(after_help = proof::EVIDENCE_EXAMPLES)]
+    Evidence(EvidenceArgs),
     /// Run the tests of detections, and look for mistakes in them
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestArgs),

@@ -10,6 +10,7 @@ pub mod config;
 pub mod coverage;
 mod cutter;
 pub mod detections;
+pub mod evidence;
 pub mod exceptions;
 pub mod explain;
 pub mod history;
@@ -30,6 +31,7 @@ pub mod sql;
 mod table;
 pub mod test;
 pub mod token;
+pub mod verify;
 mod watch;
 
 use std::fmt;

@@ -14,12 +14,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::parts::{
-    around, bytes, check, engine_settings, flush_settings, history, journal, limits, lock, sinks,
-    spill, store_settings,
+    around, bytes, check, engine_settings, flush_settings, history, journal, limits, lock,
+    signing_key, sinks, spill, store_settings,
 };
 use super::source::{Reader, readers};
 use super::watch::{self, Look, Watch, look};
 use super::{BadDetections, Verdict};
+use crate::alert::head::{Heads, Publisher};
 use crate::alert::outlet::Outlet;
 use crate::cli::ServeArgs;
 use crate::clock::now_micros;
@@ -152,6 +153,7 @@ struct Service {
     ready: Ready,
     outlets: Vec<Outlet>,
     readers: Vec<Reader>,
+    heads: (Heads, Vec<Publisher>),
     watch: Option<Watch>,
     _lock: File,
 }
@@ -220,7 +222,11 @@ impl Service {
             writer,
             pipeline,
             history,
-            flush: flush_settings(settings)?,
+            flush: FlushSettings {
+                key: Some(signing_key(settings, data)?),
+                ..flush_settings(settings)?
+            },
+            heads: Heads::open(&settings.history.publish)?,
             journal_space: settings.journal.space.as_u64(),
             store,
             ready,
@@ -236,6 +242,10 @@ impl Service {
         self.shared.metrics.journal_damaged(self.journal.damaged().len());
         let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
+        let (heads, publishers) = self.heads;
+        for publisher in publishers {
+            tasks.spawn("publisher", publisher.run());
+        }
         for outlet in self.outlets {
             tasks.spawn("sink", outlet.run());
         }
@@ -250,7 +260,7 @@ impl Service {
             Ok(())
         })?;
         let mut around =
-            around(&self.journal, self.journal_space, &self.store, &self.shared.metrics);
+            around(&self.journal, self.journal_space, &self.store, &self.shared.metrics, heads);
         let (history, flush, journal) = (self.history, self.flush, Arc::clone(&self.journal));
         let (runtime, stop) = (Handle::current(), tasks.stop().clone());
         tasks.spawn_thread("history", move || {

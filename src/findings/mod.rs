@@ -6,6 +6,7 @@
 
 pub mod copy;
 pub mod database;
+pub mod glance;
 pub mod quarantine;
 pub mod reading;
 pub mod record;
