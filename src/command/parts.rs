@@ -142,6 +142,12 @@ pub(super) fn signing_key(settings: &Settings, data: &Path) -> Result<SigningKey
     Ok(SigningKey::of(data, &writer)?)
 }
 
+/// The same for a server, which signs what it does.
+pub(super) fn signed_flush_settings(settings: &Settings, data: &Path) -> Result<FlushSettings> {
+    let key = Some(signing_key(settings, data)?);
+    Ok(FlushSettings { key, ..flush_settings(settings)? })
+}
+
 /// The order of the stores: findings first, then history, then the journal forgets.
 pub(super) fn around(
     journal: &Arc<Journal>,

@@ -14,8 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::parts::{
-    around, bytes, check, engine_settings, flush_settings, history, journal, limits, lock,
-    signing_key, sinks, spill, store_settings,
+    around, bytes, check, engine_settings, history, journal, limits, lock, signed_flush_settings,
+    sinks, spill, store_settings,
 };
 use super::source::{Reader, readers};
 use super::watch::{self, Look, Watch, look};
@@ -212,7 +212,6 @@ impl Service {
             metrics: Arc::clone(&metrics),
             stop: tasks.stop().clone(),
         };
-        let outlets = outlets(settings, data, &store, &metrics)?;
         let readers = readers(settings, data, &shared)?;
         Ok(Self {
             tasks,
@@ -222,15 +221,12 @@ impl Service {
             writer,
             pipeline,
             history,
-            flush: FlushSettings {
-                key: Some(signing_key(settings, data)?),
-                ..flush_settings(settings)?
-            },
+            flush: signed_flush_settings(settings, data)?,
             heads: Heads::open(&settings.history.publish)?,
             journal_space: settings.journal.space.as_u64(),
+            outlets: outlets(settings, data, &store, &metrics)?,
             store,
             ready,
-            outlets,
             readers,
             watch,
             _lock: lock,

@@ -10,7 +10,7 @@ use super::file::DataFile;
 use super::location::Location;
 use super::log::Log;
 use super::proven::{Place, no_log};
-use super::verify::each_row;
+use super::stored::each_row;
 use crate::proof::account::Account;
 use crate::proof::bundle::{Event, Leaf, Missing};
 use crate::proof::key::{Head, VerifierKey};

@@ -270,7 +270,9 @@ impl History {
             Ok(Some(head)) => (around.signed)(&head),
             Err(error) => {
                 (around.failed)();
-                error!(error = error.to_string(), "history not proven, will try again");
+                if prover.is_news(&error) {
+                    error!(error = error.to_string(), "history not proven, will try again");
+                }
             }
         }
     }

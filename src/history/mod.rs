@@ -28,3 +28,4 @@ mod known;
 mod log;
 mod proven;
 mod prover;
+mod stored;

@@ -38,6 +38,8 @@ pub(super) struct Prover {
     key: SigningKey,
     tip: Option<Tip>,
     failed: Option<Instant>,
+    /// What was said of the last failure.
+    said: String,
 }
 
 /// Where the log ends.
@@ -67,7 +69,7 @@ impl Tip {
 
 impl Prover {
     pub(super) fn new(key: SigningKey) -> Self {
-        Self { key, tip: None, failed: None }
+        Self { key, tip: None, failed: None, said: String::new() }
     }
 
     /// Takes the table's versions that are not in the log yet into it; the new head, if there were
@@ -83,6 +85,14 @@ impl Prover {
         let proven = self.take(location, log).await;
         self.failed = proven.is_err().then(Instant::now);
         proven
+    }
+
+    /// Whether a failure is another one than the last: the same is said once.
+    pub(super) fn is_news(&mut self, error: &HistoryError) -> bool {
+        let error = error.to_string();
+        let is_news = error != self.said;
+        self.said = error;
+        is_news
     }
 
     async fn take(&mut self, location: &Location, log: &Log) -> Result<Option<Head>, HistoryError> {

@@ -77,7 +77,9 @@ impl Account {
                 self.files.extend(files.into_iter().map(|path| (path, held.clone())));
             }
             What::Came { segments, .. } => {
-                segments.into_iter().for_each(|segment| self.came(leaf, segment));
+                for segment in segments {
+                    self.came(leaf, segment);
+                }
             }
             What::Joined { files, into } => self.joined(leaf, &files, into),
             What::LetGo { files, rows, .. } => {

@@ -5,7 +5,7 @@ set -euo pipefail
 seeds=$1
 cd "$(dirname "$0")"
 root=../..
-mkdir -p "$seeds"/{decode,envelope,front_matter,journal}
+mkdir -p "$seeds"/{decode,envelope,front_matter,journal,proof}
 
 # One event a file: every twentieth line, so that all kinds are among them.
 awk -v dir="$seeds/decode" 'NR % 20 == 1 { name = dir "/line" NR; printf "%s", $0 > name; close(name) }' \
@@ -36,3 +36,13 @@ printf 'D\13\0\7\1\377\2\40\0\377\300\3\1\20\2\100\300\0\0\1\1\2' > "$seeds/jour
 printf 'D\10\0\7\1\377\2\40\0\377\300\2\1\20\2\100\300\5\0\5\20\20\1\1\5\20\20\1' > "$seeds/journal/flips"
 printf 'D\6\1\377\2\377\1\377\2\377\300\0\1\20\0\0\0\21\5' > "$seeds/journal/cut"
 printf 'D\6\1\377\2\377\1\377\2\377\300\0\1\20\0\2\100\20\7\1\4\0\0\0' > "$seeds/journal/moved"
+
+# The first byte says what the rest is: see the target.
+hash=n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=
+file="{\"path\":\"a\",\"bytes\":7,\"sha256\":\"$hash\"}"
+printf 'Nauditmill/x\n7\n%s\n\n\342\200\224 auditmill/x %s\n' "$hash" "$hash" > "$seeds/proof/note"
+printf 'K%s' "auditmill/x+00000000+$hash" > "$seeds/proof/key"
+printf 'S{"version":1,"at":"","what":{"kind":"began","files":["a"]}}\n{"version":2,"at":"","what":{"kind":"joined","files":["a"],"into":%s}}' "$file" > "$seeds/proof/joined"
+printf 'S{"version":2,"at":"","what":{"kind":"came","position":1,"redaction":[],"segments":[{"id":"2.0","cluster":"c","day":"","rows":1,"redacted":0,"events":["",""],"root":"%s","file":%s}]}}' "$hash" "$file" > "$seeds/proof/came"
+printf 'B{"format":1,"program":"","finding":{"evidence":[{"event_id":"e"}]},"key":"","checkpoint":"","leaves":[{"number":0,"statement":"","proof":["%s"]}],"events":[{"event_id":"e","leaf":0,"segment":"2.0","row":0,"content":{"event_id":"e","event_time":5},"proof":[]}],"missing":[]}' "$hash" > "$seeds/proof/bundle"
+printf 'F{"size":1,"peaks":["%s"]}' "$hash" > "$seeds/proof/frontier"
