@@ -6,7 +6,7 @@
 //! all the same.
 //!
 //! Beside the table's columns a file has `_segment`: with which commit a row came
-//! ([`SegmentId`]). Readers of the table do not see it; files that were written before it have none.
+//! ([`SegmentId`]). Readers of the table do not see it; files from before have none.
 
 use std::sync::Arc;
 
