@@ -1,8 +1,8 @@
 //! What is said of a commit, signed: the leaves of the log.
 //!
 //! A statement is one line of JSON; its bytes as written are the leaf. The commit itself has it too
-//! (`auditmillStatement`, and `auditmillSignature` over its hash), so that a crash between the commit
-//! and the log leaves nothing that cannot be told: the next start takes it from there.
+//! (`auditmillStatement`, and `auditmillSignature` over its hash), so that a crash between the
+//! commit and the log leaves nothing untold: the next start takes it from there.
 
 use std::fmt;
 
