@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(AUDITMILL_CACHE)/target
 # Seconds for each fuzz target.
 export FUZZ_SECONDS ?= 15
 
-.PHONY: help run check test fuzz soak bench release detections cluster-bin kafka-lib s3-bin alertmanager-bin readers jdbc tools
+.PHONY: help run check test fuzz soak bench release detections cluster-bin kafka-lib s3-bin alertmanager-bin note-bin readers jdbc tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,7 +23,7 @@ check: ## the quick loop: format, lints, tests that need nothing else
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 
-test: tools cluster-bin kafka-lib s3-bin alertmanager-bin readers jdbc ## everything, also against real servers; what CI runs
+test: tools cluster-bin kafka-lib s3-bin alertmanager-bin note-bin readers jdbc ## everything, also against real servers; what CI runs
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --locked --no-deps --lib --document-private-items
@@ -32,7 +32,7 @@ test: tools cluster-bin kafka-lib s3-bin alertmanager-bin readers jdbc ## everyt
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" AUDITMILL_KAFKA_LIB="$(AUDITMILL_CACHE)/kafka" \
 	  AUDITMILL_S3_BIN="$(AUDITMILL_CACHE)/bin" AUDITMILL_READERS="$(AUDITMILL_CACHE)/readers" \
 	  AUDITMILL_JDBC="$(AUDITMILL_CACHE)/jdbc" \
-	  AUDITMILL_ALERTMANAGER_BIN="$(AUDITMILL_CACHE)/bin" \
+	  AUDITMILL_ALERTMANAGER_BIN="$(AUDITMILL_CACHE)/bin" AUDITMILL_NOTE_BIN="$(AUDITMILL_CACHE)/bin" \
 	  cargo test --locked --no-fail-fast
 
 fuzz: tools ## each fuzz target for FUZZ_SECONDS
@@ -71,6 +71,10 @@ s3-bin:
 # Prometheus Alertmanager, from a Go module.
 alertmanager-bin:
 	./tests/alertmanager/build.sh
+
+# Go's own check of signed notes, over our evidence.
+note-bin:
+	./tests/note/build.sh
 
 # Other programs that read Delta tables.
 readers: tools

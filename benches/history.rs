@@ -34,6 +34,7 @@ use auditmill::history::hot::Hot;
 use auditmill::history::location::Location;
 use auditmill::history::redact::Redactor;
 use auditmill::history::upkeep::UpkeepSettings;
+use auditmill::proof::key::SigningKey;
 use auditmill::sql::context::analyst_session;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -243,6 +244,7 @@ fn write(batches: Vec<RecordBatch>, position: u64, folder: &Path) -> (Spent, u64
         late: i64::MAX,
         redactor: Redactor::default(),
         upkeep: UpkeepSettings::default(),
+        key: Some(SigningKey::of(folder, "bench").expect("a key")),
     };
     let total = Arc::clone(&written);
     let around = Around {
@@ -252,6 +254,7 @@ fn write(batches: Vec<RecordBatch>, position: u64, folder: &Path) -> (Spent, u64
         wrote: Box::new(move |_, bytes| {
             total.fetch_add(bytes, Ordering::SeqCst);
         }),
+        signed: Box::new(|_| {}),
         failed: Box::new(|| {}),
     };
     let spent = Spent::on(|| history.run(&settings, around).expect("history is written"));

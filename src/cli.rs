@@ -4,6 +4,7 @@ mod alert;
 mod backtest;
 mod detections;
 mod incidents;
+mod proof;
 mod question;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub use self::incidents::{
     IncidentArgs, IncidentsArgs, IncidentsCommand, SilenceAddArgs, SilenceCommand, SilenceEndArgs,
     SilenceListArgs, TriageArgs,
 };
+pub use self::proof::{EvidenceArgs, VerifyArgs};
 pub use self::question::{
     CheckArgs, FailOn, PeriodArgs, PlaceArgs, PolicyCommand, PostureArgs, PostureFormat,
     RbacCommand, ReportArgs, ReportFormat, SuggestArgs, SuggestFormat,
@@ -64,6 +66,12 @@ pub enum Command {
     /// Make a data directory of a backup
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
+    /// Tell whether the history is what was written
+    #[command(after_help = proof::VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
+    /// Write a finding's evidence with the proof that it is in the history
+    #[command(after_help = proof::EVIDENCE_EXAMPLES)]
+    Evidence(EvidenceArgs),
     /// Run the tests of detections, and look for mistakes in them
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestArgs),

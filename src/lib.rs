@@ -48,6 +48,9 @@ pub mod findings;
 // Findings on their way out.
 pub mod alert;
 
+// Proof that rows are what was stored.
+pub mod proof;
+
 // Rows, stored.
 pub mod history;
 

@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         Command::History(HistoryCommand::Import(args)) => command::history::import(args),
         Command::Backup(args) => command::backup::run(args),
         Command::Restore(args) => command::restore::run(args),
+        Command::Verify(args) => command::verify::run(args),
+        Command::Evidence(args) => command::evidence::run(args),
         Command::Test(args) => command::test::run(args),
         Command::Backtest(args) => command::backtest::run(args),
         Command::Explain(args) => command::explain::run(args),

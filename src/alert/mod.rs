@@ -3,6 +3,7 @@
 pub mod alertmanager;
 pub mod backoff;
 mod format;
+pub mod head;
 mod http;
 pub mod jsonl;
 #[cfg(feature = "kafka")]

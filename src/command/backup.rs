@@ -11,6 +11,8 @@
 //!    was copied of the journal, the latter is left away: a journal without files begins where the
 //!    history ends.
 //! 3. The history, at one of its versions.
+//!    Its log of proofs is copied before it: what the copied table has beyond that log is signed in
+//!    its commits.
 //! 4. The findings. They are durable before the history's commit, so that a later copy covers all
 //!    records that the copied history has; for those in the copied journal they are worked out
 //!    again. What the store says of still later records, which are not in the copy, is taken back:
@@ -104,6 +106,7 @@ pub fn run(args: &BackupArgs) -> Result<Verdict> {
     })?;
     copy_lines(&args.data, &partial)?;
     copy_file(&args.data.join("writer"), &partial.join("writer")).context("copy `writer`")?;
+    copy_key(&args.data, &partial)?;
 
     let manifest = Manifest {
         format: FORMAT,
@@ -198,6 +201,15 @@ fn copy_folder(
         }
     }
     Ok(())
+}
+
+/// Copies the key that signs the history; one that the settings name stays where it is.
+fn copy_key(from: &Path, to: &Path) -> Result<()> {
+    let name = "signing.key";
+    match copy_file(&from.join(name), &to.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        copied => copied.context("copy the signing key"),
+    }
 }
 
 /// Copies the file of findings that is written without any settings, as far as lines are whole.

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::Verdict;
 use super::input::Input;
 use super::meter::Meter;
-use super::parts::{flush_settings, journal, location, lock, store_settings};
+use super::parts::{flush_settings, journal, location, lock, signing_key, store_settings};
 use crate::cli::ImportArgs;
 use crate::clock::now_micros;
 use crate::config::Settings;
@@ -84,7 +84,8 @@ fn size(path: &Path) -> Result<u64> {
 fn open(settings: &Settings, data: &Path) -> Result<Import> {
     let redactor = flush_settings(settings)?.redactor;
     let writer = writer::name(data).with_context(|| format!("use `{}`", data.display()))?;
-    let import = Import::open(location(settings, data)?, &writer, redactor)?;
+    let key = signing_key(settings, data)?;
+    let import = Import::open(location(settings, data)?, &writer, redactor, Some(key))?;
     let (journal, _) = journal(settings, data, import.position())?;
     let (written, end) = (import.position(), journal.position());
     if end > written {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod coverage;
 mod cutter;
 pub mod detections;
+pub mod evidence;
 pub mod exceptions;
 pub mod explain;
 pub mod history;
@@ -33,6 +34,7 @@ mod table;
 pub mod test;
 pub mod token;
 pub mod triage;
+pub mod verify;
 mod watch;
 mod wires;
 

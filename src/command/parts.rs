@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json_path::JsonPath;
 use tracing::{error, info};
 
+use crate::alert::head::Heads;
 use crate::config::history::Redact;
 use crate::config::sink::JsonlSettings;
 use crate::config::{Settings, Sink};
@@ -25,6 +26,7 @@ use crate::history::writer;
 use crate::journal::disk::Folder;
 use crate::journal::{Journal, JournalSettings, Position, Writer};
 use crate::metrics::Metrics;
+use crate::proof::key::SigningKey;
 use crate::query::service::Limits;
 use crate::sql::spill::{self, Spill};
 
@@ -118,6 +120,7 @@ pub(super) fn flush_settings(settings: &Settings) -> Result<FlushSettings> {
     };
     let bodies = history.redact.iter().map(rule).collect::<Result<_>>()?;
     Ok(FlushSettings {
+        key: None,
         bytes: bytes(history.flush_bytes),
         age: history.flush_after.0,
         late: settings.ingest.duplicates_span.micros(),
@@ -129,12 +132,29 @@ pub(super) fn flush_settings(settings: &Settings) -> Result<FlushSettings> {
     })
 }
 
+/// What signs what is done to the history of a data directory.
+pub(super) fn signing_key(settings: &Settings, data: &Path) -> Result<SigningKey> {
+    if let Some(path) = &settings.history.signing_key {
+        return Ok(SigningKey::read(path)?);
+    }
+    let writer = writer::name(data);
+    let writer = writer.with_context(|| format!("use data directory `{}`", data.display()))?;
+    Ok(SigningKey::of(data, &writer)?)
+}
+
+/// The same for a server, which signs what it does.
+pub(super) fn signed_flush_settings(settings: &Settings, data: &Path) -> Result<FlushSettings> {
+    let key = Some(signing_key(settings, data)?);
+    Ok(FlushSettings { key, ..flush_settings(settings)? })
+}
+
 /// The order of the stores: findings first, then history, then the journal forgets.
 pub(super) fn around(
     journal: &Arc<Journal>,
     space: u64,
     store: &Arc<Store>,
     metrics: &Arc<Metrics>,
+    heads: Heads,
 ) -> Around {
     let (journal, filling) = (Arc::clone(journal), Arc::clone(journal));
     let (store, wrote, failed) = (Arc::clone(store), Arc::clone(metrics), Arc::clone(metrics));
@@ -143,6 +163,7 @@ pub(super) fn around(
         after: Box::new(move |position| journal.truncate(position)),
         urgent: Box::new(move || filling.bytes() > space / 2),
         wrote: Box::new(move |rows, bytes| wrote.history_written(rows, bytes)),
+        signed: Box::new(move |head| heads.tell(&head.note)),
         failed: Box::new(move || failed.history_failed()),
     }
 }

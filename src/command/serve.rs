@@ -14,13 +14,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::parts::{
-    around, bytes, check, engine_settings, flush_settings, history, journal, limits, lock, sinks,
-    spill, store_settings,
+    around, bytes, check, engine_settings, history, journal, limits, lock, signed_flush_settings,
+    sinks, spill, store_settings,
 };
 use super::source::{Reader, readers};
 use super::watch::{self, Look, Watch, look};
 use super::wires;
 use super::{BadDetections, Verdict};
+use crate::alert::head::{Heads, Publisher};
 use crate::alert::outlet::Outlet;
 use crate::alert::router::{self, Router};
 use crate::cli::ServeArgs;
@@ -177,6 +178,7 @@ struct Service {
     outlets: Vec<Outlet>,
     readers: Vec<Reader>,
     router: Router,
+    heads: (Heads, Vec<Publisher>),
     watch: Option<Watch>,
     _lock: File,
 }
@@ -232,7 +234,6 @@ impl Service {
             metrics: Arc::clone(&metrics),
             stop: tasks.stop().clone(),
         };
-        let outlets = outlets(settings, data, &store, &metrics)?;
         let readers = readers(settings, data, &shared)?;
         Ok(Self {
             tasks,
@@ -244,11 +245,12 @@ impl Service {
             writer,
             pipeline,
             history,
-            flush: flush_settings(settings)?,
+            flush: signed_flush_settings(settings, data)?,
+            heads: Heads::open(&settings.history.publish)?,
             journal_space: settings.journal.space.as_u64(),
             router: Router::new(settings, &store)?,
+            outlets: outlets(settings, data, &store, &metrics)?,
             store,
-            outlets,
             readers,
             watch,
             _lock: lock,
@@ -260,6 +262,10 @@ impl Service {
         self.shared.metrics.journal_damaged(self.journal.damaged().len());
         let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
+        let (heads, publishers) = self.heads;
+        for publisher in publishers {
+            tasks.spawn("publisher", publisher.run());
+        }
         for outlet in self.outlets {
             tasks.spawn("sink", outlet.run());
         }
@@ -275,7 +281,7 @@ impl Service {
             Ok(())
         })?;
         let mut around =
-            around(&self.journal, self.journal_space, &self.store, &self.shared.metrics);
+            around(&self.journal, self.journal_space, &self.store, &self.shared.metrics, heads);
         let (history, flush, journal) = (self.history, self.flush, Arc::clone(&self.journal));
         let (runtime, stop) = (Handle::current(), tasks.stop().clone());
         tasks.spawn_thread("history", move || {

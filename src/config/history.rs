@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -32,6 +33,12 @@ pub struct History {
     pub redact_exec_arguments: bool,
     /// What is not kept of bodies.
     pub redact: Vec<Redact>,
+    /// File with the key that signs what is done to the history; none: `signing.key` in the data
+    /// directory, made at the first start.
+    pub signing_key: Option<PathBuf>,
+    /// Where each signed head of the history goes: files, to which it is appended, and `http://`
+    /// and `https://` URLs, to which it is posted.
+    pub publish: Vec<String>,
     /// How many findings are kept.
     pub findings_max: usize,
     /// How long after its last event a finding is kept; the ledger likewise.
@@ -108,6 +115,8 @@ impl Default for History {
             space: ByteSize::b(0),
             redact_exec_arguments: false,
             redact: Vec::new(),
+            signing_key: None,
+            publish: Vec::new(),
             findings_max: 100_000,
             findings_keep: Span(Duration::from_hours(24 * 400)),
             quarantine: ByteSize::mib(64),

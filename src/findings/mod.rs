@@ -6,6 +6,7 @@
 
 pub mod copy;
 pub mod database;
+pub mod glance;
 pub mod incident;
 pub mod matcher;
 pub mod paging;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use datafusion::error::DataFusionError;
 use tokio::runtime::Builder;
@@ -19,6 +19,7 @@ use super::log::Log;
 use crate::journal::Position;
 
 const LOG: &str = "_delta_log";
+const PROOF: &str = super::proven::FOLDER;
 /// How often the newest version is looked for when files went away.
 const TRIES: u32 = 20;
 
@@ -41,6 +42,10 @@ pub fn copy(location: &Location, writer: &str, to: &Path) -> Result<Option<Versi
     let runtime = runtime.map_err(DataFusionError::from)?;
     let mut copied = BTreeSet::new();
     for _ in 0..TRIES {
+        // First: it must not tell of later versions than are copied.
+        if let Some(from) = location.path() {
+            copy_proof(&from.join(PROOF), &to.join(PROOF))?;
+        }
         let Some(log) = runtime.block_on(Log::open_existing(location, writer))? else {
             return Ok(None);
         };
@@ -60,6 +65,33 @@ pub fn copy(location: &Location, writer: &str, to: &Path) -> Result<Option<Versi
         }
     }
     Err(HistoryError::Restless)
+}
+
+/// Copies the logs of proofs: the head before the leaves, which never say less.
+fn copy_proof(from: &Path, to: &Path) -> Result<(), HistoryError> {
+    let entries = |folder: &Path| -> io::Result<Vec<PathBuf>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            names.push(PathBuf::from(entry?.file_name()));
+        }
+        // `checkpoint` comes before `statements-...`.
+        names.sort();
+        // What is half written has a name with a `#`.
+        names.retain(|name| !name.to_string_lossy().contains('#'));
+        Ok(names)
+    };
+    let keys = match entries(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        keys => keys.map_err(copying(from))?,
+    };
+    for key in keys {
+        let folder = from.join(&key);
+        for name in entries(&folder).map_err(copying(&folder))? {
+            let file = folder.join(&name);
+            copy_file(&file, &to.join(&key).join(&name)).map_err(copying(&file))?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies what is not copied yet; false when something is not there any more.

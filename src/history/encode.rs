@@ -4,20 +4,31 @@
 //! bodies have no statistics, and the needles that analysts look for have bloom filters. Ids stay
 //! text: a table that every reader opens has no 16-byte type, and compressed they take 16 bytes
 //! all the same.
+//!
+//! Beside the table's columns a file has `_segment`: with which commit a row came
+//! ([`SegmentId`]). Readers of the table do not see it; files from before have none.
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray as _, RecordBatch};
+use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch};
 use arrow::compute::{SortColumn, lexsort_to_indices, max, min, take_record_batch};
-use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::error::HistoryError;
+use super::file::DataFile;
 use crate::event::schema::{COLUMNS, Form, events_schema};
+use crate::event::time::rfc3339;
+use crate::proof::row::Contents;
+use crate::proof::statement::{File, Segment, SegmentId};
+use crate::proof::tree::{Frontier, Hash};
 
+/// The column that says with which commit a row came; it is no column of the table.
+pub(super) const SEGMENT: &str = "_segment";
 /// Columns whose values are looked for one by one.
 const NEEDLES: [&str; 5] = ["event_id", "audit_id", "user_name", "source_ip", "name"];
 /// Text that is different in nearly each row.
@@ -54,25 +65,71 @@ pub(super) struct Encoded {
     /// Smallest and largest, microseconds.
     pub(super) event_time: (i64, i64),
     pub(super) ingest_time: (i64, i64),
+    /// The hash of the tree of its rows, where they are of one segment.
+    pub(super) root: Hash,
 }
 
-/// The columns that a file has: all but the cluster, which is in its path.
+impl Encoded {
+    /// The file under this path, as it is told of.
+    pub(super) fn file(&self, path: &str) -> File {
+        let bytes = self.bytes.len() as u64;
+        File { path: path.to_owned(), bytes, sha256: Hash::of(&self.bytes) }
+    }
+
+    /// The segment that it is, of which so many rows were redacted.
+    pub(super) fn segment(&self, id: SegmentId, file: &DataFile, redacted: u64) -> Segment {
+        Segment {
+            id,
+            cluster: file.cluster.clone(),
+            day: file.day.clone(),
+            rows: self.rows,
+            redacted,
+            events: (rfc3339(self.event_time.0), rfc3339(self.event_time.1)),
+            root: self.root,
+            file: self.file(&file.path),
+        }
+    }
+}
+
+/// The columns of the table that a file has: all but the cluster, which is in its path.
 pub(super) fn file_schema() -> SchemaRef {
     let schema = events_schema();
     let fields = schema.fields().iter().filter(|field| field.name() != "cluster");
     Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
 }
 
-/// Rows of one cluster, not none, as a file sorted by time.
-pub(super) fn encode(rows: &RecordBatch) -> Result<Encoded, HistoryError> {
+/// All columns of a file.
+pub(super) fn stored_schema() -> SchemaRef {
+    let schema = file_schema();
+    let segment = Arc::new(Field::new(SEGMENT, DataType::Int64, true));
+    let fields = schema.fields().iter().cloned().chain([segment]);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Rows of one cluster, not none, as a file sorted by time: they are this segment.
+pub(super) fn encode(rows: &RecordBatch, segment: SegmentId) -> Result<Encoded, HistoryError> {
     let sort = |name: &str| {
         let values = Arc::clone(rows.column(rows.schema().index_of(name)?));
         Ok::<_, HistoryError>(SortColumn { values, options: None })
     };
     let order = lexsort_to_indices(&[sort("event_time")?, sort("event_id")?], None)?;
+    let rows = take_record_batch(rows, &order)?;
+    let mut root = Frontier::default();
+    let wrong = || ArrowError::SchemaError("rows are not of the events table".to_owned());
+    let mut contents = Contents::new(&rows).ok_or_else(wrong)?;
+    (0..rows.num_rows()).for_each(|row| root.push(contents.hash(row)));
     let mut file = FileWriter::new()?;
-    file.write(&take_record_batch(rows, &order)?)?;
-    file.finish()
+    let segments: ArrayRef = Arc::new(Int64Array::from_value(segment.0, rows.num_rows()));
+    file.write(&with_segments(&rows, segments)?)?;
+    Ok(Encoded { root: root.root(), ..file.finish()? })
+}
+
+fn with_segments(rows: &RecordBatch, segments: ArrayRef) -> Result<RecordBatch, HistoryError> {
+    let field = Arc::new(Field::new(SEGMENT, DataType::Int64, true));
+    let fields = rows.schema_ref().fields().iter().cloned().chain([field]);
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let columns = rows.columns().iter().cloned().chain([segments]).collect();
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
 /// A file that is being made.
@@ -86,15 +143,15 @@ pub(super) struct FileWriter {
 impl FileWriter {
     /// An empty file.
     pub(super) fn new() -> Result<Self, HistoryError> {
-        let writer = ArrowWriter::try_new(Vec::new(), file_schema(), Some(properties()?))?;
+        let writer = ArrowWriter::try_new(Vec::new(), stored_schema(), Some(properties()?))?;
         let none = (i64::MAX, i64::MIN);
         Ok(Self { writer, rows: 0, event_time: none, ingest_time: none })
     }
 
-    /// Adds rows; they come sorted by time, then by id.
+    /// Adds rows with their segments; they come sorted by time, then by id.
     pub(super) fn write(&mut self, rows: &RecordBatch) -> Result<(), HistoryError> {
         let schema = rows.schema();
-        let wanted = file_schema();
+        let wanted = stored_schema();
         let indices = wanted.fields().iter().map(|field| schema.index_of(field.name()));
         let rows = rows.project(&indices.collect::<Result<Vec<_>, _>>()?)?;
         self.rows += rows.num_rows() as u64;
@@ -106,7 +163,8 @@ impl FileWriter {
     /// The whole file.
     pub(super) fn finish(self) -> Result<Encoded, HistoryError> {
         let Self { writer, rows, event_time, ingest_time } = self;
-        Ok(Encoded { bytes: writer.into_inner()?, rows, event_time, ingest_time })
+        let (bytes, root) = (writer.into_inner()?, Frontier::default().root());
+        Ok(Encoded { bytes, rows, event_time, ingest_time, root })
     }
 }
 

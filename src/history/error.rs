@@ -74,6 +74,17 @@ pub enum HistoryError {
         /// Up to where the journal is.
         journal: Position,
     },
+    /// More clusters and days in one commit than can be numbered.
+    #[error("events of more than a million clusters and days at once")]
+    Scattered,
+    /// The log of proofs.
+    #[error("the log of proofs `{path}`: {why}")]
+    Proof {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A question before the place was reached for the first time.
     #[error(
         "the history cannot be reached yet; it is tried again, and meanwhile the journal keeps \

@@ -24,7 +24,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectStore;
 
-use super::encode::file_schema;
+use super::encode::{SEGMENT, file_schema, stored_schema};
 use super::error::HistoryError;
 use super::file::DataFile;
 use super::hot::{Hot, Kept};
@@ -109,15 +109,45 @@ pub(super) fn scan_files(
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let events = events_schema();
+    let name = |index: usize| events.fields().get(index).map(|field| field.name().as_str());
+    let columns: Vec<&str> = match projection {
+        Some(projection) => projection.iter().filter_map(|index| name(*index)).collect(),
+        None => (0..events.fields().len()).filter_map(name).collect(),
+    };
+    scan_columns(state, store, files, &file_schema(), &columns, limit)
+}
+
+/// A plan that reads these files whole: the columns of the events table, then with which commit
+/// each row came.
+pub(super) fn scan_stored(
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[&DataFile],
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let events = events_schema();
+    let columns = events.fields().iter().map(|field| field.name().as_str());
+    let columns: Vec<&str> = columns.chain([SEGMENT]).collect();
+    scan_columns(state, store, files, &stored_schema(), &columns, None)
+}
+
+/// A plan that reads columns of files that have these, and the cluster.
+fn scan_columns(
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[&DataFile],
+    schema: &SchemaRef,
+    columns: &[&str],
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let url = ObjectStoreUrl::parse(STORE)?;
     let runtime = state.runtime_env();
     runtime.register_object_store(url.as_ref(), Arc::clone(store));
     let cache = runtime.cache_manager.get_file_metadata_cache();
     let factory = CachedParquetFileReaderFactory::new(Arc::clone(store), cache);
-    let schema = events_schema();
-    let cluster = Arc::new(schema.field_with_name("cluster")?.clone());
+    let cluster = Arc::new(events_schema().field_with_name("cluster")?.clone());
     let table =
-        TableSchema::builder(file_schema()).with_table_partition_cols(vec![cluster]).build();
+        TableSchema::builder(Arc::clone(schema)).with_table_partition_cols(vec![cluster]).build();
     let options = TableParquetOptions {
         global: state.config_options().execution.parquet.clone(),
         ..TableParquetOptions::default()
@@ -127,14 +157,11 @@ pub(super) fn scan_files(
         .with_parquet_file_reader_factory(Arc::new(factory));
     // The files' columns come first, the cluster last.
     let table_schema = table.table_schema();
-    let indices = (0..schema.fields().len())
-        .filter(|index| projection.is_none_or(|projection| projection.contains(index)));
-    let wanted: Vec<usize> = projection.cloned().unwrap_or_else(|| indices.collect());
-    let place = |index: &usize| Ok(table_schema.index_of(schema.field(*index).name())?);
-    let indices = wanted.iter().map(place).collect::<Result<Vec<_>>>()?;
+    let place = |name: &&str| Ok(table_schema.index_of(name)?);
+    let indices = columns.iter().map(place).collect::<Result<Vec<_>>>()?;
     let partitions = state.config().target_partitions().max(1);
     let config = FileScanConfigBuilder::new(url, Arc::new(source))
-        .with_file_groups(groups(files, partitions))
+        .with_file_groups(groups(files, partitions, schema))
         .with_projection_indices(Some(indices))?
         .with_limit(limit)
         .build();
@@ -142,26 +169,26 @@ pub(super) fn scan_files(
 }
 
 /// Files in so many groups of about the same size.
-fn groups(files: &[&DataFile], partitions: usize) -> Vec<FileGroup> {
+fn groups(files: &[&DataFile], partitions: usize, schema: &SchemaRef) -> Vec<FileGroup> {
     let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); partitions];
     for file in files {
         if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
             *bytes += file.bytes;
-            group.push(partitioned(file));
+            group.push(partitioned(file, schema));
         }
     }
     let used = groups.into_iter().filter(|(_, group)| !group.is_empty());
     used.map(|(_, group)| FileGroup::new(group)).collect()
 }
 
-fn partitioned(file: &DataFile) -> PartitionedFile {
+fn partitioned(file: &DataFile, schema: &SchemaRef) -> PartitionedFile {
     let cluster = ScalarValue::Dictionary(
         Box::new(DataType::Int32),
         Box::new(ScalarValue::Utf8(Some(file.cluster.clone()))),
     );
     let rows = usize::try_from(file.rows).unwrap_or(usize::MAX);
     let statistics =
-        Statistics { num_rows: Precision::Exact(rows), ..Statistics::new_unknown(&file_schema()) };
+        Statistics { num_rows: Precision::Exact(rows), ..Statistics::new_unknown(schema) };
     PartitionedFile::new(file.path.clone(), file.bytes)
         .with_partition_values(vec![cluster])
         .with_statistics(Arc::new(statistics))

@@ -26,14 +26,18 @@ use super::hot::{Due, Hot, Waited};
 use super::known::without_known;
 use super::location::Location;
 use super::log::{Change, Log};
+use super::prover::Prover;
 use super::redact::Redactor;
 use super::replay::Past;
 use super::upkeep::{Plan, Upkeep, UpkeepSettings};
 use crate::clock::now_micros;
 use crate::event::repeating::text;
 use crate::event::schema::events_schema;
+use crate::event::time::rfc3339;
 use crate::fault::point;
 use crate::journal::Position;
+use crate::proof::key::{Head, SigningKey};
+use crate::proof::statement::{SegmentId, Statement, Told, What};
 
 /// How often it is looked whether something is due.
 const LOOK: Duration = Duration::from_secs(1);
@@ -56,6 +60,8 @@ pub struct FlushSettings {
     pub redactor: Redactor,
     /// What becomes of files.
     pub upkeep: UpkeepSettings,
+    /// What signs what is done; without it, nothing is proven.
+    pub key: Option<SigningKey>,
 }
 
 /// What is done around a commit.
@@ -68,6 +74,8 @@ pub struct Around {
     pub urgent: Box<dyn Fn() -> bool + Send>,
     /// Is told of each commit: rows that it wrote and bytes of their files.
     pub wrote: Box<dyn FnMut(u64, u64) + Send>,
+    /// Is told of each new head of the log of proofs.
+    pub signed: Box<dyn FnMut(&Head) + Send>,
     /// Is told of each failure.
     pub failed: Box<dyn FnMut() + Send>,
 }
@@ -145,6 +153,8 @@ impl History {
         let mut upkeep = Upkeep::new(settings.upkeep);
         let (mut retry, mut looked) = (RETRY_FIRST, Instant::now());
         let mut last_attempts = LAST_ATTEMPTS;
+        let mut prover = settings.key.clone().map(Prover::new);
+        self.prove(prover.as_mut(), &mut around);
         loop {
             let waited = self.hot.wait_until(due, LOOK);
             let mut result = Ok(());
@@ -153,11 +163,12 @@ impl History {
             }
             // Also under load there is something to look after.
             if result.is_ok() && waited != Waited::Closed && looked.elapsed() >= LOOK {
-                let done = self.look_after(&mut upkeep);
+                let done = self.look_after(&mut upkeep, settings);
                 // Whose files are not known any more are not to be touched.
                 result = done.or_else(|error| self.refresh().and(Err(error)));
                 looked = Instant::now();
             }
+            self.prove(prover.as_mut(), &mut around);
             match result {
                 Ok(()) => retry = RETRY_FIRST,
                 Err(error) => {
@@ -218,29 +229,52 @@ impl History {
         (around.before)(position)?;
         point("findings_durable");
         let old = self.hot.files();
-        let mut files = Vec::new();
+        let (mut files, mut segments) = (Vec::new(), Vec::new());
         for ((cluster, day), rows) in partitions(batches)? {
             let known = without_known(&self.location, &old, &cluster, rows, settings.late);
             let rows = self.runtime.block_on(known)?;
             if rows.num_rows() == 0 {
                 continue;
             }
-            let rows = settings.redactor.apply(&rows)?;
-            files.push(self.put(&cluster, &day_name(day), &rows)?);
+            let (rows, redacted) = settings.redactor.apply(&rows)?;
+            let segment = SegmentId::new(self.log.version() + 1, files.len());
+            let segment = segment.ok_or(HistoryError::Scattered)?;
+            let encoded = encode(&rows, segment)?;
+            let file = DataFile::new(&cluster, &day_name(day), &encoded);
+            segments.push(encoded.segment(segment, &file, redacted));
+            self.runtime.block_on(self.location.put(&file.path, encoded.bytes))?;
+            files.push(file);
             point("history_file");
         }
         let (added, position) = (files.clone(), Some(position));
-        let change = Change { added, position, rows: true, ..Change::default() };
+        let redaction = settings.redactor.rules();
+        let told = self.tell(settings, What::Came { position, redaction, segments });
+        let change = Change { added, position, rows: true, told, ..Change::default() };
         self.runtime.block_on(self.log.commit(&change, now_micros()))?;
         point("history_committed");
         Ok(files)
     }
 
-    fn put(&self, cluster: &str, day: &str, rows: &RecordBatch) -> Result<DataFile, HistoryError> {
-        let encoded = encode(rows)?;
-        let file = DataFile::new(cluster, day, &encoded);
-        self.runtime.block_on(self.location.put(&file.path, encoded.bytes))?;
-        Ok(file)
+    /// What is said of the next version, signed.
+    fn tell(&self, settings: &FlushSettings, what: What) -> Option<Told> {
+        let (version, at) = (self.log.version() + 1, rfc3339(now_micros()));
+        Told::new(&Statement { version, at, what }, settings.key.as_ref()?)
+    }
+
+    /// Takes what was committed into the log of proofs. What cannot be done now is done after the
+    /// next commit: commits say themselves what they are.
+    fn prove(&self, prover: Option<&mut Prover>, around: &mut Around) {
+        let Some(prover) = prover else { return };
+        match self.runtime.block_on(prover.prove(&self.location, &self.log)) {
+            Ok(None) => {}
+            Ok(Some(head)) => (around.signed)(&head),
+            Err(error) => {
+                (around.failed)();
+                if prover.is_news(&error) {
+                    error!(error = error.to_string(), "history not proven, will try again");
+                }
+            }
+        }
     }
 
     /// Shows what the log says now.
@@ -250,21 +284,26 @@ impl History {
         Ok(())
     }
 
-    fn look_after(&mut self, upkeep: &mut Upkeep) -> anyhow::Result<()> {
+    fn look_after(&mut self, upkeep: &mut Upkeep, settings: &FlushSettings) -> anyhow::Result<()> {
         let files = self.hot.files();
         match upkeep.plan(&files, now_micros()) {
             Plan::Nothing => return Ok(()),
             Plan::Compact(small) => {
                 let merged = super::upkeep::compact(&self.location, &small);
-                let added = vec![self.runtime.block_on(merged)?];
+                let (joined, into) = self.runtime.block_on(merged)?;
                 point("history_compacted");
-                let change = Change { added, removed: small, ..Change::default() };
+                let told = self.tell(settings, What::Joined { files: paths(&small), into });
+                let added = vec![joined];
+                let change = Change { added, removed: small, told, ..Change::default() };
                 self.runtime.block_on(self.log.commit(&change, now_micros()))?;
                 upkeep.removed(change.removed);
             }
             Plan::Expire(old) => {
                 info!(files = old.len(), "history beyond its limits is let go");
-                let change = Change { removed: old, rows: true, ..Change::default() };
+                let (rule, files) = (settings.upkeep.rule(), paths(&old));
+                let rows = old.iter().map(|file| file.rows).sum();
+                let told = self.tell(settings, What::LetGo { rule, files, rows });
+                let change = Change { removed: old, rows: true, told, ..Change::default() };
                 self.runtime.block_on(self.log.commit(&change, now_micros()))?;
                 point("history_expired");
                 upkeep.removed(change.removed);
@@ -288,6 +327,10 @@ impl History {
         self.hot.show(self.log.files()?);
         Ok(())
     }
+}
+
+fn paths(files: &[DataFile]) -> Vec<String> {
+    files.iter().map(|file| file.path.clone()).collect()
 }
 
 /// Rows by cluster and day of event time (days since 1970).

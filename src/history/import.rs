@@ -31,10 +31,14 @@ use super::flush::{day_name, partitions};
 use super::known::each_id;
 use super::location::Location;
 use super::log::{Change, Log};
+use super::prover::Prover;
 use super::redact::Redactor;
 use crate::clock::now_micros;
+use crate::event::time::rfc3339;
 use crate::fault::point;
 use crate::journal::Position;
+use crate::proof::key::SigningKey;
+use crate::proof::statement::{Segment, SegmentId, Statement, Told, What};
 
 /// So many bytes at the start and at the end of a log tell it from others.
 const TOLD_BY: u64 = 1 << 20;
@@ -48,6 +52,9 @@ pub struct Import {
     /// By cluster and day; those that wait for their commit too.
     files: BTreeMap<(String, String), Vec<DataFile>>,
     waiting: Vec<DataFile>,
+    segments: Vec<Segment>,
+    key: Option<SigningKey>,
+    prover: Option<Prover>,
 }
 
 impl std::fmt::Debug for Import {
@@ -77,7 +84,8 @@ pub struct Stored {
 }
 
 impl Import {
-    /// Opens the table of a place, creating it when missing. What the redactor names is not kept.
+    /// Opens the table of a place, creating it when missing. What the redactor names is not kept;
+    /// without a key nothing is proven.
     ///
     /// # Errors
     /// When the place cannot be reached, or has another table.
@@ -85,13 +93,17 @@ impl Import {
         location: Location,
         writer: &str,
         redactor: Redactor,
+        key: Option<SigningKey>,
     ) -> Result<Self, HistoryError> {
         let mut builder = Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().thread_name("import").build();
         let runtime = runtime.map_err(DataFusionError::from)?;
         let log = runtime.block_on(Log::open(&location, writer))?;
-        let (files, waiting) = (BTreeMap::new(), Vec::new());
-        let mut import = Self { location, redactor, log, runtime, files, waiting };
+        let prover = key.clone().map(Prover::new);
+        let (files, waiting, segments) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut import =
+            Self { location, redactor, log, runtime, files, waiting, segments, key, prover };
+        import.prove()?;
         for file in import.log.files()? {
             import.show(file);
         }
@@ -129,8 +141,12 @@ impl Import {
             if new.num_rows() == 0 {
                 continue;
             }
-            let encoded = encode(&self.redactor.apply(&new)?)?;
+            let (new, redacted) = self.redactor.apply(&new)?;
+            let segment = SegmentId::new(self.log.version() + 1, self.waiting.len());
+            let segment = segment.ok_or(HistoryError::Scattered)?;
+            let encoded = encode(&new, segment)?;
             let file = DataFile::imported(&cluster, &day, &encoded);
+            self.segments.push(encoded.segment(segment, &file, redacted));
             self.runtime.block_on(self.location.put(&file.path, encoded.bytes))?;
             point("import_file");
             stored.oldest = stored.oldest.min(file.event_time.0);
@@ -152,9 +168,21 @@ impl Import {
         let version = i64::try_from(progress.offset << 1).unwrap_or(i64::MAX - 1);
         let import = name.map(|name| (name.to_owned(), version | i64::from(progress.done)));
         let added = std::mem::take(&mut self.waiting);
-        let change = Change { added, import, rows: true, ..Change::default() };
+        let segments = std::mem::take(&mut self.segments);
+        let what = What::Came { position: None, redaction: self.redactor.rules(), segments };
+        let (version, at) = (self.log.version() + 1, rfc3339(now_micros()));
+        let said = Statement { version, at, what };
+        let told = self.key.as_ref().and_then(|key| Told::new(&said, key));
+        let change = Change { added, import, rows: true, told, ..Change::default() };
         self.runtime.block_on(self.log.commit(&change, now_micros()))?;
         point("import_committed");
+        self.prove()
+    }
+
+    fn prove(&mut self) -> Result<(), HistoryError> {
+        if let Some(prover) = &mut self.prover {
+            self.runtime.block_on(prover.prove(&self.location, &self.log))?;
+        }
         Ok(())
     }
 
@@ -247,7 +275,7 @@ mod tests {
     }
 
     fn open(folder: &std::path::Path) -> Import {
-        Import::open(Location::folder(folder).unwrap(), "test", Redactor::default()).unwrap()
+        Import::open(Location::folder(folder).unwrap(), "test", Redactor::default(), None).unwrap()
     }
 
     #[test]

@@ -12,17 +12,26 @@ use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, DataType, PrimitiveType, StructField, Transaction};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use serde_json::Value as Json;
 use tracing::{info, warn};
 
 use super::error::HistoryError;
 use super::file::DataFile;
 use super::location::Location;
 use crate::event::schema::{COLUMNS, Form};
+use crate::event::time::rfc3339;
 use crate::journal::Position;
+use crate::proof::key::VerifierKey;
+use crate::proof::statement::{Statement, Told, What};
 
 /// Which version of the table's layout this is, as a table property.
 const LAYOUT_PROPERTY: &str = "auditmill.layout";
 const LAYOUT: &str = "1";
+/// What is said of a commit, among what the commit says of itself, and its signature.
+const STATEMENT: &str = "auditmillStatement";
+const SIGNATURE: &str = "auditmillSignature";
+/// A commit of more bytes is not looked into.
+const COMMIT_BYTES_MAX: usize = 256 << 20;
 
 /// What becomes of the table in one step.
 #[derive(Debug, Default)]
@@ -35,6 +44,8 @@ pub(super) struct Change {
     pub(super) import: Option<(String, i64)>,
     /// Whether rows come or go; false when they are only laid out anew.
     pub(super) rows: bool,
+    /// What is said of it, signed.
+    pub(super) told: Option<Told>,
 }
 
 /// The log, at its newest version.
@@ -130,6 +141,11 @@ impl Log {
             let transaction = Transaction::new(name, *version);
             properties = properties.with_application_transaction(transaction);
         }
+        if let Some(Told { text, signature }) = &change.told {
+            let member = |name: &str, text: &String| (name.to_owned(), text.clone().into());
+            let members = [member(STATEMENT, text), member(SIGNATURE, signature)];
+            properties = properties.with_metadata(members);
+        }
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: Some(vec!["cluster".to_owned(), "day".to_owned()]),
@@ -148,6 +164,37 @@ impl Log {
             self.position = position;
         }
         Ok(())
+    }
+
+    /// What a commit says of itself, if this key signed it; else that somebody else did it. The
+    /// statement's line.
+    pub(super) async fn statement(
+        &self,
+        version: u64,
+        key: &VerifierKey,
+        now: i64,
+    ) -> Result<String, HistoryError> {
+        let bytes = self.table.log_store().read_commit_entry(version).await?;
+        // One that is too old to be kept is nobody's.
+        let bytes = bytes.filter(|bytes| bytes.len() <= COMMIT_BYTES_MAX).unwrap_or_default();
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let Ok(action) = serde_json::from_slice::<Json>(line) else { continue };
+            let info = action.get("commitInfo");
+            let text = |name| Some(info?.get(name)?.as_str()?.to_owned());
+            if let Some((text, signature)) = text(STATEMENT).zip(text(SIGNATURE)) {
+                let told = Told { text, signature };
+                if told.open(key).is_some_and(|said| said.version == version) {
+                    return Ok(told.text);
+                }
+            }
+            for (kind, paths) in [("add", &mut added), ("remove", &mut removed)] {
+                let path = action.get(kind).and_then(|action| action.get("path")?.as_str());
+                paths.extend(path.map(str::to_owned));
+            }
+        }
+        let what = What::Foreign { added, removed };
+        Ok(Statement { version, at: rfc3339(now), what }.text())
     }
 
     /// Reads what the log says now.

@@ -7,6 +7,7 @@
 pub mod copy;
 pub mod error;
 pub mod events;
+pub mod evidence;
 pub mod flush;
 pub mod hot;
 pub mod import;
@@ -17,6 +18,7 @@ pub mod redact;
 pub mod replay;
 pub mod slice;
 pub mod upkeep;
+pub mod verify;
 pub mod writer;
 
 mod durable;
@@ -24,3 +26,6 @@ mod encode;
 pub(crate) mod file;
 mod known;
 mod log;
+mod proven;
+mod prover;
+mod stored;

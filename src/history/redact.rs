@@ -37,31 +37,48 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// The rows without what must not be kept.
+    /// The rules, each as text.
+    pub(super) fn rules(&self) -> Vec<String> {
+        let of = |rule: &BodyRule| {
+            let paths = rule.paths.iter().map(ToString::to_string).collect::<Vec<_>>();
+            format!("bodies of {}: {}", rule.resource, paths.join(", "))
+        };
+        let arguments = self.exec_arguments.then(|| "arguments of exec".to_owned());
+        arguments.into_iter().chain(self.bodies.iter().map(of)).collect()
+    }
+
+    /// The rows without what must not be kept, and how many of them had any.
     ///
     /// # Errors
     /// Only when the batch is not of the events table.
-    pub(super) fn apply(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    pub(super) fn apply(&self, rows: &RecordBatch) -> Result<(RecordBatch, u64), ArrowError> {
         let mut rows = rows.clone();
+        let mut redacted = vec![false; rows.num_rows()];
+        let mut note = |row: usize, found: Option<String>, text: &str| {
+            if let Some(redacted) = redacted.get_mut(row) {
+                *redacted |= found.as_deref().is_some_and(|found| found != text);
+            }
+            found
+        };
         if self.exec_arguments {
             let is_exec: Vec<bool> =
                 texts(&rows, "subresource")?.iter().map(|text| *text == Some("exec")).collect();
             rows = replace(&rows, "request_uri", |row, uri| {
-                (is_exec.get(row) == Some(&true)).then(|| without_arguments(uri))
+                let found = (is_exec.get(row) == Some(&true)).then(|| without_arguments(uri));
+                note(row, found, uri)
             })?;
-        }
-        if self.bodies.is_empty() {
-            return Ok(rows);
         }
         let resources: Vec<Option<String>> =
             texts(&rows, "resource")?.iter().map(|text| text.map(str::to_owned)).collect();
-        for body in ["request_object", "response_object"] {
+        let bodies = ["request_object", "response_object"];
+        for body in bodies.into_iter().filter(|_| !self.bodies.is_empty()) {
             rows = replace(&rows, body, |row, text| {
                 let resource = resources.get(row)?.as_deref();
-                self.body(resource, text)
+                note(row, self.body(resource, text), text)
             })?;
         }
-        Ok(rows)
+        let redacted = redacted.into_iter().filter(|redacted| *redacted).count();
+        Ok((rows, redacted as u64))
     }
 
     /// The body without what the rules name; `None` when none of them is about it.
@@ -172,13 +189,14 @@ mod tests {
             r#"{"auditID":"a","objectRef":{"resource":"secrets"},"requestObject":
                 {"kind":"Secret","data":{"a/b":"c2VjcmV0","d":"ZQ=="}}}"#,
         );
-        let kept = redactor.apply(&secret).unwrap();
+        let (kept, redacted) = redactor.apply(&secret).unwrap();
+        assert_eq!(redacted, 1);
         let expected = r#"{"kind":"Secret","data":{"a/b":"REDACTED","d":"REDACTED"}}"#;
         assert_eq!(value(&kept, "request_object"), expected);
         assert_eq!(value(&kept, "event_id"), value(&secret, "event_id"));
         let other =
             rows(r#"{"auditID":"a","objectRef":{"resource":"pods"},"requestObject":{"data":1}}"#);
-        assert_eq!(redactor.apply(&other).unwrap(), other);
+        assert_eq!(redactor.apply(&other).unwrap(), (other, 0));
     }
 
     #[test]
@@ -189,10 +207,11 @@ mod tests {
             r#"{{"auditID":"a","requestURI":"{uri}",
                 "objectRef":{{"resource":"pods","subresource":"exec"}}}}"#
         );
-        let kept = redactor.apply(&rows(&exec)).unwrap();
+        let (kept, redacted) = redactor.apply(&rows(&exec)).unwrap();
+        assert_eq!(redacted, 1);
         let expected = "/api/v1/namespaces/d/pods/p/exec?command=mysql&command=REDACTED&stdin=true";
         assert_eq!(value(&kept, "request_uri"), expected);
         let other = rows(&exec.replace("exec\"", "log\""));
-        assert_eq!(redactor.apply(&other).unwrap(), other);
+        assert_eq!(redactor.apply(&other).unwrap(), (other, 0));
     }
 }

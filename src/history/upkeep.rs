@@ -14,11 +14,12 @@ use tracing::warn;
 
 use super::encode::FileWriter;
 use super::error::HistoryError;
-use super::events::scan_files;
+use super::events::scan_stored;
 use super::file::DataFile;
 use super::location::Location;
 use super::replay::ordering;
 use crate::fault::{is_wanted, point};
+use crate::proof::statement::File;
 
 /// Files of at least so many bytes are left as they are.
 const LARGE_BYTES: u64 = 64 << 20;
@@ -40,6 +41,15 @@ pub struct UpkeepSettings {
     pub keep: Option<Duration>,
     /// The oldest days are let go beyond so many bytes of files; `None` keeps all.
     pub bytes_max: Option<u64>,
+}
+
+impl UpkeepSettings {
+    /// By which rule files are let go.
+    pub(super) fn rule(&self) -> String {
+        let keep = self.keep.map(|keep| format!("keep {}", humantime::format_duration(keep)));
+        let space = self.bytes_max.map(|bytes| format!("space {bytes} B"));
+        [keep, space].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What is to be done next.
@@ -158,11 +168,12 @@ fn small(files: &[DataFile]) -> Option<Vec<DataFile>> {
     None
 }
 
-/// Joins files of one cluster and day into one; the table does not know it yet.
+/// Joins files of one cluster and day into one; the table does not know it yet. The rows of each
+/// segment stay in their order.
 pub(super) async fn compact(
     location: &Location,
     small: &[DataFile],
-) -> Result<DataFile, HistoryError> {
+) -> Result<(DataFile, File), HistoryError> {
     let partitions = small.len().max(1);
     // Each partition reads one file, whose order is what the merge relies on.
     let config = SessionConfig::new()
@@ -171,7 +182,7 @@ pub(super) async fn compact(
         .set_bool("datafusion.execution.enable_file_stream_work_stealing", false);
     let context = SessionContext::new_with_config(config);
     let files: Vec<&DataFile> = small.iter().collect();
-    let plan = scan_files(&context.state(), location.store(), &files, None, None)?;
+    let plan = scan_stored(&context.state(), location.store(), &files)?;
     let plan = match ordering(&plan, &["event_time", "event_id"])? {
         Some(order) => Arc::new(SortPreservingMergeExec::new(order, plan)),
         None => plan,
@@ -188,8 +199,9 @@ pub(super) async fn compact(
     } else {
         DataFile::new(cluster, day, &encoded)
     };
+    let file = encoded.file(&joined.path);
     location.put(&joined.path, encoded.bytes).await?;
-    Ok(joined)
+    Ok((joined, file))
 }
 
 /// Deletes files; what cannot be deleted is found again by the next start.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::durability::event;
 use super::events::{list, read};
 use super::program::{Ended, LIMIT, run};
+use super::proof::verified;
 use super::server::{TestServer, client};
 
 /// Small segments that are soon used again, and a history that changes all the time.
@@ -88,6 +89,7 @@ async fn a_copy_of_a_busy_directory_has_what_was_acknowledged_once() {
 
 /// All that was acknowledged is there once, and the service goes on.
 async fn check(data: &Path, acknowledged: &[u32]) {
+    verified(data);
     let mut server = TestServer::start_over(data, SETTINGS);
     server.quiesce().await;
     let before = rows(&server, acknowledged).await;
@@ -98,6 +100,7 @@ async fn check(data: &Path, acknowledged: &[u32]) {
     server.kill_and_restart();
     server.quiesce().await;
     assert_eq!(rows(&server, acknowledged).await, before + 10);
+    verified(data);
 }
 
 async fn rows(server: &TestServer, acknowledged: &[u32]) -> usize {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::durability::rounds;
 use super::events::{exec, list, read, recorded_lines, secret};
 use super::program::{Ended, LIMIT, program, run, run_with_input};
+use super::proof::verified;
 use super::server::TestServer;
 
 /// A data folder and the logs beside it.
@@ -129,11 +130,13 @@ async fn an_import_goes_on_where_it_was_killed() {
         let ended = program().args(&arguments).env("AUDITMILL_FAULT", fault).output().unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(said.contains("fault point import_"), "{fault}: {said}");
+        verified(&logs.data());
     }
     let rest = summary(&run(&arguments));
     let (stored, read) = (rest["stored"].as_i64().unwrap(), rest["bytes"].as_u64().unwrap());
     assert!(stored > 0 && stored < 400 && read < total, "it began again: {rest}");
     assert_eq!(rest["already_there"], 0, "{rest}");
+    assert_eq!(verified(&logs.data())["rows"], 400);
     let third = summary(&run(&arguments));
     assert_eq!((counts(&third), &third["bytes"]), ([0, 0, 0, 0, 1], &json!(0)));
 

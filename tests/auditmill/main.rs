@@ -23,6 +23,7 @@
 //! - `import`: old logs, put into the history once
 //! - `backup`: copies of a data directory in use, restored
 //! - `data_directory`: a data directory of an earlier version opens
+//! - `proof`: the history is verified, and what is changed is named
 //! - `tail`: logs on disk, followed
 //! - `detections`: the detections shipped, and folders of an operator's own
 //! - `catalogue`: detections listed, explained, judged; overrides and exceptions
@@ -68,6 +69,7 @@ mod outward;
 mod postgres;
 mod posture;
 mod program;
+mod proof;
 mod readers;
 mod receiver;
 mod recording;

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::events::{exec, list, read};
 use super::program::LIMIT;
+use super::proof::verified;
 use super::server::TestServer;
 
 /// Places of `src/fault.rs` on the way of a batch, and how often each is passed before the end.
-const FAULTS: [&str; 11] = [
+const FAULTS: [&str; 13] = [
     "step_evaluated:2",
     "step_committed:2",
     "step_committed:4",
@@ -18,6 +19,8 @@ const FAULTS: [&str; 11] = [
     "history_committed",
     "history_committed:3",
     "history_replaced:2",
+    "proof_written:2",
+    "proof_signed",
     "history_compacted",
     "history_changed",
 ];
@@ -33,6 +36,7 @@ async fn killed_at_each_step_all_is_there_once() {
         let sent = be_killed_at(&mut server, fault, batch).await;
         check(&server, sent, fault).await;
         server.kill_and_restart();
+        verified(&server.data());
         server.quiesce().await;
         check(&server, sent, fault).await;
     }
@@ -116,6 +120,7 @@ async fn killed_while_old_rows_are_let_go_the_new_ones_are_there_once() {
             let findings = "SELECT count(*) FROM findings WHERE count = 1";
             let expected = i64::from(sent / BATCH);
             assert_eq!(server.number(findings).await, expected, "{fault}: findings");
+            verified(&server.data());
             server.kill_and_restart();
             server.quiesce().await;
         }

@@ -5,7 +5,7 @@ set -euo pipefail
 seeds=$1
 cd "$(dirname "$0")"
 root=../..
-mkdir -p "$seeds"/{decode,envelope,front_matter,journal,postgres}
+mkdir -p "$seeds"/{decode,envelope,front_matter,journal,postgres,proof}
 
 # One event a file: every twentieth line, so that all kinds are among them.
 awk -v dir="$seeds/decode" 'NR % 20 == 1 { name = dir "/line" NR; printf "%s", $0 > name; close(name) }' \
@@ -47,3 +47,12 @@ printf 'B\0s\0\0\1\0\1\0\2\377\377\377\377\0\0\0\2ab\0\1\0\1' > "$seeds/postgres
 printf 'DPp\0' > "$seeds/postgres/describe"
 printf 'Ep\0\0\0\0\5' > "$seeds/postgres/execute"
 printf 'psecret\0' > "$seeds/postgres/password"
+# The first byte says what the rest is: see the target.
+hash=n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=
+file="{\"path\":\"a\",\"bytes\":7,\"sha256\":\"$hash\"}"
+printf 'Nauditmill/x\n7\n%s\n\n\342\200\224 auditmill/x %s\n' "$hash" "$hash" > "$seeds/proof/note"
+printf 'K%s' "auditmill/x+00000000+$hash" > "$seeds/proof/key"
+printf 'S{"version":1,"at":"","what":{"kind":"began","files":["a"]}}\n{"version":2,"at":"","what":{"kind":"joined","files":["a"],"into":%s}}' "$file" > "$seeds/proof/joined"
+printf 'S{"version":2,"at":"","what":{"kind":"came","position":1,"redaction":[],"segments":[{"id":"2.0","cluster":"c","day":"","rows":1,"redacted":0,"events":["",""],"root":"%s","file":%s}]}}' "$hash" "$file" > "$seeds/proof/came"
+printf 'B{"format":1,"program":"","finding":{"evidence":[{"event_id":"e"}]},"key":"","checkpoint":"","leaves":[{"number":0,"statement":"","proof":["%s"]}],"events":[{"event_id":"e","leaf":0,"segment":"2.0","row":0,"content":{"event_id":"e","event_time":5},"proof":[]}],"missing":[]}' "$hash" > "$seeds/proof/bundle"
+printf 'F{"size":1,"peaks":["%s"]}' "$hash" > "$seeds/proof/frontier"

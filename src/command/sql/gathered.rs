@@ -92,7 +92,7 @@ fn gather_aside(
 ) -> Result<(Folder, History, Read)> {
     let sizes = paths.iter().map(|path| size(path)).sum::<Result<u64>>()?;
     let folder = Folder::create()?;
-    let import = Import::open(Location::folder(&folder.0)?, "files", Redactor::default())?;
+    let import = Import::open(Location::folder(&folder.0)?, "files", Redactor::default(), None)?;
     let (decoder, rows, read) = (Decoder::new(), Rows::new(), Read::default());
     let mut gathering = Gathering { cluster, decoder, rows, import, take, read };
     let mut meter = Meter::start(sizes);

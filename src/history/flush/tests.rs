@@ -46,6 +46,7 @@ fn around(calls: &Arc<Mutex<Vec<String>>>) -> Around {
         }),
         urgent: Box::new(|| false),
         wrote: Box::new(|_, _| {}),
+        signed: Box::new(|_| {}),
         failed: Box::new(|| {}),
     }
 }
@@ -53,7 +54,8 @@ fn around(calls: &Arc<Mutex<Vec<String>>>) -> Around {
 fn settings(age: Duration) -> FlushSettings {
     let redactor = Redactor::default();
     let late = 900_000_000;
-    FlushSettings { bytes: 1 << 30, age, late, redactor, upkeep: UpkeepSettings::default() }
+    let upkeep = UpkeepSettings::default();
+    FlushSettings { bytes: 1 << 30, age, late, redactor, upkeep, key: None }
 }
 
 fn open(folder: &std::path::Path) -> (History, Arc<Hot>) {
@@ -176,10 +178,10 @@ fn files_that_two_join_at_once_are_joined_once() {
     let before = ask(&one, BY_USER);
     let mut upkeeps = [(); 2].map(|()| Upkeep::new(UpkeepSettings::default()));
     for upkeep in &mut upkeeps {
-        one.look_after(upkeep).unwrap();
+        one.look_after(upkeep, &settings(Duration::ZERO)).unwrap();
     }
-    one.look_after(&mut upkeeps[0]).unwrap();
-    other.look_after(&mut upkeeps[1]).unwrap_err();
+    one.look_after(&mut upkeeps[0], &settings(Duration::ZERO)).unwrap();
+    other.look_after(&mut upkeeps[1], &settings(Duration::ZERO)).unwrap_err();
     other.refresh().unwrap();
     assert_eq!(hot.kept().files.len(), 1);
     for history in [one, other] {
@@ -195,8 +197,8 @@ fn small_files_are_joined_and_nothing_else_changes() {
     let before = ask(&history, BY_USER);
     assert_eq!(hot.kept().files.len(), 8);
     let mut upkeep = Upkeep::new(UpkeepSettings::default());
-    history.look_after(&mut upkeep).unwrap();
-    history.look_after(&mut upkeep).unwrap();
+    history.look_after(&mut upkeep, &settings(Duration::ZERO)).unwrap();
+    history.look_after(&mut upkeep, &settings(Duration::ZERO)).unwrap();
     assert_eq!(hot.kept().files.len(), 1);
     assert_eq!(ask(&history, BY_USER), before);
     let ordered = ask(&history, "SELECT event_time FROM events");

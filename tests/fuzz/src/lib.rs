@@ -28,6 +28,9 @@ pub mod event;
 #[path = "../../../src/decode/mod.rs"]
 pub mod decode;
 
+#[path = "../../../src/proof/mod.rs"]
+pub mod proof;
+
 #[path = "../../../src/journal/mod.rs"]
 pub mod journal;
 

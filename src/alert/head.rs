@@ -1,0 +1,145 @@
+//! Signed heads of the history on their way out: to files and web hooks that an attacker of this
+//! machine cannot change.
+//!
+//! A file gets each head appended, with an empty line behind it; a URL gets it posted as
+//! `text/plain`. A newer head says all that an older one says, so that of those that wait only the
+//! newest is sent. What fails is said once and tried again.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use reqwest::{Client, Url};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::http;
+use super::sink::Answer;
+use crate::config::sink::Tls;
+
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_mins(1);
+/// How long one call may take.
+const CALL: Duration = Duration::from_secs(10);
+/// How long a head may take at the end.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Where heads come from.
+#[derive(Debug)]
+pub struct Heads(watch::Sender<String>);
+
+impl Heads {
+    /// Takes heads to these files and URLs; one publisher for each.
+    ///
+    /// # Errors
+    /// When one cannot be understood.
+    pub fn open(targets: &[String]) -> Result<(Self, Vec<Publisher>)> {
+        let (sender, heads) = watch::channel(String::new());
+        let publisher = |target: &String| {
+            let target =
+                Target::open(target).with_context(|| format!("`[history] publish`: `{target}`"))?;
+            Ok(Publisher { target, heads: heads.clone() })
+        };
+        let publishers = targets.iter().map(publisher).collect::<Result<_>>()?;
+        Ok((Self(sender), publishers))
+    }
+
+    /// There is a new head: the text of a signed note.
+    pub fn tell(&self, note: &str) {
+        self.0.send_replace(note.to_owned());
+    }
+}
+
+enum Target {
+    File(PathBuf),
+    Url { url: Url, client: Client },
+}
+
+/// Takes heads to one place.
+pub struct Publisher {
+    target: Target,
+    heads: watch::Receiver<String>,
+}
+
+impl Target {
+    fn open(text: &str) -> Result<Self> {
+        if !text.contains("://") {
+            return Ok(Self::File(PathBuf::from(text)));
+        }
+        let url: Url = text.parse().context("not a URL")?;
+        if !matches!(url.scheme(), "http" | "https") {
+            bail!("a head goes to a file, or to an http:// or https:// URL");
+        }
+        let client = http::client(&url, &Tls::default(), CALL, 1)?;
+        Ok(Self::Url { url, client })
+    }
+
+    async fn publish(&self, note: &str) -> Result<()> {
+        match self {
+            Self::File(path) => {
+                let mut options = File::options();
+                let mut file = options.create(true).append(true).mode(0o600).open(path)?;
+                file.write_all(format!("{note}\n").as_bytes())?;
+                Ok(file.sync_all()?)
+            }
+            Self::Url { url, client } => {
+                let request = client.post(url.clone()).header("content-type", "text/plain");
+                let answer = match http::send(request.body(note.to_owned())).await {
+                    Ok(reply) => reply.answer(&[], true),
+                    Err(answer) => answer,
+                };
+                match answer {
+                    Answer::Delivered => Ok(()),
+                    Answer::Retry { why, .. } | Answer::Refused { why } => Err(anyhow!(why)),
+                }
+            }
+        }
+    }
+
+    /// Where, without what may be secret.
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Url { url, .. } => url.host_str().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl Publisher {
+    /// Publishes heads until there are no more; what is left then gets a few seconds.
+    ///
+    /// # Errors
+    /// Never: what cannot be published is said.
+    pub async fn run(mut self) -> Result<()> {
+        let target = self.target.name();
+        while self.heads.changed().await.is_ok() {
+            let (mut retry, mut failed) = (RETRY_FIRST, false);
+            loop {
+                let note = self.heads.borrow_and_update().clone();
+                let is_last = self.heads.has_changed().is_err();
+                let call = timeout(if is_last { LAST } else { CALL }, self.target.publish(&note));
+                let published = call.await.unwrap_or_else(|_| Err(anyhow!("no answer")));
+                let Err(error) = published else { break };
+                if !failed {
+                    let error = format!("{error:#}");
+                    warn!(target, error, "head not published, will try again");
+                }
+                failed = true;
+                if is_last {
+                    return Ok(());
+                }
+                // A newer head is tried at once; the end too.
+                let _ = timeout(retry, self.heads.changed()).await;
+                retry = (retry * 2).min(RETRY_MAX);
+            }
+            if failed {
+                info!(target, "head published");
+            }
+        }
+        Ok(())
+    }
+}
