@@ -16,7 +16,7 @@ pub use self::alert::{AlertCommand, AlertListArgs, AlertTestArgs};
 pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
     CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
-    ListArgs, ShippedArgs,
+    ListArgs, ShippedArgs, TestArgs,
 };
 pub use self::incidents::{
     IncidentArgs, IncidentsArgs, IncidentsCommand, SilenceAddArgs, SilenceCommand, SilenceEndArgs,
@@ -272,20 +272,6 @@ pub struct RestoreArgs {
     /// The data directory to make; it must be empty or not there
     #[arg(long, value_name = "DIR", default_value = "auditmill-data")]
     pub data: PathBuf,
-}
-
-/// `auditmill test`
-#[derive(Debug, Args)]
-pub struct TestArgs {
-    /// Folder of detections to test instead of the shipped ones; tests lie beside them
-    #[arg(value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Test only this detection
-    #[arg(long, value_name = "ID")]
-    pub detection: Option<String>,
-    /// Write what came of each case to this file, as `JUnit` XML
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
 }
 
 /// `auditmill sql`

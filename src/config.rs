@@ -3,7 +3,7 @@
 //!
 //! Every setting `[section] key` is also `AUDITMILL_SECTION_KEY`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -211,6 +211,11 @@ impl Default for Detect {
     }
 }
 
+impl Query {
+    /// Where clients of `PostgreSQL` are served unless somebody says otherwise.
+    pub const POSTGRES: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5433);
+}
+
 impl Default for Query {
     fn default() -> Self {
         Self {
@@ -220,7 +225,7 @@ impl Default for Query {
             concurrent_max: 8,
             queue_max: 64,
             rows_max: 10_000_000,
-            postgres_listen: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 5433)))),
+            postgres_listen: Listen(Some(Self::POSTGRES)),
             sessions_max: NonZeroUsize::new(100).expect("100 is not 0"),
         }
     }

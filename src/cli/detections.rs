@@ -140,3 +140,17 @@ impl ShippedArgs {
         given.unwrap_or_else(|| "*".to_owned())
     }
 }
+
+/// `auditmill test`
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Folder of detections to test instead of the shipped ones; tests lie beside them
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Test only this detection
+    #[arg(long, value_name = "ID")]
+    pub detection: Option<String>,
+    /// Write what came of each case to this file, as `JUnit` XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}

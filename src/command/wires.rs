@@ -4,9 +4,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::Result;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::config::Settings;
+use crate::config::{Query, Settings};
 use crate::http::auth::Gate;
 use crate::http::routes::Shared;
 use crate::http::server::{self, Server};
@@ -18,14 +18,24 @@ const POSTGRES_PROTOCOL: &[u8] = b"postgresql";
 
 const POSTGRES: &str = "postgres";
 
-/// Takes the port for clients of PostgreSQL, if there is to be one.
+/// Takes the port for clients of PostgreSQL, if there is to be one. The usual port may be taken.
 ///
 /// # Errors
 /// When the settings would leave the door open, or the port is taken.
 pub(super) fn listen(settings: &Settings) -> Result<Option<TcpListener>> {
     let Some(address) = settings.query.postgres_listen.0 else { return Ok(None) };
     let setting = "[query] postgres_listen";
-    let (listener, address) = server::listen(setting, address, &settings.http, &settings.auth)?;
+    let port = server::listen(setting, address, &settings.http, &settings.auth);
+    let (listener, address) = match port {
+        // Nobody asked for this port: another server on this machine may have it.
+        Err(error) if error.is_taken() && address == Query::POSTGRES => {
+            warn!(
+                "no clients of PostgreSQL: {error}; `[query] postgres_listen` names another port"
+            );
+            return Ok(None);
+        }
+        port => port?,
+    };
     // Before the line of HTTP: who waits for that knows this.
     info!(%address, "clients of PostgreSQL are served");
     Ok(Some(listener))

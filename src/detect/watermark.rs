@@ -46,8 +46,9 @@ impl Watermark {
     }
 
     /// Takes note of what arrived one after the other by `now` and is read again at once: windows
-    /// that were over before some of it came are over, so that what was said of them is known. Gives
-    /// up to where event time was over before the last of it came.
+    /// that were over before some of it came are over, so that what was said of them is known.
+    ///
+    /// Gives up to where event time was over before the last of it came.
     pub fn follow(&mut self, event_times: &[i64], arrivals: &[i64], now: i64) -> i64 {
         for (event_time, arrival) in event_times.iter().zip(arrivals) {
             if *arrival < self.arrival_last || *arrival > now {

@@ -1,5 +1,6 @@
 //! The listening socket: plain on loopback, or TLS, with limits on what connections may take.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,6 +69,14 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl ServerError {
+    /// Somebody else has the port.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
 }
 
 /// A socket that listens, not serving yet.

@@ -5,6 +5,7 @@ mod client;
 mod hostile;
 mod java;
 
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -275,6 +276,10 @@ async fn limits_are_those_of_all_queries() {
 async fn it_can_be_turned_off_and_is_counted() {
     let server = TestServer::start("[query]\npostgres_listen = \"\"");
     assert!(!server.log().contains("clients of PostgreSQL"), "{}", server.log());
+    // The usual port may be somebody else's.
+    let _taken = TcpListener::bind("127.0.0.1:5433");
+    let server = TestServer::start("[query]\npostgres_listen = \"127.0.0.1:5433\"");
+    assert!(server.log().contains("no clients of PostgreSQL"), "{}", server.log());
     let server = filled().await;
     let open = "auditmill_query_sessions{wire=\"postgres\"}";
     let mut client = Client::connect(&server);
