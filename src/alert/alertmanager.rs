@@ -122,8 +122,7 @@ impl Pager for Alertmanager {
     async fn page(&mut self, call: &Call) -> Answer {
         let alerts = [self.alert(&Notice::new(call), now_micros())];
         let request = self.client.post(self.url.clone()).headers(self.headers.clone());
-        let reply = http::send(request.json(&alerts)).await;
-        reply.map_or_else(|answer| answer, |reply| reply.answer(&[400, 413, 422], true))
+        http::send(request.json(&alerts), &http::REFUSALS, true).await
     }
 
     fn standing(&self) -> Option<Standing> {

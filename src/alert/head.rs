@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::backoff::Backoff;
 use super::http;
 use super::sink::Answer;
 use crate::config::sink::Tls;
 
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_mins(1);
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_mins(1) };
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(10);
 /// How long a head may take at the end.
@@ -88,11 +88,7 @@ impl Target {
             }
             Self::Url { url, client } => {
                 let request = client.post(url.clone()).header("content-type", "text/plain");
-                let answer = match http::send(request.body(note.to_owned())).await {
-                    Ok(reply) => reply.answer(&[], true),
-                    Err(answer) => answer,
-                };
-                match answer {
+                match http::send(request.body(note.to_owned()), &[], true).await {
                     Answer::Delivered => Ok(()),
                     Answer::Retry { why, .. } | Answer::Refused { why } => Err(anyhow!(why)),
                 }
@@ -117,26 +113,25 @@ impl Publisher {
     pub async fn run(mut self) -> Result<()> {
         let target = self.target.name();
         while self.heads.changed().await.is_ok() {
-            let (mut retry, mut failed) = (RETRY_FIRST, false);
+            let mut failures = 0;
             loop {
                 let note = self.heads.borrow_and_update().clone();
                 let is_last = self.heads.has_changed().is_err();
                 let call = timeout(if is_last { LAST } else { CALL }, self.target.publish(&note));
                 let published = call.await.unwrap_or_else(|_| Err(anyhow!("no answer")));
                 let Err(error) = published else { break };
-                if !failed {
+                if failures == 0 {
                     let error = format!("{error:#}");
                     warn!(target, error, "head not published, will try again");
                 }
-                failed = true;
+                failures += 1;
                 if is_last {
                     return Ok(());
                 }
                 // A newer head is tried at once; the end too.
-                let _ = timeout(retry, self.heads.changed()).await;
-                retry = (retry * 2).min(RETRY_MAX);
+                let _ = timeout(RETRY.wait(failures, 0.0), self.heads.changed()).await;
             }
-            if failed {
+            if failures > 0 {
                 info!(target, "head published");
             }
         }

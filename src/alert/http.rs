@@ -20,6 +20,9 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// So much of an answer's text is told.
 const WORDS_MAX: usize = 200;
 
+/// What receivers for people answer to a message that they will never take.
+pub(super) const REFUSALS: [u16; 3] = [400, 413, 422];
+
 /// A client for one receiver, with this time limit for a call as a whole.
 ///
 /// # Errors
@@ -75,7 +78,7 @@ pub(super) fn headers<'a>(
 
 /// A whole answer.
 #[derive(Debug)]
-pub(super) struct Reply {
+struct Reply {
     pub(super) status: StatusCode,
     /// How long the receiver asked to be left alone.
     after: Option<Duration>,
@@ -83,8 +86,13 @@ pub(super) struct Reply {
     words: String,
 }
 
+/// Sends, and gives what the answer means: see [`Reply::answer`].
+pub(super) async fn send(request: RequestBuilder, refusals: &[u16], told: bool) -> Answer {
+    reply(request).await.map_or_else(|answer| answer, |reply| reply.answer(refusals, told))
+}
+
 /// Sends, and reads the answer to its end.
-pub(super) async fn send(request: RequestBuilder) -> Result<Reply, Answer> {
+async fn reply(request: RequestBuilder) -> Result<Reply, Answer> {
     let retry = |why| Answer::Retry { after: None, why };
     let mut response = request.send().await.map_err(|error| retry(words(error)))?;
     let status = response.status();
@@ -105,8 +113,9 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Reply, Answer> {
 
 impl Reply {
     /// What it means: 200 to 299 took it; these statuses refuse it for good; everything else is
-    /// worth another try, also 401, 403 and 404, which somebody will set right.
-    pub(super) fn answer(self, refusals: &[u16], told: bool) -> Answer {
+    /// worth another try, also 401, 403 and 404, which somebody will set right. What was said with
+    /// it is `told` on.
+    fn answer(self, refusals: &[u16], told: bool) -> Answer {
         let status = self.status;
         let mut why = status.to_string();
         if told && !self.words.is_empty() {

@@ -10,6 +10,7 @@ pub mod jsonl;
 pub mod kafka;
 pub mod mail;
 pub mod notice;
+mod on_disk;
 pub mod outbox;
 pub mod outlet;
 pub mod pager;

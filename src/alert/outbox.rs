@@ -22,11 +22,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
+use super::on_disk::on_disk;
 use super::sink::{Answer, Sink};
 use crate::clock::now_micros;
 use crate::findings::database::StoreError;
@@ -209,7 +209,7 @@ impl<S: Sink> Outbox<S> {
         loop {
             let end = self.end;
             let ask = move |store: &Store| store.changes_after(end, &Filter::default(), limit);
-            let changes = self.on_disk(ask).await?;
+            let changes = on_disk(&self.store, ask).await?;
             let full = changes.findings.len() >= limit.max(1);
             let mut taken = changes.findings;
             taken.retain(|(_, of)| fits_any(&self.only, of));
@@ -255,7 +255,7 @@ impl<S: Sink> Outbox<S> {
         let get = move |store: &Store| -> Result<Vec<_>, StoreError> {
             ids.iter().map(|id| store.get(id)).collect()
         };
-        let newest = self.on_disk(get).await?;
+        let newest = on_disk(&self.store, get).await?;
         let mut newest = newest.into_iter();
         let mut seen = HashSet::new();
         // What is not there any more was given up, and counted as that. One that changed while it
@@ -278,7 +278,7 @@ impl<S: Sink> Outbox<S> {
 
     async fn deliver(&mut self, records: &[Arc<FindingRecord>]) -> anyhow::Result<Vec<Answer>> {
         // A change that was read is a change that is committed.
-        self.on_disk(|store| store.sync_change(store.last_change()?)).await?;
+        on_disk(&self.store, |store| store.sync_change(store.last_change()?)).await?;
         let mut answers = self.sink.deliver(records).await;
         let missing = || Answer::Retry { after: None, why: "the sink gave no answer".to_owned() };
         answers.resize_with(records.len(), missing);
@@ -339,7 +339,7 @@ impl<S: Sink> Outbox<S> {
             return Ok(());
         }
         let (name, settled) = (self.name.clone(), self.settled.clone());
-        self.on_disk(move |store| store.settle(&name, &settled, now_micros())).await?;
+        on_disk(&self.store, move |store| store.settle(&name, &settled, now_micros())).await?;
         self.saved = self.settled.cursor;
         let empty = Settled { cursor: self.saved, ..Settled::default() };
         for letter in std::mem::replace(&mut self.settled, empty).refused {
@@ -362,14 +362,6 @@ impl<S: Sink> Outbox<S> {
             self.store.sink_trouble(&self.name, trouble.clone());
         }
         self.trouble = trouble;
-    }
-
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> anyhow::Result<T> {
-        let store = Arc::clone(&self.store);
-        Ok(tokio::task::spawn_blocking(move || work(&store)).await.context("ask the store")??)
     }
 }
 

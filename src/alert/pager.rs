@@ -9,14 +9,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
+use super::on_disk::on_disk;
 use super::sink::Answer;
 use crate::clock::now_micros;
+use crate::config::Span;
 use crate::fault::point;
-use crate::findings::database::StoreError;
 use crate::findings::paging::Call;
 use crate::findings::paging::outbox::Pending;
 use crate::findings::sinks::DeadLetter;
@@ -119,7 +119,7 @@ impl<P: Pager> PageOutbox<P> {
     /// Tries what is due; gives how long there is nothing to do.
     async fn round(&mut self) -> anyhow::Result<Duration> {
         let name = self.name.clone();
-        let pending = self.on_disk(move |store| store.calls(&name, ROUND)).await?;
+        let pending = on_disk(&self.store, move |store| store.calls(&name, ROUND)).await?;
         self.metrics.sink_lag(&self.name, pending.len() as u64);
         let rest = self.rests_until.saturating_sub(now_micros());
         if rest > 0 {
@@ -139,7 +139,7 @@ impl<P: Pager> PageOutbox<P> {
                 return Ok(wait.min(until));
             }
             // What a receiver was told must not get another content under the same revision.
-            self.on_disk(Store::sync).await?;
+            on_disk(&self.store, Store::sync).await?;
             point("call_written");
             match self.pager.page(&call).await {
                 Answer::Delivered => {
@@ -166,8 +166,8 @@ impl<P: Pager> PageOutbox<P> {
                     let pause = self.backoff.wait(failures + 1, fastrand::f64());
                     let pause = after.map_or(pause, |after| after.min(AFTER_MAX).max(pause));
                     let (name, at) =
-                        (self.name.clone(), now_micros().saturating_add(micros(pause)));
-                    self.on_disk(move |store| store.call_failed(&name, &call, at)).await?;
+                        (self.name.clone(), now_micros().saturating_add(Span(pause).micros()));
+                    on_disk(&self.store, move |store| store.call_failed(&name, &call, at)).await?;
                     wait = wait.min(pause);
                     // One may be at fault; when the second fails too, it is the receiver.
                     failed += 1;
@@ -189,7 +189,8 @@ impl<P: Pager> PageOutbox<P> {
     ) -> anyhow::Result<()> {
         self.metrics.sink_delivery(&self.name, outcome);
         let (name, now) = (self.name.clone(), now_micros());
-        self.on_disk(move |store| store.call_settled(&name, &call, refused.as_ref(), now)).await
+        on_disk(&self.store, move |store| store.call_settled(&name, &call, refused.as_ref(), now))
+            .await
     }
 
     /// Tells what stands to a receiver that forgets; gives how long there is nothing to do. What
@@ -198,17 +199,17 @@ impl<P: Pager> PageOutbox<P> {
         let Some(standing) = self.pager.standing() else { return Ok(IDLE) };
         let now = now_micros();
         if now >= self.again_at {
-            let since = now.saturating_sub(micros(standing.stands));
+            let since = now.saturating_sub(Span(standing.stands).micros());
             let name = self.name.clone();
             let read = move |store: &Store| store.standing_calls(&name, since, STANDING_MAX);
-            for call in self.on_disk(read).await? {
+            for call in on_disk(&self.store, read).await? {
                 if let Answer::Retry { why, .. } = self.pager.page(&call).await {
                     self.say(Some(why));
                     break;
                 }
                 self.say(None);
             }
-            self.again_at = now_micros().saturating_add(micros(standing.every));
+            self.again_at = now_micros().saturating_add(Span(standing.every).micros());
         }
         let left = self.again_at.saturating_sub(now_micros());
         Ok(IDLE.min(Duration::from_micros(u64::try_from(left).unwrap_or(0).max(1_000))))
@@ -227,16 +228,4 @@ impl<P: Pager> PageOutbox<P> {
         self.store.sink_trouble(&self.name, trouble.clone());
         self.trouble = trouble;
     }
-
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> anyhow::Result<T> {
-        let store = Arc::clone(&self.store);
-        Ok(tokio::task::spawn_blocking(move || work(&store)).await.context("ask the store")??)
-    }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

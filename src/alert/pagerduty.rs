@@ -121,8 +121,7 @@ impl Pager for PagerDuty {
         let body = self.body(&Notice::new(call));
         let request = self.client.post(self.url.clone());
         let request = request.header("content-type", "application/json").body(body);
-        let reply = http::send(request).await;
-        reply.map_or_else(|answer| answer, |reply| reply.answer(&[400, 413, 422], true))
+        http::send(request, &http::REFUSALS, true).await
     }
 }
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use tracing::{error, warn};
 
+use super::on_disk::on_disk;
 use crate::clock::now_micros;
 use crate::config::Settings;
 use crate::config::route::{Match, Route};
 use crate::config::sink::Sink;
-use crate::findings::database::StoreError;
 use crate::findings::matcher::Matcher;
 use crate::findings::paging::silence::Silence;
 use crate::findings::paging::{Call, Plan, Quiet, silence};
@@ -112,13 +112,14 @@ impl Router {
     async fn route(&self, now: i64) -> Result<i64> {
         let (plans, silences) = (self.plans.clone(), self.silences.clone());
         let base = self.base.clone();
-        self.on_disk(move |store| store.route(&plans, &silences, base.as_deref(), now)).await
+        on_disk(&self.store, move |store| store.route(&plans, &silences, base.as_deref(), now))
+            .await
     }
 
     /// Tells of sinks that took nothing for long though there is something, and of those that do
     /// again.
     async fn look_for_dead(&mut self, now: i64) -> Result<()> {
-        let places = self.on_disk(Store::places).await?;
+        let places = on_disk(&self.store, Store::places).await?;
         for (sink, (place, lag)) in places {
             let at = match self.stuck.get(&sink) {
                 Some((stuck, at)) if *stuck == place && lag > 0 => *at,
@@ -130,7 +131,7 @@ impl Router {
             let others: Vec<String> =
                 self.people.iter().filter(|other| **other != sink).cloned().collect();
             let call = self.call(&sink, state, lag, at);
-            let told = self.on_disk(move |store| store.call(&others, &call, now)).await?;
+            let told = on_disk(&self.store, move |store| store.call(&others, &call, now)).await?;
             if is_dead && told {
                 warn!(sink, waiting = lag, "a sink takes nothing, others are told");
             }
@@ -165,14 +166,6 @@ impl Router {
             incidents: Vec::new(),
             page: None,
         }
-    }
-
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T> {
-        let store = Arc::clone(&self.store);
-        Ok(tokio::task::spawn_blocking(move || work(&store)).await.context("ask the store")??)
     }
 }
 

@@ -64,8 +64,8 @@ impl Slack {
 impl Pager for Slack {
     async fn page(&mut self, call: &Call) -> Answer {
         let message = message(&Notice::new(call));
-        let reply = http::send(self.client.post(self.url.clone()).json(&message)).await;
-        reply.map_or_else(|answer| answer, |reply| reply.answer(&[400, 413, 422], true))
+        let request = self.client.post(self.url.clone()).json(&message);
+        http::send(request, &http::REFUSALS, true).await
     }
 }
 

@@ -124,8 +124,7 @@ impl Webhook {
         }
         let request = self.client.post(self.url.clone()).headers(headers).body(body);
         // What it says beside the status is for nobody: this URL may be anybody's.
-        let reply = http::send(request).await;
-        reply.map_or_else(|answer| answer, |reply| reply.answer(&REFUSALS, false))
+        http::send(request, &REFUSALS, false).await
     }
 }
 

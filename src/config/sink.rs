@@ -74,11 +74,11 @@ pub enum Sink {
     Alertmanager(AlertmanagerSettings),
     /// Events that open and resolve alerts.
     PagerDuty(PagerDutySettings),
-    /// One message per finding, in a channel.
+    /// One message per call, in a channel.
     Slack(SlackSettings),
     /// One message per finding, RFC 5424.
     Syslog(SyslogSettings),
-    /// One mail per finding.
+    /// One mail per call.
     Mail(MailSettings),
 }
 

@@ -27,9 +27,6 @@ pub(super) enum Trouble {
     /// The server answered what it should not have, or ended.
     #[error("{0}")]
     Answer(String),
-    /// The server does not take this mail now; it may take others.
-    #[error("{0}")]
-    Later(String),
     /// The server will never take this mail.
     #[error("{0}")]
     Refused(String),
@@ -195,8 +192,6 @@ impl Session {
         match (reply.code, reply.trouble("mail")) {
             (250, _) => Ok(refused),
             (500..=599, Trouble::Answer(why)) => Err(Trouble::Refused(why)),
-            // 421 is the end of the connection.
-            (422..=499, Trouble::Answer(why)) => Err(Trouble::Later(why)),
             (_, trouble) => Err(trouble),
         }
     }

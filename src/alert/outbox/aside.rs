@@ -1,13 +1,14 @@
 //! Findings that a sink cannot take while it takes others: set aside, tried again, given up.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::warn;
 
 use super::{AFTER_MAX, Outbox, dead_letter};
+use crate::alert::on_disk::on_disk;
 use crate::alert::sink::{Answer, Sink};
 use crate::clock::now_micros;
+use crate::config::Span;
 use crate::findings::sinks::SetAside;
 
 /// So often a finding fails in its turn before it is set aside.
@@ -24,9 +25,9 @@ impl<S: Sink> Outbox<S> {
             return Ok(());
         }
         let (name, now) = (self.name.clone(), now_micros());
-        let (_, held) = self.on_disk(move |store| store.set_aside(&name, now)).await?;
+        let (_, held) = on_disk(&self.store, move |store| store.set_aside(&name, now)).await?;
         let mut room = SET_ASIDE_MAX.saturating_sub(held);
-        let next_at = now.saturating_add(micros(self.backoff.max));
+        let next_at = now.saturating_add(Span(self.backoff.max).micros());
         let why = self.trouble.clone().unwrap_or_default();
         let (name, metrics, settled) = (&self.name, &self.metrics, &mut self.settled);
         self.pending.retain(|pending| {
@@ -50,10 +51,10 @@ impl<S: Sink> Outbox<S> {
         if now < self.aside_at {
             return Ok(false);
         }
-        let (due, _) = self.on_disk(move |store| store.set_aside(&name, now)).await?;
+        let (due, _) = on_disk(&self.store, move |store| store.set_aside(&name, now)).await?;
         let Some(aside) = due else { return Ok(false) };
         let id = aside.finding.clone();
-        let Some(record) = self.on_disk(move |store| store.get(&id)).await? else {
+        let Some(record) = on_disk(&self.store, move |store| store.get(&id)).await? else {
             self.settled.cleared.push(aside.finding);
             return Ok(true);
         };
@@ -70,7 +71,7 @@ impl<S: Sink> Outbox<S> {
                 self.proof = true;
             }
             Some(Answer::Retry { why, after }) => {
-                self.aside_at = now.saturating_add(micros(self.backoff.max));
+                self.aside_at = now.saturating_add(Span(self.backoff.max).micros());
                 let failures = aside.failures + u32::from(std::mem::take(&mut self.proof));
                 if failures >= TRIES_MAX {
                     let why =
@@ -80,7 +81,7 @@ impl<S: Sink> Outbox<S> {
                 } else {
                     let wait = self.backoff.max.saturating_mul(failures);
                     let wait = after.map_or(wait, |after| after.min(AFTER_MAX).max(wait));
-                    let next_at = now.saturating_add(micros(wait));
+                    let next_at = now.saturating_add(Span(wait).micros());
                     self.settled.set_aside.push(SetAside { failures, next_at, why, ..aside });
                 }
             }
@@ -88,8 +89,4 @@ impl<S: Sink> Outbox<S> {
         self.save().await?;
         Ok(true)
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

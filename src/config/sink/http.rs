@@ -61,7 +61,7 @@ pub struct AlertmanagerSettings {
     /// How often what still stands is said again; without it an alert ends after four times this.
     #[serde(default = "repeat")]
     pub repeat: Span,
-    /// A finding stands for so long after its last event.
+    /// A page stands for so long after its last event, unless it is closed.
     #[serde(default = "stands")]
     pub stands: Span,
     /// Labels of every alert, beside those that say what was found.

@@ -42,7 +42,7 @@ pub struct MailSettings {
     /// ... and one with its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key: Option<PathBuf>,
-    /// How long a batch may take.
+    /// How long a mail may take.
     #[serde(default = "timeout")]
     pub timeout: Span,
 }
