@@ -1,9 +1,10 @@
-//! Signed heads of the history on their way out: to files and web hooks that an attacker of this
-//! machine cannot change.
+//! Signed heads of the history on their way out: to files, web hooks and Kafka topics that an
+//! attacker of this machine cannot change.
 //!
 //! A file gets each head appended, with an empty line behind it; a URL gets it posted as
-//! `text/plain`. A newer head says all that an older one says, so that of those that wait only the
-//! newest is sent. What fails is said once and tried again.
+//! `text/plain`; `kafka://SINK/TOPIC` is a topic of the brokers of the sink of this name. A newer
+//! head says all that an older one says, so that of those that wait only the newest is sent. What
+//! fails is said once and tried again.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,7 +20,10 @@ use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::http;
+#[cfg(feature = "kafka")]
+use super::kafka::Kafka;
 use super::sink::Answer;
+use crate::config::Sink;
 use crate::config::sink::Tls;
 
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_mins(1) };
@@ -33,15 +37,16 @@ const LAST: Duration = Duration::from_secs(5);
 pub struct Heads(watch::Sender<String>);
 
 impl Heads {
-    /// Takes heads to these files and URLs; one publisher for each.
+    /// Takes heads to these files, URLs and topics, which are reached as these sinks are; one
+    /// publisher for each.
     ///
     /// # Errors
     /// When one cannot be understood.
-    pub fn open(targets: &[String]) -> Result<(Self, Vec<Publisher>)> {
+    pub fn open(targets: &[String], sinks: &[Sink]) -> Result<(Self, Vec<Publisher>)> {
         let (sender, heads) = watch::channel(String::new());
         let publisher = |target: &String| {
-            let target =
-                Target::open(target).with_context(|| format!("`[history] publish`: `{target}`"))?;
+            let opened = Target::open(target, sinks);
+            let target = opened.with_context(|| format!("`[history] publish`: `{target}`"))?;
             Ok(Publisher { target, heads: heads.clone() })
         };
         let publishers = targets.iter().map(publisher).collect::<Result<_>>()?;
@@ -56,7 +61,16 @@ impl Heads {
 
 enum Target {
     File(PathBuf),
-    Url { url: Url, client: Client },
+    Url {
+        url: Url,
+        client: Client,
+    },
+    #[cfg(feature = "kafka")]
+    Topic {
+        kafka: Box<Kafka>,
+        sink: String,
+        topic: String,
+    },
 }
 
 /// Takes heads to one place.
@@ -66,19 +80,43 @@ pub struct Publisher {
 }
 
 impl Target {
-    fn open(text: &str) -> Result<Self> {
+    fn open(text: &str, sinks: &[Sink]) -> Result<Self> {
+        if let Some(place) = text.strip_prefix("kafka://") {
+            return Self::topic(place, sinks);
+        }
         if !text.contains("://") {
             return Ok(Self::File(PathBuf::from(text)));
         }
         let url: Url = text.parse().context("not a URL")?;
         if !matches!(url.scheme(), "http" | "https") {
-            bail!("a head goes to a file, or to an http:// or https:// URL");
+            bail!("a head goes to a file, to an http:// or https:// URL, or to kafka://SINK/TOPIC");
         }
         let client = http::client(&url, &Tls::default(), CALL, 1)?;
         Ok(Self::Url { url, client })
     }
 
-    async fn publish(&self, note: &str) -> Result<()> {
+    #[cfg(feature = "kafka")]
+    fn topic(place: &str, sinks: &[Sink]) -> Result<Self> {
+        let Some((name, topic)) = place.split_once('/').filter(|(_, topic)| !topic.is_empty())
+        else {
+            bail!("not of the form kafka://SINK/TOPIC");
+        };
+        let settings = sinks.iter().find_map(|sink| match sink {
+            Sink::Kafka(settings) if settings.name == name => Some(settings),
+            _ => None,
+        });
+        let settings = settings
+            .ok_or_else(|| anyhow!("no `[[sink]]` of type \"kafka\" has the name `{name}`"))?;
+        let kafka = Box::new(Kafka::new(settings)?);
+        Ok(Self::Topic { kafka, sink: name.to_owned(), topic: topic.to_owned() })
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    fn topic(_place: &str, _sinks: &[Sink]) -> Result<Self> {
+        bail!("this program was built without Kafka")
+    }
+
+    async fn publish(&mut self, note: &str) -> Result<()> {
         match self {
             Self::File(path) => {
                 let mut options = File::options();
@@ -93,6 +131,8 @@ impl Target {
                     Answer::Retry { why, .. } | Answer::Refused { why } => Err(anyhow!(why)),
                 }
             }
+            #[cfg(feature = "kafka")]
+            Self::Topic { kafka, topic, .. } => kafka.write(topic, note).await,
         }
     }
 
@@ -101,6 +141,8 @@ impl Target {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Url { url, .. } => url.host_str().unwrap_or_default().to_owned(),
+            #[cfg(feature = "kafka")]
+            Self::Topic { sink, topic, .. } => format!("{sink}/{topic}"),
         }
     }
 }

@@ -161,21 +161,36 @@ impl Kafka {
     }
 }
 
+impl Kafka {
+    /// Writes a text to a topic of the same brokers, and waits until it is there.
+    ///
+    /// # Errors
+    /// When it is not there in time.
+    pub(super) async fn write(&mut self, topic: &str, text: &str) -> Result<()> {
+        self.mend()?;
+        let message = FutureRecord::<(), str>::to(topic).payload(text);
+        let sent = self.producer.send(message, self.timeout).await;
+        sent.map(drop).map_err(|(error, _)| error.into())
+    }
+
+    /// A producer whose order is in doubt never works again; another one does.
+    fn mend(&mut self) -> Result<()> {
+        if self.producer.client().fatal_error().is_some() {
+            self.producer = create(&self.config)?;
+        }
+        Ok(())
+    }
+}
+
 impl Sink for Kafka {
     fn batch_max(&self) -> usize {
         BATCH_MAX
     }
 
     async fn deliver(&mut self, findings: &[Arc<FindingRecord>]) -> Vec<Answer> {
-        if self.producer.client().fatal_error().is_some() {
-            // A producer whose order is in doubt never works again; another one does.
-            match create(&self.config) {
-                Ok(producer) => self.producer = producer,
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    return vec![Answer::Retry { after: None, why }; findings.len()];
-                }
-            }
+        if let Err(error) = self.mend() {
+            let why = format!("{error:#}");
+            return vec![Answer::Retry { after: None, why }; findings.len()];
         }
         let sent = findings.iter().map(|record| self.send(record));
         let limit = self.timeout.saturating_add(GRACE);

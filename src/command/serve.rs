@@ -33,6 +33,7 @@ use crate::detect::in_use::InUse;
 use crate::event::seen::{Horizon, Seen};
 use crate::event::time::rfc3339;
 use crate::findings::quarantine::Quarantine;
+use crate::findings::questions::QuestionLog;
 use crate::findings::store::Store;
 use crate::history::flush::{FlushSettings, History};
 use crate::history::hot::Hot;
@@ -49,6 +50,7 @@ use crate::journal::{Journal, Position, Writer};
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Reload};
 use crate::query::postgres::Postgres;
+use crate::query::questions::questions_table;
 use crate::query::service::QueryService;
 use crate::query::tables::{Tables, tables};
 use crate::tasks::Tasks;
@@ -156,9 +158,13 @@ fn outlets(
     Ok(outlets)
 }
 
-fn query(settings: &Settings, data: &Path, tables: Tables) -> Result<Arc<QueryService>> {
+fn query(settings: &Settings, data: &Path, mut tables: Tables) -> Result<Arc<QueryService>> {
+    // Who asked is known as long as what was found.
+    let keep = settings.history.findings_keep.micros();
+    let log = Arc::new(QuestionLog::open(&data.join(QuestionLog::FILE), keep, now_micros)?);
+    tables.push(questions_table(&log));
     let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
-    Ok(Arc::new(query.context("set up SQL")?))
+    Ok(Arc::new(query.context("set up SQL")?.with_log(log)))
 }
 
 /// Every part, built and joined, nothing running yet.
@@ -190,11 +196,10 @@ impl Service {
         let Detections { looked, catalog, engine, in_use } = load(settings)?;
         let server = Server::bind(&settings.http, &settings.auth)?;
         let postgres = wires::listen(settings)?;
-        let lock = lock(data)?;
-        let hot = Arc::new(Hot::new(bytes(settings.history.memory)));
+        let (lock, hot) = (lock(data)?, Arc::new(Hot::new(bytes(settings.history.memory))));
         let mut history = history(settings, data, &hot)?;
-        let first = history.opened().map_or(0, History::position);
-        let (journal, writer) = journal(settings, data, first)?;
+        let (journal, writer) =
+            journal(settings, data, history.opened().map_or(0, History::position))?;
         history.check(journal.position())?;
         let ingest = &settings.ingest;
         let door = door(settings, &journal);
@@ -202,7 +207,8 @@ impl Service {
         let quarantine = Arc::new(quarantine(settings, data)?);
         let metrics = Arc::new(Metrics::new());
         let events: Arc<dyn TableProvider> = Arc::new(history.table());
-        let tables = tables(Arc::clone(&events), &store, &quarantine, &in_use, now_micros)?;
+        let both: [Arc<dyn TableProvider>; 2] = [Arc::clone(&events), Arc::new(history.minutes())];
+        let tables = tables(both, &store, &quarantine, &in_use, now_micros)?;
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
@@ -246,7 +252,7 @@ impl Service {
             pipeline,
             history,
             flush: signed_flush_settings(settings, data)?,
-            heads: Heads::open(&settings.history.publish)?,
+            heads: Heads::open(&settings.history.publish, &settings.sinks)?,
             journal_space: settings.journal.space.as_u64(),
             router: Router::new(settings, &store)?,
             outlets: outlets(settings, data, &store, &metrics)?,

@@ -49,7 +49,8 @@ pub(super) fn postgres(
     shared: &Shared,
 ) -> Postgres {
     let gate = Gate::new(&settings.auth);
-    let admits: Admits = Arc::new(move |token, certificate| gate.admits(token, certificate));
+    let admits: Admits =
+        Arc::new(move |token, certificate| gate.asker(token, certificate, POSTGRES));
     let tls = server.tls_for(POSTGRES_PROTOCOL).map(|now| Arc::new(now) as TlsNow);
     let sessions_max = settings.query.sessions_max.get();
     let counts = counts(Arc::clone(&shared.metrics));

@@ -2,13 +2,12 @@
 //! them.
 //! A token's hash is never shown.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::event::ClusterName;
+use crate::event::Clusters;
 
 /// `[auth]`: who may ask what. Without any of it, everybody who can reach a loopback address; with
 /// `client_ca` alone, everybody who has a certificate; with clients, each what is theirs.
@@ -23,26 +22,44 @@ pub struct Auth {
     pub clients: Vec<Client>,
 }
 
-/// `[[auth.client]]`: a client, and the clusters that it may deliver for. Every known client may
-/// also read.
+/// `[[auth.client]]`: a client, what it may do, and the clusters that it may do that with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ClientText", into = "ClientText")]
 pub struct Client {
     /// Its name in messages.
     pub name: String,
-    /// The clusters that it may deliver for.
+    /// What it may do.
+    pub role: Role,
+    /// The clusters that it may deliver for, or whose events and findings it may see.
     pub clusters: Clusters,
     /// How it proves who it is.
     pub credential: Credential,
 }
 
-/// The clusters of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Clusters {
-    /// Every cluster: `["*"]`.
-    All,
-    /// These; none at all for a client that only reads.
-    Named(BTreeSet<ClusterName>),
+/// What a client may do with its clusters. Each of the last three may do what the one before may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// An API server, or what brings its log: it delivers, and sees nothing.
+    #[default]
+    Sender,
+    /// It asks.
+    Viewer,
+    /// It acknowledges, assigns, closes, and makes silences.
+    Responder,
+    /// It delivers too, and reads who asked what.
+    Admin,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sender => "sender",
+            Self::Viewer => "viewer",
+            Self::Responder => "responder",
+            Self::Admin => "admin",
+        })
+    }
 }
 
 /// How a client proves who it is.
@@ -65,6 +82,8 @@ pub struct TokenHash(pub [u8; 32]);
 #[serde(deny_unknown_fields)]
 struct ClientText {
     name: String,
+    #[serde(default)]
+    role: Role,
     clusters: Vec<String>,
     #[serde(default)]
     token_sha256: Option<TokenHash>,
@@ -76,7 +95,7 @@ impl TryFrom<ClientText> for Client {
     type Error = String;
 
     fn try_from(text: ClientText) -> Result<Self, Self::Error> {
-        let ClientText { name, clusters, token_sha256, certificate } = text;
+        let ClientText { name, role, clusters, token_sha256, certificate } = text;
         let credential = match (token_sha256, certificate) {
             (Some(hash), None) => Credential::Token(hash),
             (None, Some(common_name)) => {
@@ -91,6 +110,10 @@ impl TryFrom<ClientText> for Client {
                 return Err(format!("client `{name}` {must}"));
             }
         };
+        if clusters.is_empty() {
+            let hint = "name them, or `[\"*\"]` for every cluster";
+            return Err(format!("client `{name}`: no clusters, so it may do nothing: {hint}"));
+        }
         let clusters = match clusters.as_slice() {
             [all] if all == "*" => Clusters::All,
             named => {
@@ -101,13 +124,13 @@ impl TryFrom<ClientText> for Client {
                 )
             }
         };
-        Ok(Self { name, clusters, credential })
+        Ok(Self { name, role, clusters, credential })
     }
 }
 
 impl From<Client> for ClientText {
     fn from(client: Client) -> Self {
-        let Client { name, clusters, credential } = client;
+        let Client { name, role, clusters, credential } = client;
         let clusters = match clusters {
             Clusters::All => vec!["*".to_owned()],
             Clusters::Named(names) => names.iter().map(ToString::to_string).collect(),
@@ -116,7 +139,7 @@ impl From<Client> for ClientText {
             Credential::Token(hash) => (Some(hash), None),
             Credential::Certificate(common_name) => (None, Some(common_name)),
         };
-        Self { name, clusters, token_sha256, certificate }
+        Self { name, role, clusters, token_sha256, certificate }
     }
 }
 
@@ -190,7 +213,7 @@ mod tests {
         let token = format!("clusters = [\"east\", \"west\"]\ntoken_sha256 = \"{TOKEN_SHA256}\"");
         let text = client("a", &token)
             + &client("b", "clusters = [\"*\"]\ncertificate = \"CN=b.example\"")
-            + &client("c", "clusters = []\ncertificate = \"c\"");
+            + &client("c", "role = \"viewer\"\nclusters = [\"west\"]\ncertificate = \"c\"");
         let settings = load(&text, &[("AUDITMILL_HTTP_CONNECTIONS_MAX", "7")]).unwrap();
         assert_eq!(settings.http.connections_max.get(), 7);
         let clients = &settings.auth.clients;
@@ -200,7 +223,9 @@ mod tests {
         assert_eq!(clients[0].clusters, Clusters::Named(names.into()));
         assert_eq!(clients[1].clusters, Clusters::All);
         assert_eq!(clients[1].credential, Credential::Certificate("b.example".to_owned()));
-        assert_eq!(clients[2].clusters, Clusters::Named(BTreeSet::new()));
+        assert_eq!(clients[2].clusters.names(), Some(vec!["west".to_owned()]));
+        let roles: Vec<Role> = clients.iter().map(|client| client.role).collect();
+        assert_eq!(roles, [Role::Sender, Role::Sender, Role::Viewer], "the least is the default");
         let printed = settings.to_toml().unwrap();
         assert!(printed.contains("token_sha256 = \"***\""), "{printed}");
         for text in [printed, format!("{settings:?}")] {
@@ -222,7 +247,9 @@ mod tests {
         check(&client("a", "clusters = [\"*\"]\ntoken_sha256 = \"hunter2"), "line 4");
         check(&client("a", &token.replace("08\"", "0\"")), "not a SHA-256");
         check(&client("a", &token.replace("08\"", "0g\"")), "not a SHA-256");
-        check(&client("a", "clusters = []"), "client `a` must have one of");
+        check(&client("a", "clusters = [\"*\"]"), "client `a` must have one of");
+        check(&client("a", "clusters = []\ncertificate = \"a\""), "it may do nothing");
+        check(&client("a", &format!("{certificate}\nrole = \"root\"")), "`responder`, `admin`");
         check(&client("a", &format!("{token}\ncertificate = \"a\"")), "must have one of");
         check(&client("a", "clusters = []\ncertificate = \"CN=\""), "`certificate` is empty");
         check(&client("a", "certificate = \"a\""), "missing field `clusters`");

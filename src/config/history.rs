@@ -36,8 +36,9 @@ pub struct History {
     /// File with the key that signs what is done to the history; none: `signing.key` in the data
     /// directory, made at the first start.
     pub signing_key: Option<PathBuf>,
-    /// Where each signed head of the history goes: files, to which it is appended, and `http://`
-    /// and `https://` URLs, to which it is posted.
+    /// Where each signed head of the history goes: files, to which it is appended, `http://` and
+    /// `https://` URLs, to which it is posted, and `kafka://SINK/TOPIC`, a topic of the brokers of
+    /// the sink of that name.
     pub publish: Vec<String>,
     /// How many findings are kept.
     pub findings_max: usize,

@@ -1,5 +1,6 @@
 //! Names of clusters: good for a path of a URL, a label of a metric, a name of a file.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,6 +56,36 @@ impl<'de> Deserialize<'de> for ClusterName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(|why| de::Error::custom(format!("`{text}`: {why}")))
+    }
+}
+
+/// Some clusters, or all that there are and will be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Clusters {
+    /// Every cluster.
+    #[default]
+    All,
+    /// These.
+    Named(BTreeSet<ClusterName>),
+}
+
+impl Clusters {
+    /// Whether a cluster of this name is among them.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|known| known.as_str() == name),
+        }
+    }
+
+    /// Their names; `None` for all.
+    #[must_use]
+    pub fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::All => None,
+            Self::Named(names) => Some(names.iter().map(ToString::to_string).collect()),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub mod seen;
 // Timestamps as text.
 pub mod time;
 
-pub use cluster::ClusterName;
+pub use cluster::{ClusterName, Clusters};
 pub use digest::{EventDigest, EventId};
 pub use rows::{EventRow, Rows};
 pub use schema::{COLUMNS, Column, Form, events_schema};

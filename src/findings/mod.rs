@@ -11,6 +11,7 @@ pub mod incident;
 pub mod matcher;
 pub mod paging;
 pub mod quarantine;
+pub mod questions;
 pub mod reading;
 pub mod record;
 mod retention;

@@ -10,6 +10,7 @@ use super::database::{StoreError, restored, stored};
 use super::record::FindingRecord;
 use super::step::ClusterSeen;
 use super::store::{Change, Store};
+use crate::event::Clusters;
 
 /// What to list.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Filter {
     pub detection: Option<String>,
     /// Only this cluster.
     pub cluster: Option<String>,
+    /// Only clusters that whoever asks may see.
+    pub within: Clusters,
 }
 
 /// A page of findings, newest first.
@@ -288,14 +291,15 @@ impl Filter {
                 values.push(Box::new(value.clone()));
             }
         }
-        if !self.severities.is_empty() {
-            let marks = vec!["?"; self.severities.len()].join(", ");
-            text.push_str(" AND severity IN (");
-            text.push_str(&marks);
+        let severities = Some(self.severities.clone()).filter(|names| !names.is_empty());
+        let several =
+            [(" AND severity IN (", severities), (" AND cluster IN (", self.within.names())];
+        for (condition, names) in several {
+            let Some(names) = names else { continue };
+            text.push_str(condition);
+            text.push_str(&vec!["?"; names.len()].join(", "));
             text.push(')');
-            for severity in &self.severities {
-                values.push(Box::new(severity.clone()));
-            }
+            values.extend(names.into_iter().map(|name| Box::new(name) as Box<dyn ToSql>));
         }
         (text, values)
     }

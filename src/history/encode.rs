@@ -6,7 +6,8 @@
 //! all the same.
 //!
 //! Beside the table's columns a file has `_segment`: with which commit a row came
-//! ([`SegmentId`]). Readers of the table do not see it; files from before have none.
+//! ([`SegmentId`]). Readers of the table do not see it; files from before have none. The footer
+//! tells how many events there were in each minute (`minutes`).
 
 use std::sync::Arc;
 
@@ -16,11 +17,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondT
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::error::HistoryError;
 use super::file::DataFile;
+use super::minutes::{self, Tally};
 use crate::event::schema::{COLUMNS, Form, events_schema};
 use crate::event::time::rfc3339;
 use crate::proof::row::Contents;
@@ -135,6 +138,7 @@ fn with_segments(rows: &RecordBatch, segments: ArrayRef) -> Result<RecordBatch, 
 /// A file that is being made.
 pub(super) struct FileWriter {
     writer: ArrowWriter<Vec<u8>>,
+    minutes: Tally,
     rows: u64,
     event_time: (i64, i64),
     ingest_time: (i64, i64),
@@ -145,7 +149,8 @@ impl FileWriter {
     pub(super) fn new() -> Result<Self, HistoryError> {
         let writer = ArrowWriter::try_new(Vec::new(), stored_schema(), Some(properties()?))?;
         let none = (i64::MAX, i64::MIN);
-        Ok(Self { writer, rows: 0, event_time: none, ingest_time: none })
+        let minutes = Tally::default();
+        Ok(Self { writer, minutes, rows: 0, event_time: none, ingest_time: none })
     }
 
     /// Adds rows with their segments; they come sorted by time, then by id.
@@ -155,6 +160,7 @@ impl FileWriter {
         let indices = wanted.fields().iter().map(|field| schema.index_of(field.name()));
         let rows = rows.project(&indices.collect::<Result<Vec<_>, _>>()?)?;
         self.rows += rows.num_rows() as u64;
+        self.minutes.add(&rows)?;
         widen(&mut self.event_time, &rows, "event_time");
         widen(&mut self.ingest_time, &rows, "ingest_time");
         Ok(self.writer.write(&rows)?)
@@ -162,7 +168,9 @@ impl FileWriter {
 
     /// The whole file.
     pub(super) fn finish(self) -> Result<Encoded, HistoryError> {
-        let Self { writer, rows, event_time, ingest_time } = self;
+        let Self { mut writer, minutes, rows, event_time, ingest_time } = self;
+        let counts = minutes::written(&minutes)?;
+        writer.append_key_value_metadata(KeyValue::new(minutes::KEY.to_owned(), counts));
         let (bytes, root) = (writer.into_inner()?, Frontier::default().root());
         Ok(Encoded { bytes, rows, event_time, ingest_time, root })
     }

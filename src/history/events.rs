@@ -31,6 +31,8 @@ use super::hot::{Hot, Kept};
 use super::location::Location;
 use crate::event::schema::events_schema;
 
+const MINUTE: i64 = 60_000_000;
+
 /// The name under which sessions find the files.
 const STORE: &str = "history://events";
 
@@ -89,7 +91,7 @@ impl TableProvider for EventsTable {
             return Err(DataFusionError::External(Box::new(HistoryError::NotOpen)));
         }
         let Kept { batches, files } = self.hot.kept();
-        let mut files = keep_relevant(state, &files, filters)?;
+        let mut files = keep_relevant(state, &files, filters, &self.schema())?;
         files.retain(|file| self.imports || !file.is_import());
         let hot = MemTable::try_new(self.schema(), vec![batches])?;
         let hot = hot.scan(state, projection, &[], limit).await?;
@@ -194,42 +196,54 @@ fn partitioned(file: &DataFile, schema: &SchemaRef) -> PartitionedFile {
         .with_statistics(Arc::new(statistics))
 }
 
-/// The files that can have rows which the filters let through.
-fn keep_relevant<'a>(
+/// The files that can have rows which the filters let through; the filters are of a table with this
+/// schema.
+pub(super) fn keep_relevant<'a>(
     state: &dyn Session,
     files: &'a [DataFile],
     filters: &[Expr],
+    schema: &SchemaRef,
 ) -> Result<Vec<&'a DataFile>> {
     let all = || files.iter().collect();
     let Some(filter) = conjunction(filters.to_vec()) else { return Ok(all()) };
-    let schema = events_schema();
-    let filter = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&schema))?)?;
+    let columns = DFSchema::try_from(Arc::clone(schema))?;
+    let filter = state.create_physical_expr(filter, &columns)?;
     // What cannot be told from statistics keeps every file.
-    let Ok(predicate) = PruningPredicateBuilder::new().with_file_schema(schema).try_build(filter)
+    let Ok(predicate) =
+        PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).try_build(filter)
     else {
         return Ok(all());
     };
-    let keep = predicate.prune(&Extents(files))?;
+    let keep = predicate.prune(&Extents { files, schema })?;
     Ok(files.iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
 }
 
 /// What the log knows of each file.
-struct Extents<'a>(&'a [DataFile]);
+struct Extents<'a> {
+    files: &'a [DataFile],
+    /// Of the table that is asked.
+    schema: &'a SchemaRef,
+}
 
 impl Extents<'_> {
     fn values(&self, column: &str, end: fn(&(i64, i64)) -> i64) -> Option<ArrayRef> {
         let times = |of: fn(&DataFile) -> &(i64, i64)| -> ArrayRef {
-            let values = self.0.iter().map(|file| end(of(file)));
+            let values = self.files.iter().map(|file| end(of(file)));
             Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
         };
         match column {
             "event_time" => Some(times(|file| &file.event_time)),
+            "minute" => {
+                let minute = |file: &DataFile| end(&file.event_time).div_euclid(MINUTE) * MINUTE;
+                let values = self.files.iter().map(minute);
+                let values = TimestampMicrosecondArray::from_iter_values(values);
+                Some(Arc::new(values.with_timezone("UTC")))
+            }
             "ingest_time" => Some(times(|file| &file.ingest_time)),
             "cluster" => {
-                let names = self.0.iter().map(|file| Some(file.cluster.as_str()));
+                let names = self.files.iter().map(|file| Some(file.cluster.as_str()));
                 let names: ArrayRef = Arc::new(names.collect::<StringArray>());
-                let schema = events_schema();
-                let wanted = schema.field_with_name("cluster").ok()?.data_type();
+                let wanted = self.schema.field_with_name("cluster").ok()?.data_type();
                 arrow::compute::cast(&names, wanted).ok()
             }
             _ => None,
@@ -247,7 +261,7 @@ impl PruningStatistics for Extents<'_> {
     }
 
     fn num_containers(&self) -> usize {
-        self.0.len()
+        self.files.len()
     }
 
     fn null_counts(&self, _: &Column) -> Option<ArrayRef> {

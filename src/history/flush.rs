@@ -26,6 +26,7 @@ use super::hot::{Due, Hot, Waited};
 use super::known::without_known;
 use super::location::Location;
 use super::log::{Change, Log};
+use super::minutes::MinutesTable;
 use super::prover::Prover;
 use super::redact::Redactor;
 use super::replay::Past;
@@ -135,6 +136,12 @@ impl History {
     #[must_use]
     pub fn table(&self) -> EventsTable {
         EventsTable::new(Arc::clone(&self.hot), &self.location)
+    }
+
+    /// The table `events_per_minute`.
+    #[must_use]
+    pub fn minutes(&self) -> MinutesTable {
+        MinutesTable::new(Arc::clone(&self.hot), &self.location)
     }
 
     /// What the table holds now, to be read while it goes on.

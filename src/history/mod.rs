@@ -12,6 +12,7 @@ pub mod flush;
 pub mod hot;
 pub mod import;
 pub mod location;
+pub mod minutes;
 pub mod opening;
 pub mod recall;
 pub mod redact;

@@ -15,6 +15,7 @@ use super::events::EventsTable;
 use super::flush::History;
 use super::hot::Hot;
 use super::location::Location;
+use super::minutes::MinutesTable;
 use crate::journal::Position;
 
 /// How long a start waits for what may be about to answer.
@@ -80,6 +81,12 @@ impl Opening {
     #[must_use]
     pub fn table(&self) -> EventsTable {
         EventsTable::new(Arc::clone(&self.hot), &self.location)
+    }
+
+    /// The table `events_per_minute`.
+    #[must_use]
+    pub fn minutes(&self) -> MinutesTable {
+        MinutesTable::new(Arc::clone(&self.hot), &self.location)
     }
 
     /// Tries until it is open; `None` when `stopped`, which waits for so long, says so first.

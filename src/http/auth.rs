@@ -1,4 +1,5 @@
-//! Who asks, and what they may: bearer tokens and client certificates, bound to clusters.
+//! Who asks, and what they may: bearer tokens and client certificates, each with a role and bound
+//! to clusters.
 //!
 //! A request has one identity: that of its `Authorization` header if it has one, else that of its
 //! connection's certificate. 401 is for whom we do not know, 403 for whom we know and who may not.
@@ -16,8 +17,9 @@ use tracing::{debug, warn};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::routes::{Failure, HostCheck, Shared};
-use crate::config::auth::{Auth, Client, Clusters, Credential};
-use crate::event::ClusterName;
+use crate::config::auth::{Auth, Client, Credential, Role};
+use crate::event::{ClusterName, Clusters};
+use crate::query::asker::{Asker, Sight};
 
 /// Tells callers apart; built once from the settings.
 #[derive(Clone, Debug)]
@@ -43,16 +45,27 @@ impl Gate {
         Self(if auth.client_ca.is_some() { Mode::AnyCertificate } else { Mode::Local })
     }
 
-    /// Whether somebody may ask who shows this token, or this certificate, in DER and verified, or
-    /// neither.
+    /// Who may ask, of those who show this token, or this certificate, in DER and verified, or
+    /// neither; `wire` is how.
     #[must_use]
-    pub fn admits(&self, token: Option<&[u8]>, certificate: Option<&[u8]>) -> bool {
-        let Mode::Clients(clients) = &self.0 else { return true };
-        let found = match token {
-            Some(token) => by_token(clients, token),
-            None => by_certificate(clients, certificate.map(Peer::from_certificate).as_ref()),
+    pub fn asker(
+        &self,
+        token: Option<&[u8]>,
+        certificate: Option<&[u8]>,
+        wire: &'static str,
+    ) -> Option<Asker> {
+        let caller = match (&self.0, token) {
+            (Mode::Local | Mode::AnyCertificate, _) => Caller::Anyone,
+            (Mode::Clients(clients), Some(token)) => {
+                Caller::Known(Arc::clone(by_token(clients, token)?))
+            }
+            (Mode::Clients(clients), None) => {
+                let peer = certificate.map(Peer::from_certificate);
+                Caller::Known(Arc::clone(by_certificate(clients, peer.as_ref())?))
+            }
         };
-        found.is_some()
+        caller.may_ask().ok()?;
+        Some(caller.asker(wire))
     }
 
     /// Names are checked where nothing else is.
@@ -143,34 +156,89 @@ impl Caller {
     /// Whether deliveries of this cluster may come from here.
     pub(super) fn may_deliver(&self, cluster: &ClusterName) -> Result<(), Failure> {
         let Self::Known(client) = self else { return Ok(()) };
-        let bound = match &client.clusters {
-            Clusters::All => true,
-            Clusters::Named(names) => names.contains(cluster),
-        };
-        if bound {
+        let name = client.name.as_str();
+        if !matches!(client.role, Role::Sender | Role::Admin) {
+            return Err(self.lacks(Role::Sender));
+        }
+        if client.clusters.contains(cluster.as_str()) {
             return Ok(());
         }
-        let name = client.name.as_str();
         warn!(client = name, %cluster, "refused a delivery for a cluster that is not the client's");
         let message = format!("client `{name}` may not deliver for cluster `{cluster}`");
         Err(Failure::Forbidden(message))
     }
-}
 
-impl Caller {
-    /// Whether findings and incidents may be acknowledged, closed and so on from here: not by a
-    /// client that delivers for named clusters. It is a machine of one of them, and who took that
-    /// over must not close what tells of it.
+    /// Whether questions may come from here.
+    pub(super) fn may_ask(&self) -> Result<(), Failure> {
+        self.has(Role::Viewer)
+    }
+
+    /// Whether findings and incidents may be acknowledged, closed and so on from here.
     pub(super) fn may_triage(&self) -> Result<(), Failure> {
+        self.has(Role::Responder)
+    }
+
+    /// Whether what is of all clusters together may be seen from here.
+    pub(super) fn may_see_all(&self) -> Result<(), Failure> {
         let Self::Known(client) = self else { return Ok(()) };
-        match &client.clusters {
-            Clusters::Named(names) if !names.is_empty() => Err(Failure::Forbidden(format!(
-                "client `{}` delivers for clusters: triage is for clients with `clusters = []`, \
-                 or `[\"*\"]`",
+        match client.clusters {
+            Clusters::All => Ok(()),
+            Clusters::Named(_) => Err(Failure::Forbidden(format!(
+                "this is of all clusters, and client `{}` sees some: it is for clients with \
+                 `clusters = [\"*\"]`",
                 client.name
             ))),
-            Clusters::All | Clusters::Named(_) => Ok(()),
         }
+    }
+
+    /// The clusters whose events and findings may be seen from here.
+    pub(super) fn clusters(&self) -> Clusters {
+        match self {
+            Self::Anyone => Clusters::All,
+            Self::Known(client) => client.clusters.clone(),
+        }
+    }
+
+    /// Whether what is of this cluster may be seen from here.
+    pub(super) fn sees(&self, cluster: &str) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Known(client) => client.clusters.contains(cluster),
+        }
+    }
+
+    /// Who asks, as questions know it.
+    pub(super) fn asker(&self, wire: &'static str) -> Asker {
+        match self {
+            Self::Anyone => Asker { wire, ..Asker::local() },
+            Self::Known(client) => Asker {
+                name: Arc::from(client.name.as_str()),
+                wire,
+                sight: Sight {
+                    clusters: client.clusters.clone(),
+                    admin: client.role == Role::Admin,
+                },
+            },
+        }
+    }
+
+    fn has(&self, role: Role) -> Result<(), Failure> {
+        match self {
+            Self::Known(client) if client.role < role => Err(self.lacks(role)),
+            Self::Anyone | Self::Known(_) => Ok(()),
+        }
+    }
+
+    fn lacks(&self, role: Role) -> Failure {
+        let Self::Known(client) = self else {
+            return Failure::Forbidden("nobody may do this".to_owned());
+        };
+        let message = format!(
+            "client `{}` has the role {}, and this is for the role {role} or admin: change \
+             `role` of its `[[auth.client]]`",
+            client.name, client.role
+        );
+        Failure::Forbidden(message)
     }
 
     /// Who asks, for people to read: the client's name, with the name that it gives itself.
@@ -195,6 +263,23 @@ impl FromRequestParts<Arc<Shared>> for Caller {
     }
 }
 
+/// Somebody who may ask. As an extractor, it refuses those who may not.
+#[derive(Clone, Debug)]
+pub(super) struct Viewer(pub(super) Caller);
+
+impl FromRequestParts<Arc<Shared>> for Viewer {
+    type Rejection = Failure;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Self::Rejection> {
+        let caller = Caller::from_request_parts(parts, shared).await?;
+        caller.may_ask()?;
+        Ok(Self(caller))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +289,7 @@ mod tests {
     fn gate() -> Gate {
         let client = |name: &str, credential| Client {
             name: name.to_owned(),
+            role: Role::Sender,
             clusters: Clusters::All,
             credential,
         };
@@ -257,24 +343,58 @@ mod tests {
     }
 
     #[test]
-    fn who_delivers_for_named_clusters_closes_nothing() {
-        let caller = |clusters| {
+    fn each_role_does_what_is_its_own() {
+        let caller = |role, names: &[&str]| {
+            let clusters = match names {
+                ["*"] => Clusters::All,
+                names => Clusters::Named(names.iter().map(|name| name.parse().unwrap()).collect()),
+            };
             let credential = Credential::Certificate("c".to_owned());
-            Caller::Known(Arc::new(Client { name: "c".to_owned(), clusters, credential }))
+            Caller::Known(Arc::new(Client { name: "c".to_owned(), role, clusters, credential }))
         };
-        let named = |names: &[&str]| {
-            Clusters::Named(names.iter().map(|name| name.parse().unwrap()).collect())
+        let may = |caller: &Caller| {
+            let (east, west) = ("east".parse().unwrap(), "west".parse().unwrap());
+            [
+                caller.may_deliver(&east).is_ok(),
+                caller.may_deliver(&west).is_ok(),
+                caller.may_ask().is_ok(),
+                caller.may_triage().is_ok(),
+                caller.asker("http").sight.admin,
+                caller.may_see_all().is_ok(),
+                caller.sees("west"),
+            ]
         };
-        assert!(caller(named(&["east"])).may_triage().is_err());
-        assert!(caller(named(&[])).may_triage().is_ok());
-        assert!(caller(Clusters::All).may_triage().is_ok());
-        assert!(Caller::Anyone.may_triage().is_ok());
-        let known = caller(Clusters::All);
+        let of = |role, names| may(&caller(role, names)).map(u8::from);
+        assert_eq!(of(Role::Sender, &["east"]), [1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(of(Role::Viewer, &["east"]), [0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(of(Role::Viewer, &["*"]), [0, 0, 1, 0, 0, 1, 1]);
+        assert_eq!(of(Role::Responder, &["east"]), [0, 0, 1, 1, 0, 0, 0]);
+        assert_eq!(of(Role::Admin, &["east"]), [1, 0, 1, 1, 1, 0, 0]);
+        assert_eq!(may(&Caller::Anyone), [true; 7]);
+        let known = caller(Role::Responder, &["*"]);
         assert_eq!(
             (known.name(None), known.name(Some("bob"))),
             ("c".into(), "bob by client c".into())
         );
         assert_eq!(Caller::Anyone.name(Some(" bob ")), "bob");
+    }
+
+    #[test]
+    fn other_wires_let_in_who_may_ask() {
+        let auth = |role| {
+            let hash = crate::config::auth::TokenHash(Sha256::digest(b"one").into());
+            let credential = Credential::Token(hash);
+            let client = Client { name: "t".to_owned(), role, clusters: Clusters::All, credential };
+            Gate::new(&Auth { client_ca: None, clients: vec![client] })
+        };
+        let name = |gate: &Gate, token: Option<&[u8]>| {
+            gate.asker(token, None, "postgres").map(|asker| asker.name.to_string())
+        };
+        assert_eq!(name(&auth(Role::Viewer), Some(b"one")).as_deref(), Some("t"));
+        assert_eq!(name(&auth(Role::Viewer), Some(b"two")), None);
+        assert_eq!(name(&auth(Role::Viewer), None), None);
+        assert_eq!(name(&auth(Role::Sender), Some(b"one")), None);
+        assert_eq!(name(&Gate::new(&Auth::default()), None).as_deref(), Some(""));
     }
 
     #[test]

@@ -8,10 +8,12 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::auth::Viewer;
 use super::routes::{Failure, Shared, json};
 use super::triage::{Done, trail};
 use crate::clock::now_micros;
 use crate::detect::detection::Severity;
+use crate::event::Clusters;
 use crate::event::time::{parse_rfc3339, rfc3339};
 use crate::findings::database::StoreError;
 use crate::findings::reading::Filter;
@@ -36,13 +38,14 @@ pub(super) struct Params {
 }
 
 impl Params {
-    /// What is asked for.
-    pub(super) fn filter(&self) -> Result<Filter, Failure> {
+    /// What is asked for, of what may be seen.
+    pub(super) fn filter(&self, within: Clusters) -> Result<Filter, Failure> {
         Ok(Filter {
             since: self.since.as_deref().map(since).transpose()?,
             severities: severities(self.severity.as_deref())?,
             detection: self.detection.clone(),
             cluster: self.cluster.clone(),
+            within,
         })
     }
 
@@ -61,12 +64,13 @@ struct List<'a> {
 /// A page of findings, the latest first; `Accept: application/x-ndjson` gives JSON lines.
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
+    Viewer(viewer): Viewer,
     headers: HeaderMap,
     params: Result<Query<Params>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(params) = params.map_err(|error| Failure::Wrong(error.body_text()))?;
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
-    let filter = params.filter()?;
+    let filter = params.filter(viewer.clusters())?;
     let cursor = params.cursor;
     let page = ask(&shared, move |store| store.list(&filter, limit, cursor.as_deref())).await?;
     let findings = page.findings.iter().map(Arc::as_ref);
@@ -92,10 +96,13 @@ struct Whole {
 /// One finding.
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
+    Viewer(viewer): Viewer,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let whole = ask(&shared, move |store| {
-        let Some(finding) = store.get(&id)? else { return Ok(None) };
+        let Some(finding) = store.get(&id)?.filter(|found| viewer.sees(&found.cluster)) else {
+            return Ok(None);
+        };
         Ok(Some(Whole {
             finding: FindingRecord::clone(&finding),
             incident: store.incident_of(&id)?,

@@ -8,7 +8,8 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
-use super::routes::Shared;
+use super::auth::Viewer;
+use super::routes::{Failure, Shared};
 
 /// Whether deliveries are taken; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +41,11 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// All counters, for Prometheus.
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn metrics(
+    State(shared): State<Arc<Shared>>,
+    Viewer(viewer): Viewer,
+) -> Result<Response, Failure> {
+    viewer.may_see_all()?;
     shared.metrics.pending(shared.door.pending());
     let store = Arc::clone(&shared.store);
     // Without an answer from the disk the figures stay as they were.
@@ -50,5 +55,5 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         }
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], shared.metrics.render()).into_response()
+    Ok(([(CONTENT_TYPE, kind)], shared.metrics.render()).into_response())
 }

@@ -6,6 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Viewer;
 use super::findings::{LIMIT_DEFAULT, LIMIT_MAX, ask, since};
 use super::routes::{Failure, Shared, json};
 use super::triage::{Done, trail};
@@ -47,6 +48,7 @@ struct Whole {
 /// A page of incidents, the latest first.
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
+    Viewer(viewer): Viewer,
     params: Result<Query<Params>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(params) = params.map_err(|error| Failure::Wrong(error.body_text()))?;
@@ -55,6 +57,7 @@ pub(super) async fn list(
         since: params.since.as_deref().map(since).transpose()?,
         severities: all_of::<Severity>("severity", params.severity.as_deref())?,
         cluster: params.cluster,
+        within: viewer.clusters(),
         states: all_of("state", params.state.as_deref())?,
     };
     let cursor = params.cursor;
@@ -66,10 +69,14 @@ pub(super) async fn list(
 /// One incident.
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
+    Viewer(viewer): Viewer,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let whole = ask(&shared, move |store| {
-        let Some(incident) = store.incident(&id)? else { return Ok(None) };
+        let Some(incident) = store.incident(&id)?.filter(|found| viewer.sees(&found.cluster))
+        else {
+            return Ok(None);
+        };
         let page = store.page(&incident, None, now_micros())?;
         let (timeline, triage) =
             (store.timeline(&id, TIMELINE_MAX)?, trail(store, Kind::Incident, &id)?);

@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
 
-use super::auth::{Caller, Gate};
+use super::auth::{Gate, Viewer};
 use super::{audit, findings, health, incidents, silences, sql, stream, triage};
 use crate::findings::database::StoreError;
 use crate::findings::store::Store;
@@ -71,7 +71,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/sql", post(sql::post))
         .route("/metrics", get(health::metrics))
         .route_layer(from_fn_with_state(Arc::clone(&shared), read_body))
-        .route_layer(from_extractor_with_state::<Caller, _>(Arc::clone(&shared)));
+        .route_layer(from_extractor_with_state::<Viewer, _>(Arc::clone(&shared)));
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

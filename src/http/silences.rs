@@ -14,13 +14,16 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::json as object;
 
-use super::auth::Caller;
+use super::auth::{Caller, Viewer};
 use super::findings::ask;
 use super::routes::{Failure, Shared, json};
 use crate::clock::now_micros;
+use crate::event::Clusters;
 use crate::event::time::{parse_rfc3339, rfc3339};
+use crate::findings::database::StoreError;
 use crate::findings::matcher::Matcher;
 use crate::findings::paging::silence::Silence;
+use crate::findings::store::Store;
 
 /// The longest that a silence may last, microseconds: what is known for longer is an exception.
 const LASTS_MAX: i64 = 30 * 86_400_000_000;
@@ -52,9 +55,13 @@ fn shown(silence: Silence) -> Shown {
 }
 
 /// The silences that hold; those of the settings are not among them.
-pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, Failure> {
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Viewer(viewer): Viewer,
+) -> Result<Response, Failure> {
     let silences = ask(&shared, |store| store.silences(now_micros())).await?;
-    let silences: Vec<Shown> = silences.into_iter().map(shown).collect();
+    let silences = silences.into_iter().filter(|silence| is_theirs(&viewer, &silence.matcher));
+    let silences: Vec<Shown> = silences.map(shown).collect();
     Ok(json(&object!({ "silences": silences })))
 }
 
@@ -87,6 +94,11 @@ pub(super) async fn add(
     if body.matches.is_blank() {
         return Err(wrong("match: it fits everything: name what is quiet".to_owned()));
     }
+    if !is_theirs(&caller, &body.matches) {
+        let message = "match: name clusters in `cluster`, each one that you see: a silence \
+                       of yours is for these only";
+        return Err(Failure::Forbidden(message.to_owned()));
+    }
     let name = body.name.unwrap_or_else(|| format!("silence-{now:x}"));
     if name.is_empty() || name.chars().count() > CHARS_MAX {
         return Err(wrong(format!("name: has 1 to {CHARS_MAX} letters")));
@@ -98,8 +110,30 @@ pub(super) async fn add(
     let matcher = body.matches;
     let silence = Silence { name, owner, reason: body.reason, begins: now, expires, matcher };
     let kept = silence.clone();
-    ask(&shared, move |store| store.put_silence(&kept)).await?;
+    let put = ask(&shared, move |store| {
+        if others(store, &caller, &kept.name)? {
+            return Ok(false);
+        }
+        store.put_silence(&kept)?;
+        Ok(true)
+    });
+    if !put.await? {
+        let message = "name: a silence of clusters that you do not see has this name already";
+        return Err(Failure::Conflict(message.to_owned()));
+    }
     Ok(json(&shown(silence)))
+}
+
+/// Whether a silence is about nothing but what is seen from here.
+fn is_theirs(caller: &Caller, matcher: &Matcher) -> bool {
+    caller.clusters() == Clusters::All
+        || (!matcher.cluster.is_empty() && matcher.cluster.iter().all(|name| caller.sees(name)))
+}
+
+/// Whether a silence of this name is not for whoever asks to change.
+fn others(store: &Store, caller: &Caller, name: &str) -> Result<bool, StoreError> {
+    let silences = store.silences(now_micros())?;
+    Ok(silences.iter().any(|held| held.name == name && !is_theirs(caller, &held.matcher)))
 }
 
 /// Ends a silence.
@@ -109,7 +143,9 @@ pub(super) async fn end(
     caller: Caller,
 ) -> Result<Response, Failure> {
     caller.may_triage()?;
-    if ask(&shared, move |store| store.end_silence(&name)).await? {
+    let ended =
+        ask(&shared, move |store| Ok(!others(store, &caller, &name)? && store.end_silence(&name)?));
+    if ended.await? {
         return Ok(json(&object!({ "ended": true })));
     }
     Err(Failure::NotFound("no silence of this name".to_owned()))

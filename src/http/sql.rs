@@ -14,8 +14,12 @@ use futures::StreamExt as _;
 use serde::Deserialize;
 use tracing::info;
 
+use super::auth::Viewer;
 use super::routes::{Failure, Shared};
 use crate::query::format::Format;
+
+/// How those ask who ask here.
+const WIRE: &str = "http";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +53,7 @@ impl From<Wanted> for Format {
 /// JSON. The query stops when the client leaves.
 pub(super) async fn post(
     State(shared): State<Arc<Shared>>,
+    Viewer(viewer): Viewer,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
@@ -59,7 +64,7 @@ pub(super) async fn post(
     })?;
     let accepted = || Format::accepted(headers.get(ACCEPT)?.to_str().ok()?);
     let format = question.format.map(Format::from).or_else(accepted).unwrap_or_default();
-    let answer = shared.query.ask(&question.query, format).await?;
+    let answer = shared.query.ask(&viewer.asker(WIRE), &question.query, format).await?;
     let parts = answer.into_parts().inspect(|part| {
         if let Err(error) = part {
             info!(%error, "the answer to a query is cut short");

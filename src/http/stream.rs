@@ -18,6 +18,7 @@ use futures::Stream;
 use tokio::sync::watch;
 use tracing::error;
 
+use super::auth::Viewer;
 use super::findings::Params;
 use super::routes::{Failure, Shared};
 use crate::findings::reading::{Changes, Filter};
@@ -32,6 +33,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The stream.
 pub(super) async fn stream(
     State(shared): State<Arc<Shared>>,
+    Viewer(viewer): Viewer,
     headers: HeaderMap,
     params: Result<Query<Params>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Failure> {
@@ -48,7 +50,7 @@ pub(super) async fn stream(
             id.ok_or_else(|| Failure::Wrong(wrong.to_owned()))?
         }
     };
-    let filter = params.filter()?;
+    let filter = params.filter(viewer.clusters())?;
     let store = Arc::clone(&shared.store);
     let reader = Reader { store, tip, filter, after, read: VecDeque::new() };
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);

@@ -82,10 +82,19 @@ async fn patch(
     let who = caller.name(body.by.as_deref());
     let asked = asked(&body)?;
     bounded("by", &who, NAME_CHARS_MAX)?;
+    let caller = caller.clone();
     let answer = ask(shared, move |store| {
         let now = now_micros();
+        let cluster = match kind {
+            Kind::Finding => store.get(&id)?.map(|finding| finding.cluster.clone()),
+            Kind::Incident => store.incident(&id)?.map(|incident| incident.cluster),
+        };
+        // Whoever may not see it is not told that it is there.
+        if cluster.is_some_and(|cluster| !caller.sees(&cluster)) {
+            return Ok(Err(unknown()));
+        }
         match store.triage((kind, &id), &asked, &who, now)? {
-            Triaged::Unknown => Ok(Err(Failure::NotFound("nothing of this id".to_owned()))),
+            Triaged::Unknown => Ok(Err(unknown())),
             Triaged::MergedInto(into) => Ok(Err(Failure::Conflict(format!(
                 "incident {id} became a part of incident {into}: ask that one"
             )))),
@@ -93,6 +102,10 @@ async fn patch(
         }
     });
     Ok(json(&answer.await??))
+}
+
+fn unknown() -> Failure {
+    Failure::NotFound("nothing of this id".to_owned())
 }
 
 fn asked(body: &Body) -> Result<Ask, Failure> {

@@ -44,10 +44,8 @@ pub(super) fn incident_tables(store: &Arc<Store>) -> Vec<(&'static str, Snapshot
             "incident_findings",
             SnapshotTable::new(findings_schema(), move || {
                 let rows = findings.incident_findings().map_err(external)?;
-                let columns: Vec<ArrayRef> = vec![
-                    texts(rows.iter().map(|(incident, _)| incident.as_str())),
-                    texts(rows.iter().map(|(_, finding)| finding.as_str())),
-                ];
+                let column = |at: usize| texts(rows.iter().map(move |row| row[at].as_str()));
+                let columns: Vec<ArrayRef> = (0..3).map(column).collect();
                 Ok(vec![RecordBatch::try_new(findings_schema(), columns)?])
             }),
         ),
@@ -129,9 +127,10 @@ fn incidents_rows(incidents: &[Incident]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(incidents_schema(), columns)
 }
 
-/// Columns of `incident_findings`: ids of an incident and of each of its findings.
+/// Columns of `incident_findings`: ids of an incident and of each of its findings, and whose they
+/// are.
 fn findings_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![text("incident"), text("finding")]))
+    Arc::new(Schema::new(vec![text("incident"), text("finding"), text("cluster")]))
 }
 
 /// Columns of `triage`: who did what to which finding or incident.

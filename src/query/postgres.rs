@@ -214,8 +214,9 @@ impl Parts {
         };
         let certificate = certificate.as_deref();
         let admits = &self.admits;
-        match admit(&mut wire, certificate, &start, admits, STARTUP_TIMEOUT).await {
-            Ok(()) => {}
+        let let_in = admit(&mut wire, certificate, &start, admits, STARTUP_TIMEOUT).await;
+        let asker = match let_in {
+            Ok(asker) => asker,
             Err(Ended::Left) => return None,
             Err(Ended::Told(failure)) => {
                 (self.counts)(Happened::Refused);
@@ -223,7 +224,7 @@ impl Parts {
                 wire.close(Some(&failure)).await;
                 return None;
             }
-        }
+        };
         let place = self.registry.enter()?;
         welcome(&mut wire, &start, place.key());
         let counts = Arc::clone(&self.counts);
@@ -231,7 +232,8 @@ impl Parts {
             counts(if well { Happened::Answered } else { Happened::Failed });
         });
         let state = State::with(start.application_name());
-        Some(Session { wire, query: Arc::clone(&self.query), place, stop, counted, state })
+        let query = Arc::clone(&self.query);
+        Some(Session { wire, query, asker, place, stop, counted, state })
     }
 
     /// Says that there is no place, or stops a query.

@@ -11,38 +11,33 @@ use std::time::Duration;
 use bytes::Bytes;
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
 use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use super::asker::{Asker, Sessions, Sights};
 pub use super::error::QueryError;
-use super::format::{Encoder, Format, Written};
-use super::planning::{Described, Question, Unplanned, describe, plan};
-use super::postgres::catalog::{self, Names};
+use super::format::{Format, Written};
+use super::noted::Noted;
+use super::planning::{Described, Question, Unplanned, describe};
 use super::postgres::column::Wanted;
 use super::postgres::parameter::Parameter;
+use super::run::Run;
 use super::statement;
-use crate::history::error::is_away;
+use crate::findings::questions::QuestionLog;
 use crate::sql::context::analyst_session_with;
-use crate::sql::meter::Meter;
 use crate::sql::spill::Spill;
-use crate::sql::views;
 
 /// Parts of an answer that may wait for their reader.
 const PARTS_WAITING: usize = 2;
 
 /// How long who finds no room should stay away.
 const BUSY_AFTER: Duration = Duration::from_secs(2);
-
-/// When to ask again for what a bucket that is away has.
-const AWAY_AFTER: Duration = Duration::from_secs(15);
 
 const THREADS_MIN: usize = 2;
 
@@ -80,10 +75,8 @@ impl Default for Limits {
 
 /// The tables and the limits.
 pub struct QueryService {
-    context: SessionContext,
-    /// The same tables as clients of PostgreSQL see them.
-    postgres: SessionContext,
-    names: Arc<Names>,
+    sights: Arc<Sights>,
+    log: Option<Arc<QuestionLog>>,
     /// Room for those that run and those that wait.
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
@@ -128,12 +121,10 @@ impl QueryService {
         limits: Limits,
         spill: Option<Spill>,
     ) -> Result<Self, DataFusionError> {
-        let context = analyst_session_with(limits.memory_bytes, spill)?;
-        for (name, table) in &tables {
-            context.register_table(*name, Arc::clone(table))?;
-        }
-        views::register(&context)?;
-        let (postgres, names) = catalog::session(&context, tables)?;
+        let bare = analyst_session_with(limits.memory_bytes, spill)?;
+        let sights = Arc::new(Sights::new(bare, tables));
+        // What most see is made at once, and so is what is wrong with a table.
+        sights.of(&Asker::local().sight)?;
         let concurrent = limits.concurrent_max.max(1);
         // More threads than cores would only take turns away from who takes events in; one query
         // that does not give way must leave a thread to the others.
@@ -148,8 +139,14 @@ impl QueryService {
         let running = Arc::new(Semaphore::new(concurrent));
         let admitted = concurrent.saturating_add(limits.queue_max).min(Semaphore::MAX_PERMITS);
         let admitted = Arc::new(Semaphore::new(admitted));
-        let names = Arc::new(names);
-        Ok(Self { context, postgres, names, admitted, running, limits, runtime: Some(runtime) })
+        Ok(Self { sights, log: None, admitted, running, limits, runtime: Some(runtime) })
+    }
+
+    /// The same service, which writes down who asks what.
+    #[must_use]
+    pub fn with_log(mut self, log: Arc<QuestionLog>) -> Self {
+        self.log = Some(log);
+        self
     }
 
     /// The answer to a query, from its first part on: what goes wrong before that is an error
@@ -158,10 +155,15 @@ impl QueryService {
     ///
     /// # Errors
     /// When the query is wrong, not read-only, beyond a limit, or there is no room for it.
-    pub async fn ask(&self, sql: &str, format: Format) -> Result<Answer, QueryError> {
+    pub async fn ask(
+        &self,
+        asker: &Asker,
+        sql: &str,
+        format: Format,
+    ) -> Result<Answer, QueryError> {
         statement::check_length(sql)?;
-        let question = Question::plain(sql);
-        self.answer(self.context.clone(), question, Written::As(format)).await
+        let session = self.sessions(asker).await?.plain;
+        self.answer(asker, session, Question::plain(sql), Written::As(format)).await
     }
 
     /// As [`Self::ask`], of a client of PostgreSQL.
@@ -170,14 +172,15 @@ impl QueryService {
     /// As [`Self::ask`].
     pub(super) async fn ask_as_postgres(
         &self,
+        asker: &Asker,
         sql: &str,
         parameters: Vec<Parameter>,
         wanted: Wanted,
     ) -> Result<Answer, QueryError> {
         statement::check_length(sql)?;
-        let question =
-            Question { parameters, names: Some(Arc::clone(&self.names)), ..Question::plain(sql) };
-        self.answer(self.postgres.clone(), question, Written::Messages(wanted)).await
+        let Sessions { postgres, names, .. } = self.sessions(asker).await?;
+        let question = Question { parameters, names: Some(names), ..Question::plain(sql) };
+        self.answer(asker, postgres, question, Written::Messages(wanted)).await
     }
 
     /// What a statement would ask for and give, as a client of PostgreSQL is told.
@@ -186,13 +189,14 @@ impl QueryService {
     /// As [`Self::ask`].
     pub(super) async fn describe(
         &self,
+        asker: &Asker,
         sql: &str,
         declared: Vec<u32>,
     ) -> Result<Described, QueryError> {
         statement::check_length(sql)?;
+        let Sessions { postgres: context, names, .. } = self.sessions(asker).await?;
         let turn = self.turn().await?;
         let Some(runtime) = &self.runtime else { return Err(QueryError::Broken) };
-        let (context, names) = (self.postgres.clone(), Arc::clone(&self.names));
         let (sql, handle) = (sql.to_owned(), runtime.handle().clone());
         // As for a question: it does not give way, and is left when the time is up.
         let planning = runtime.spawn_blocking(move || {
@@ -211,8 +215,20 @@ impl QueryService {
         }
     }
 
+    /// The tables as this asker sees them.
+    async fn sessions(&self, asker: &Asker) -> Result<Sessions, QueryError> {
+        if let Some(sessions) = self.sights.made(&asker.sight) {
+            return Ok(sessions);
+        }
+        let Some(runtime) = &self.runtime else { return Err(QueryError::Broken) };
+        let (sights, sight) = (Arc::clone(&self.sights), asker.sight.clone());
+        let made = runtime.spawn_blocking(move || sights.of(&sight)).await;
+        Ok(made.map_err(|_| QueryError::Broken)??)
+    }
+
     async fn answer(
         &self,
+        asker: &Asker,
         context: SessionContext,
         question: Question,
         written: Written,
@@ -221,13 +237,16 @@ impl QueryService {
         let deadline = Instant::now() + self.limits.timeout;
         let (sender, parts) = mpsc::channel(PARTS_WAITING);
         let run = Run { context, limits: self.limits, written, parts: sender };
+        let (log, asker) = (self.log.clone(), asker.clone());
         let mut task = JoinSet::new();
         if let Some(runtime) = &self.runtime {
             let work = async move {
+                let mut noted = log.map(|log| Noted::begin(log, &asker, &question.sql));
                 let turn = Arc::new(permits);
                 // Whoever does not read must not keep others from their turn.
                 let timed_out = QueryError::TimedOut(run.limits.timeout);
-                timeout_at(deadline, run.run(question, &turn)).await.unwrap_or(Err(timed_out))
+                let running = run.run(question, &turn, &mut noted);
+                timeout_at(deadline, running).await.unwrap_or(Err(timed_out))
             };
             task.spawn_on(work, runtime.handle());
         }
@@ -251,7 +270,7 @@ impl QueryService {
 }
 
 /// Places among those that may wait, and among those that run.
-type Turn = [OwnedSemaphorePermit; 2];
+pub(super) type Turn = [OwnedSemaphorePermit; 2];
 
 /// An answer on its way. Dropping it stops the query.
 #[derive(Debug)]
@@ -292,91 +311,6 @@ impl Answer {
             Some(Ok(Ok(()))) | None => None,
             Some(Ok(Err(error))) => Some(Err(error)),
             Some(Err(_)) => Some(Err(QueryError::Broken)),
-        }
-    }
-}
-
-/// One query at its turn.
-struct Run {
-    context: SessionContext,
-    limits: Limits,
-    written: Written,
-    parts: mpsc::Sender<Bytes>,
-}
-
-impl Run {
-    async fn run(&self, question: Question, turn: &Arc<Turn>) -> Result<(), QueryError> {
-        let _counted = Counted(self.context.state().config().get_extension::<Meter>());
-        let mut stream = self.rows(question, turn).await?;
-        let mut encoder = Encoder::new(&self.written, &stream.schema())?;
-        let mut rows = 0;
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|error| self.error(error))?;
-            rows += batch.num_rows();
-            if rows > self.limits.rows_max {
-                return Err(QueryError::TooManyRows(self.limits.rows_max));
-            }
-            for slice in Encoder::slices(&batch) {
-                encoder.write(&slice)?;
-                if let Some(part) = encoder.part() {
-                    self.hand_on(part).await;
-                }
-            }
-        }
-        self.hand_on(encoder.finish()?).await;
-        Ok(())
-    }
-
-    /// Plans on a thread that can be left when the time is up, because planning does not give way.
-    /// The turn ends when the thread does.
-    async fn rows(
-        &self,
-        question: Question,
-        turn: &Arc<Turn>,
-    ) -> Result<SendableRecordBatchStream, QueryError> {
-        let (context, turn) = (self.context.clone(), Arc::clone(turn));
-        let planning = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let planned = Handle::current().block_on(plan(&context, &question));
-            if let Some(meter) = context.state().config().get_extension::<Meter>() {
-                meter.give_back();
-            }
-            planned
-        });
-        let planned = planning.await.map_err(|_| QueryError::Broken)?;
-        let plan = planned.map_err(|error| match error {
-            Unplanned::Refused(error) => error,
-            Unplanned::Failed(error) => self.error(error),
-        })?;
-        execute_stream(plan, self.context.task_ctx()).map_err(|error| self.error(error))
-    }
-
-    async fn hand_on(&self, part: Vec<u8>) {
-        // It fails when the reader has gone: then this task is being stopped.
-        let _ = self.parts.send(part.into()).await;
-    }
-
-    fn error(&self, error: DataFusionError) -> QueryError {
-        match error.find_root() {
-            DataFusionError::ResourcesExhausted(message) => QueryError::Memory {
-                message: message.lines().next().unwrap_or_default().to_owned(),
-                memory_bytes: self.limits.memory_bytes,
-            },
-            _ if is_away(&error) => {
-                QueryError::Away { message: error.strip_backtrace(), after: AWAY_AFTER }
-            }
-            _ => error.into(),
-        }
-    }
-}
-
-/// What functions made for a query counts no longer once it has ended.
-struct Counted(Option<Arc<Meter>>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if let Some(meter) = &self.0 {
-            meter.give_back_all();
         }
     }
 }

@@ -39,13 +39,13 @@ pub(crate) type Tables = Vec<(&'static str, Arc<dyn TableProvider>)>;
 /// # Errors
 /// Never in practice: when what is fixed cannot be laid out as rows.
 pub(crate) fn tables(
-    events: Arc<dyn TableProvider>,
+    [events, minutes]: [Arc<dyn TableProvider>; 2],
     store: &Arc<Store>,
     quarantine: &Arc<Quarantine>,
     in_use: &Arc<InUse>,
     clock: fn() -> i64,
 ) -> Result<Tables, ArrowError> {
-    let mut tables: Tables = vec![("events", events)];
+    let mut tables: Tables = vec![("events", events), ("events_per_minute", minutes)];
     for (name, table) in store_tables(store, quarantine) {
         tables.push((name, Arc::new(table)));
     }

@@ -18,3 +18,5 @@ pub mod snapshot;
 pub mod spill;
 
 pub mod views;
+
+pub mod within;

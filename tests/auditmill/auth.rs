@@ -22,6 +22,7 @@ use super::server::{TestServer, client, install_crypto, refused};
 const EAST: &str = "east-token";
 const EVERY: &str = "every-token";
 const READER: &str = "reader-token";
+const LOOKER: &str = "looker-token";
 
 #[tokio::test]
 async fn each_credential_opens_what_is_its_own() {
@@ -43,16 +44,17 @@ async fn each_credential_opens_what_is_its_own() {
         "/readyz",
         "/nothing",
     ];
-    let table: [(&str, reqwest::ClientBuilder, &str, [u16; 11]); 10] = [
+    let table: [(&str, reqwest::ClientBuilder, &str, [u16; 11]); 11] = [
         ("none", nobody(), "", [401, 401, 401, 401, 401, 401, 401, 401, 200, 200, 404]),
         ("wrong", nobody(), "wrong", [401, 401, 401, 401, 401, 401, 401, 401, 200, 200, 404]),
-        ("east", nobody(), EAST, [403, 200, 403, 403, 200, 404, 200, 200, 200, 200, 404]),
+        ("east", nobody(), EAST, [403, 200, 403, 403, 403, 403, 403, 403, 200, 200, 404]),
         ("every", nobody(), EVERY, [200, 200, 200, 403, 200, 404, 200, 200, 200, 200, 404]),
         ("reader", nobody(), READER, [403, 403, 403, 403, 200, 404, 200, 200, 200, 200, 404]),
-        ("west", west(), "", [403, 403, 200, 403, 200, 404, 200, 200, 200, 200, 404]),
+        ("looker", nobody(), LOOKER, [403, 403, 403, 403, 200, 404, 200, 403, 200, 200, 404]),
+        ("west", west(), "", [403, 403, 200, 403, 403, 403, 403, 403, 200, 200, 404]),
         ("stranger", stranger(), "", [401, 401, 401, 401, 401, 401, 401, 401, 200, 200, 404]),
         // With both, the token counts.
-        ("west, east", west(), EAST, [403, 200, 403, 403, 200, 404, 200, 200, 200, 200, 404]),
+        ("west, east", west(), EAST, [403, 200, 403, 403, 403, 403, 403, 403, 200, 200, 404]),
         ("west, wrong", west(), "wrong", [401, 401, 401, 401, 401, 401, 401, 401, 200, 200, 404]),
         // The hash is not the token.
         ("hash", nobody(), &sha256(EAST), [401, 401, 401, 401, 401, 401, 401, 401, 200, 200, 404]),
@@ -67,7 +69,7 @@ async fn each_credential_opens_what_is_its_own() {
     let every = pki.client().build().unwrap();
     let metrics = every.get(server.url("/metrics")).bearer_auth(EVERY).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
-    for (reason, count) in [("unauthorized", 20), ("forbidden", 14)] {
+    for (reason, count) in [("unauthorized", 20), ("forbidden", 18)] {
         let line = format!("auditmill_ingest_refused_total{{reason=\"{reason}\"}} {count}\n");
         assert!(metrics.contains(&line), "{line}{metrics}");
     }
@@ -78,7 +80,7 @@ async fn each_credential_opens_what_is_its_own() {
     }
     let log = server.log();
     assert!(log.contains("\"client\":\"east\"") && log.contains("\"cluster\":\"west\""), "{log}");
-    for token in [EAST, EVERY, READER, &sha256(EAST)] {
+    for token in [EAST, EVERY, READER, LOOKER, &sha256(EAST)] {
         assert!(!log.contains(token), "{log}");
     }
 }
@@ -224,7 +226,7 @@ fn an_open_address_needs_tls_and_credentials() {
         (pki.tls("0.0.0.0:0"), open),
         (LOOPBACK.to_owned() + &pki.client_ca(), "`[auth] client_ca` needs TLS"),
         (
-            pki.tls("127.0.0.1:0") + &certificate_client("w", "[]", "w"),
+            pki.tls("127.0.0.1:0") + &certificate_client("w", "[\"w\"]", "w"),
             "`[[auth.client]]` `w` has a `certificate`: set `[auth] client_ca`",
         ),
     ] {
@@ -407,15 +409,17 @@ fn is_timeout(error: &std::io::Error) -> bool {
 
 const LOOPBACK: &str = "[http]\nlisten = \"127.0.0.1:0\"\n";
 
-/// Tokens for east, for every cluster and for none, a certificate for west.
+/// Tokens for east, for everything, for who only asks, about all or about east; a certificate for
+/// west.
 fn clients() -> String {
     token_client("east", "[\"east\"]", EAST)
-        + &token_client("every", "[\"*\"]", EVERY)
-        + &token_client("reader", "[]", READER)
+        + &(token_client("every", "[\"*\"]", EVERY) + "role = \"admin\"\n")
+        + &(token_client("reader", "[\"*\"]", READER) + "role = \"viewer\"\n")
+        + &(token_client("looker", "[\"east\"]", LOOKER) + "role = \"viewer\"\n")
         + &certificate_client("west", "[\"west\", \"far-west\"]", "CN=west-api")
 }
 
-fn token_client(name: &str, clusters: &str, token: &str) -> String {
+pub(crate) fn token_client(name: &str, clusters: &str, token: &str) -> String {
     client_of(name, clusters, "token_sha256", &sha256(token))
 }
 

@@ -50,6 +50,8 @@ async fn a_directory_of_the_first_version_opens() {
         let west = "SELECT count(DISTINCT event_id) FROM events WHERE cluster = 'west'";
         assert_eq!(count(west).await, 26);
         assert_eq!(count("SELECT count(*) FROM events").await, 49);
+        // Its files do not tell them.
+        assert_eq!(server.minutes_are_those_of_events().await, 49);
         let findings = server.findings("").await;
         let mut detections: Vec<&str> =
             findings.iter().filter_map(|finding| finding["detection"].as_str()).collect();

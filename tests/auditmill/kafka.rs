@@ -28,6 +28,7 @@ mod source;
 /// A Java program on a busy machine takes its time.
 pub(crate) const LIMIT: Duration = Duration::from_mins(3);
 const TOPIC: &str = "findings";
+const HEADS: &str = "heads";
 pub(crate) const PARTITIONS: i32 = 3;
 
 pub(crate) fn library() -> Option<PathBuf> {
@@ -162,7 +163,7 @@ struct Seen {
     finding: Value,
 }
 
-fn consumer(broker: &Broker) -> BaseConsumer {
+fn consumer(broker: &Broker, topic: &str) -> BaseConsumer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", format!("127.0.0.1:{}", broker.port));
     config.set("group.id", "test").set("enable.auto.commit", "false");
@@ -170,7 +171,7 @@ fn consumer(broker: &Broker) -> BaseConsumer {
     let consumer: BaseConsumer = config.create().expect("set up a consumer");
     let mut partitions = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
-        partitions.add_partition_offset(TOPIC, partition, Offset::Beginning).unwrap();
+        partitions.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&partitions).expect("assign partitions");
     consumer
@@ -203,7 +204,8 @@ async fn findings_reach_a_topic_whatever_happens_to_the_broker() {
     let Some(library) = library() else { return };
     let mut broker = Broker::new(&library);
     let server = TestServer::start(&format!(
-        "[alert]\nretry_first = \"20ms\"\nretry_max = \"200ms\"\n\
+        "[history]\npublish = [\"kafka://bus/{HEADS}\"]\nflush_after = \"1s\"\n\
+         [alert]\nretry_first = \"20ms\"\nretry_max = \"200ms\"\n\
          [[sink]]\ntype = \"kafka\"\nname = \"bus\"\nbrokers = [\"127.0.0.1:{}\"]\n\
          topic = \"{TOPIC}\"\ntimeout = \"20s\"\noptions = {{ \"linger.ms\" = \"1\" }}\n",
         broker.port
@@ -213,7 +215,8 @@ async fn findings_reach_a_topic_whatever_happens_to_the_broker() {
     assert_eq!(server.post("east", list(&events)).await, 200);
     server.quiesce().await;
     broker.start();
-    let consumer = consumer(&broker);
+    let heads = consumer(&broker, HEADS);
+    let consumer = consumer(&broker, TOPIC);
     let mut seen = Vec::new();
     read(&consumer, &mut seen, |seen| deliveries(seen).len() == 20);
     for Seen { key, delivery, finding } in &seen {
@@ -248,5 +251,13 @@ async fn findings_reach_a_topic_whatever_happens_to_the_broker() {
         revisions.entry(key).or_default().push(finding["revision"].as_u64().unwrap());
     }
     assert_eq!(revisions.len(), 30);
+    let deadline = Instant::now() + LIMIT;
+    let note = loop {
+        assert!(Instant::now() < deadline, "no head came");
+        let Some(Ok(message)) = heads.poll(Duration::from_millis(100)) else { continue };
+        break String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
+    };
+    // A signed note: a text, an empty line, signatures.
+    assert!(note.contains("\n\n\u{2014} "), "{note}");
     assert!(revisions.values().all(|revisions| revisions.is_sorted()), "{revisions:?}");
 }

@@ -43,6 +43,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod access;
 mod audit_policies;
 mod auth;
 mod backtest;
@@ -63,6 +64,7 @@ mod incidents;
 mod kafka;
 mod library;
 mod memory;
+mod minutes;
 mod noise;
 mod oracle;
 mod outward;

@@ -34,7 +34,7 @@ fn psql(server: &TestServer, commands: &[&str]) -> Ended {
     psql_with(server, "", commands)
 }
 
-fn psql_with(server: &TestServer, parameters: &str, commands: &[&str]) -> Ended {
+pub(crate) fn psql_with(server: &TestServer, parameters: &str, commands: &[&str]) -> Ended {
     let address = server.postgres();
     let (host, port) = address.rsplit_once(':').unwrap();
     let mut psql = Command::new("psql");

@@ -131,6 +131,7 @@ const CALLS: [(&[&str], &[&str]); 5] = [
             "history/verify.rs",
             "ingest/kafka.rs",
             "ingest/tail.rs",
+            "query/run.rs",
             "query/service.rs",
         ],
     ),

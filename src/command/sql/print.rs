@@ -194,12 +194,13 @@ fn shown(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::asker::Asker;
     use crate::query::format::Format;
     use crate::query::service::{Limits, QueryService};
 
     async fn printed(sql: &str, looks: Looks) -> String {
         let service = QueryService::new(Vec::new(), Limits::default()).unwrap();
-        let parts = service.ask(sql, Format::Arrow).await.unwrap().into_parts();
+        let parts = service.ask(&Asker::local(), sql, Format::Arrow).await.unwrap().into_parts();
         let parts = parts.map(|part| part.map_err(AskError::from)).boxed();
         let rows = Rows::gather(parts).await.map_err(|error| format!("{error:?}")).unwrap();
         let mut out = Vec::new();

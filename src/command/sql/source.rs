@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
+use datafusion::catalog::TableProvider;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use reqwest::{Certificate, Client, Response, StatusCode};
@@ -21,11 +22,14 @@ use crate::command::{BadDetections, parts};
 use crate::detect::catalog::Catalog;
 use crate::detect::in_use::InUse;
 use crate::findings::quarantine::Quarantine;
+use crate::findings::questions::QuestionLog;
 use crate::findings::store::{Store, StoreSettings};
 use crate::history::flush::History;
 use crate::history::hot::Hot;
 use crate::history::location::Location;
+use crate::query::asker::Asker;
 use crate::query::format::Format;
+use crate::query::questions::questions_table;
 use crate::query::service::{Limits, QueryError, QueryService};
 use crate::query::tables::{Tables, tables};
 
@@ -87,7 +91,10 @@ impl Source {
 
     /// The events of files, in a history of their own.
     pub(super) fn files(folder: Folder, history: &History, limits: Limits) -> Result<Self> {
-        let tables: Tables = vec![("events", Arc::new(history.table()))];
+        let tables: Tables = vec![
+            ("events", Arc::new(history.table())),
+            ("events_per_minute", Arc::new(history.minutes())),
+        ];
         let service = QueryService::new(tables, limits).context("set up SQL")?;
         Ok(Self::Files { service, _folder: folder })
     }
@@ -96,7 +103,7 @@ impl Source {
     pub(super) async fn ask(&self, query: &str, format: Format) -> Result<Parts, AskError> {
         match self {
             Self::Data { service, .. } | Self::Files { service, .. } => {
-                let parts = service.ask(query, format).await?.into_parts();
+                let parts = service.ask(&Asker::local(), query, format).await?.into_parts();
                 Ok(parts.map(|part| part.map_err(AskError::from)).boxed())
             }
             Self::Server { client, url, token } => {
@@ -236,9 +243,13 @@ fn open_tables(data: &Path) -> Result<Tables> {
         .with_context(|| format!("open quarantine `{}`", path.display()))?;
     // Nothing runs.
     let in_use = InUse::new(Catalog::load(None).map_err(BadDetections)?, BTreeMap::new());
+    let asked = QuestionLog::open(&data.join(QuestionLog::FILE), i64::MAX, now_micros)?;
     let (store, quarantine) = (Arc::new(store), Arc::new(quarantine));
-    let events = Arc::new(history.table());
-    Ok(tables(events, &store, &quarantine, &Arc::new(in_use), now_micros)?)
+    let both: [Arc<dyn TableProvider>; 2] =
+        [Arc::new(history.table()), Arc::new(history.minutes())];
+    let mut tables = tables(both, &store, &quarantine, &Arc::new(in_use), now_micros)?;
+    tables.push(questions_table(&Arc::new(asked)));
+    Ok(tables)
 }
 
 fn is_this_machine(url: &Url) -> bool {

@@ -13,6 +13,7 @@ use super::grouping::regroup;
 use super::member::Member;
 use super::record::{Head, Incident};
 use crate::detect::detection::Severity;
+use crate::event::Clusters;
 use crate::event::time::{parse_rfc3339, rfc3339};
 use crate::findings::database::{StoreError, restored, stored};
 use crate::findings::record::FindingRecord;
@@ -28,6 +29,8 @@ pub struct IncidentFilter {
     pub severities: Vec<Severity>,
     /// Only this cluster.
     pub cluster: Option<String>,
+    /// Only clusters that whoever asks may see.
+    pub within: Clusters,
     /// Only these states; empty means all but those that became a part of another.
     pub states: Vec<State>,
 }
@@ -247,13 +250,16 @@ impl Store {
         })
     }
 
-    /// Every finding that is in an incident: incident, finding.
+    /// Every finding that is in an incident: incident, finding, cluster.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn incident_findings(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let question = "SELECT incident, finding FROM incident_members ORDER BY incident, first";
-        self.rows("read findings of incidents", question, |row| Ok((row.get(0)?, row.get(1)?)))
+    pub fn incident_findings(&self) -> Result<Vec<[String; 3]>, StoreError> {
+        let question = "SELECT incident, finding, cluster FROM incident_members
+                        JOIN incidents ON incidents.id = incident
+                        ORDER BY incident, incident_members.first";
+        let columns = |row: &Row<'_>| Ok([row.get(0)?, row.get(1)?, row.get(2)?]);
+        self.rows("read findings of incidents", question, columns)
     }
 
     /// The incident that a finding is in.
@@ -324,6 +330,10 @@ impl IncidentFilter {
         if let Some(cluster) = &self.cluster {
             text.push_str(" AND cluster = ?");
             values.push(Box::new(cluster.clone()));
+        }
+        if let Some(names) = self.within.names() {
+            let _ = write!(text, " AND cluster IN ({})", marks(names.len()));
+            values.extend(names.into_iter().map(|name| Box::new(name) as Box<dyn ToSql>));
         }
         if !self.severities.is_empty() {
             let _ = write!(text, " AND severity IN ({})", marks(self.severities.len()));

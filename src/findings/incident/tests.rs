@@ -184,7 +184,7 @@ fn model(members: &[Member]) -> BTreeSet<BTreeSet<String>> {
 /// The findings of each incident.
 fn groups(store: &Store) -> BTreeMap<String, BTreeSet<String>> {
     let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (incident, finding) in store.incident_findings().unwrap() {
+    for [incident, finding, _] in store.incident_findings().unwrap() {
         groups.entry(incident).or_default().insert(finding);
     }
     groups

@@ -202,8 +202,9 @@ impl Session {
             );
         }
         let (query, place) = (Arc::clone(&self.query), self.place.clone());
+        let asker = self.asker.clone();
         let described = tokio::select! {
-            described = query.describe(&sql, named.clone()) => described,
+            described = query.describe(&asker, &sql, named.clone()) => described,
             () = self.wire.left() => return Err(Ended::Left),
             () = place.cancelled() => return Err(cancelled().into()),
         };

@@ -23,6 +23,7 @@ use super::prepared::{Portal, Prepared, Progress, Running};
 use super::registry::Place;
 use super::reply::{self, Transaction};
 use super::wire::{Ended, MESSAGE_BYTES_MAX, Wire};
+use crate::query::asker::Asker;
 use crate::query::service::{Answer, QueryError, QueryService};
 
 /// How long a session may ask nothing. Pools of connections keep theirs for hours.
@@ -32,6 +33,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_hours(12);
 pub(super) struct Session {
     pub(super) wire: Wire,
     pub(super) query: Arc<QueryService>,
+    pub(super) asker: Asker,
     pub(super) place: Place,
     pub(super) stop: CancellationToken,
     pub(super) counted: Arc<dyn Fn(bool) + Send + Sync>,
@@ -288,9 +290,9 @@ impl Session {
         wanted: Wanted,
         cancel: std::pin::Pin<&mut Notified<'_>>,
     ) -> Result<Running, Ended> {
-        let query = Arc::clone(&self.query);
+        let (query, asker) = (Arc::clone(&self.query), self.asker.clone());
         let answer = tokio::select! {
-            answer = query.ask_as_postgres(sql, parameters, wanted) => answer,
+            answer = query.ask_as_postgres(&asker, sql, parameters, wanted) => answer,
             () = self.wire.left() => return Err(Ended::Left),
             () = cancel => return Err(cancelled().into()),
         };

@@ -15,6 +15,7 @@ use super::function;
 use super::message::{self, First, Message};
 use super::reply::{self, Transaction};
 use super::wire::{Ended, Wire};
+use crate::query::asker::Asker;
 
 /// The first byte of TLS: a client that does not ask for it first.
 const TLS_BYTE: u8 = 0x16;
@@ -25,8 +26,8 @@ const PASSWORD_BYTES_MAX: usize = 4 << 10;
 /// The configuration of TLS as it is now.
 pub type TlsNow = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
-/// Whether somebody is let in: by a password, by a verified certificate in DER, or as it is.
-pub type Admits = Arc<dyn Fn(Option<&[u8]>, Option<&[u8]>) -> bool + Send + Sync>;
+/// Who is let in by a password, by a verified certificate in DER, or as it is.
+pub type Admits = Arc<dyn Fn(Option<&[u8]>, Option<&[u8]>) -> Option<Asker> + Send + Sync>;
 
 /// What a connection is for.
 pub(super) enum Purpose {
@@ -141,14 +142,14 @@ async fn encrypted(stream: TcpStream, tls: &TlsNow) -> Result<Purpose, Ended> {
     }
 }
 
-/// Lets a client in, or says why not.
+/// Lets a client in, as whom it is known, or says why not.
 pub(super) async fn admit(
     wire: &mut Wire,
     certificate: Option<&[u8]>,
     start: &Start,
     admits: &Admits,
     patience: Duration,
-) -> Result<(), Ended> {
+) -> Result<Asker, Ended> {
     if start.get("replication").is_some_and(|value| !matches!(value, "false" | "off" | "no" | "0"))
     {
         return Err(Failure::fatal("0A000", "there is nothing to replicate").into());
@@ -162,7 +163,8 @@ pub(super) async fn admit(
     if start.minor > 0 || !unknown.is_empty() {
         reply::version(&mut wire.out, &unknown);
     }
-    if !admits(None, certificate) {
+    let mut asker = admits(None, certificate);
+    if asker.is_none() {
         reply::ask_password(&mut wire.out);
         wire.flush().await?;
         let Some((kind, body)) = wire.message(patience, PASSWORD_BYTES_MAX).await? else {
@@ -171,18 +173,21 @@ pub(super) async fn admit(
         let Message::Password(body) = Message::read(kind, body)? else {
             return Err(Failure::fatal("08P01", "a password was asked for").into());
         };
-        if !admits(Some(message::password(&body)?), certificate) {
-            let failure = Failure::fatal("28P01", "the password is no token of this server");
-            return Err(failure.hint("the password is the token of an `[[auth.client]]`").into());
-        }
+        asker = admits(Some(message::password(&body)?), certificate);
     }
+    let Some(asker) = asker else {
+        let message = "the password is no token of this server that may ask";
+        let hint = "the password is the token of an `[[auth.client]]` with the role viewer, \
+                    responder or admin";
+        return Err(Failure::fatal("28P01", message).hint(hint).into());
+    };
     // After the password: who may not come in learns no names.
     let database = start.get("database").or_else(|| start.get("user")).unwrap_or_default();
     if database != DATABASE {
         let failure = Failure::fatal("3D000", format!("database \"{database}\" does not exist"));
         return Err(failure.hint(format!("the only database is `{DATABASE}`")).into());
     }
-    Ok(())
+    Ok(asker)
 }
 
 /// Says what a new session is told first; `key` is what a request to cancel must name.

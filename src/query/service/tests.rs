@@ -31,7 +31,7 @@ async fn gather(answer: Answer) -> Result<Vec<u8>, QueryError> {
 }
 
 async fn bytes(service: &QueryService, sql: &str, format: Format) -> Result<Vec<u8>, QueryError> {
-    gather(service.ask(sql, format).await?).await
+    gather(service.ask(&Asker::local(), sql, format).await?).await
 }
 
 async fn text(service: &QueryService, sql: &str, format: Format) -> String {
@@ -91,9 +91,11 @@ async fn lists_and_structs_have_a_form_everywhere() {
 #[tokio::test]
 async fn what_fails_before_the_first_part_is_an_error_and_after_it_an_end_without_end() {
     let service = service(200_000, Limits { rows_max: 150_000, ..Limits::default() });
-    let small = service.ask("SELECT 1 / (n - 999) FROM t WHERE n < 1000", Format::Json).await;
+    let small = service
+        .ask(&Asker::local(), "SELECT 1 / (n - 999) FROM t WHERE n < 1000", Format::Json)
+        .await;
     assert!(small.unwrap_err().to_string().contains("Divide by zero"));
-    let answer = service.ask("SELECT n FROM t", Format::Json).await.unwrap();
+    let answer = service.ask(&Asker::local(), "SELECT n FROM t", Format::Json).await.unwrap();
     let mut parts = Box::pin(answer.into_parts());
     let (mut kept, mut error) = (Vec::new(), None);
     while let Some(part) = parts.next().await {
@@ -111,7 +113,8 @@ async fn a_query_whose_asker_has_gone_frees_its_slot() {
     let limits = Limits { concurrent_max: 1, ..Limits::default() };
     let service = service(1_000, limits);
     {
-        let asking = service.ask(ENDLESS, Format::Json);
+        let asker = Asker::local();
+        let asking = service.ask(&asker, ENDLESS, Format::Json);
         // It has begun once another must wait.
         let begun = async {
             while service.running.available_permits() > 0 {
@@ -125,7 +128,8 @@ async fn a_query_whose_asker_has_gone_frees_its_slot() {
     }
     assert_eq!(text(&service, "SELECT count(*) AS n FROM t", Format::Csv).await, "n\n1000\n");
     // An answer that nobody reads any more.
-    let answer = service.ask("SELECT a.t FROM t a, t b", Format::Csv).await.unwrap();
+    let answer =
+        service.ask(&Asker::local(), "SELECT a.t FROM t a, t b", Format::Csv).await.unwrap();
     drop(answer);
     assert_eq!(text(&service, "SELECT count(*) AS n FROM t", Format::Csv).await, "n\n1000\n");
 }
@@ -139,10 +143,11 @@ async fn who_finds_no_room_is_told_at_once() {
         ..Limits::default()
     };
     let service = service(1_000, limits);
+    let asker = Asker::local();
     let (running, waiting, refused) = tokio::join!(
-        service.ask(ENDLESS, Format::Json),
-        service.ask(ENDLESS, Format::Json),
-        service.ask(ENDLESS, Format::Json),
+        service.ask(&asker, ENDLESS, Format::Json),
+        service.ask(&asker, ENDLESS, Format::Json),
+        service.ask(&asker, ENDLESS, Format::Json),
     );
     assert!(matches!(running, Err(QueryError::TimedOut(_))), "{running:?}");
     assert!(waiting.is_err(), "{waiting:?}");
@@ -155,7 +160,7 @@ async fn an_answer_that_is_not_read_in_time_ends_without_end_and_frees_its_slot(
     let limits =
         Limits { concurrent_max: 1, timeout: Duration::from_millis(500), ..Limits::default() };
     let service = service(200_000, limits);
-    let answer = service.ask("SELECT t FROM t", Format::Csv).await.unwrap();
+    let answer = service.ask(&Asker::local(), "SELECT t FROM t", Format::Csv).await.unwrap();
     let freed = async {
         while service.running.available_permits() == 0 {
             tokio::task::yield_now().await;

@@ -209,7 +209,8 @@ async fn a_password_is_a_token_and_tls_is_asked_for() {
     let pki = Pki::new();
     let token = "a-token-of-thirty-two-characters";
     let client = format!(
-        "[[auth.client]]\nname = \"ann\"\nclusters = []\ntoken_sha256 = \"{}\"\n",
+        "[[auth.client]]\nname = \"ann\"\nclusters = [\"*\"]\nrole = \"viewer\"\n\
+         token_sha256 = \"{}\"\n",
         sha256(token)
     );
     let server = TestServer::start(&(pki.tls("127.0.0.1:0") + &client));

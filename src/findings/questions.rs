@@ -1,0 +1,275 @@
+//! Who asked what: a row for each question in SQL that a server was asked.
+//!
+//! ```text
+//! questions     number INTEGER KEY, at: microseconds since 1970, client, wire, query,
+//!               chars: of the query, outcome: NULL while it runs, rows, micros: how long it took
+//! ```
+//! Promise: a question is written down before its answer begins, and survives the process then.
+//! Never: one client's questions push out another's; nobody changes a row through a wire.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, params};
+use tracing::error;
+
+use super::database::{StoreError, restored, stored};
+
+/// Letters of a statement that are kept.
+const QUERY_CHARS_MAX: usize = 10_000;
+
+/// What is kept of one client's questions, bytes, about; the oldest go first.
+const CLIENT_BYTES_MAX: i64 = 16 << 20;
+
+/// What a row takes beside its statement, bytes, about.
+const ROW_BYTES: i64 = 128;
+
+/// Old rows go after so many new ones.
+const ROWS_PER_SWEEP: u64 = 4_096;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS questions (
+        number INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        client TEXT NOT NULL,
+        wire TEXT NOT NULL,
+        query TEXT NOT NULL,
+        chars INTEGER NOT NULL,
+        outcome TEXT,
+        rows INTEGER,
+        micros INTEGER
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS questions_at ON questions (at);";
+
+/// How a question ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With its last row.
+    Answered,
+    /// With an error.
+    Failed,
+    /// Whoever asked left, or its time was up.
+    Stopped,
+}
+
+impl Outcome {
+    /// Its name in the table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A question that was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// When, microseconds since 1970.
+    pub at: i64,
+    /// Who: the name of an `[[auth.client]]`, or empty where nobody needs one.
+    pub client: String,
+    /// How: `http`, `postgres`, `flight`.
+    pub wire: String,
+    /// The statement, or its first 10,000 letters.
+    pub query: String,
+    /// Letters of the whole statement.
+    pub query_chars: u64,
+    /// How it ended; `None` while it runs, and of what ran when the process was killed.
+    pub outcome: Option<String>,
+    /// Rows of the answer that were sent.
+    pub rows: Option<u64>,
+    /// How long it took, microseconds.
+    pub micros: Option<u64>,
+}
+
+/// The file that questions are written to.
+#[derive(Debug)]
+pub struct QuestionLog {
+    connection: Mutex<Connection>,
+    keep: i64,
+    clock: fn() -> i64,
+}
+
+impl QuestionLog {
+    /// Its name in a data directory.
+    pub const FILE: &str = "questions.db";
+
+    /// The log in this file, which is made if need be, readable for its owner only; rows older than
+    /// `keep` microseconds go.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn open(path: &Path, keep: i64, clock: fn() -> i64) -> Result<Self, StoreError> {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let made = options.open(path);
+        made.map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open(path)?;
+            connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+            connection.pragma_update(None, "synchronous", "normal")?;
+            connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
+            connection.execute_batch(SCHEMA)?;
+            Ok(connection)
+        };
+        let connection =
+            open().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        let log = Self { connection: Mutex::new(connection), keep, clock };
+        log.sweep()?;
+        Ok(log)
+    }
+
+    /// Writes down that somebody asks, and gives the question's number. `None` when it cannot be
+    /// written, as on a full disk: that is logged, and the question is answered all the same.
+    pub fn begin(&self, client: &str, wire: &str, query: &str) -> Option<u64> {
+        let kept: String = query.chars().take(QUERY_CHARS_MAX).collect();
+        let chars = stored(query.chars().count() as u64);
+        let written = self.write("write a question down", |connection| {
+            let text = "INSERT INTO questions (at, client, wire, query, chars)
+                        VALUES (?, ?, ?, ?, ?)";
+            let values = params![(self.clock)(), client, wire, kept, chars];
+            connection.prepare_cached(text)?.execute(values)?;
+            Ok(restored(connection.last_insert_rowid()))
+        });
+        let number = match written {
+            Ok(number) => number,
+            Err(error) => {
+                let error = format!("{error:?}");
+                error!(client, error, "a question is answered that could not be written down");
+                return None;
+            }
+        };
+        if number.is_multiple_of(ROWS_PER_SWEEP)
+            && let Err(error) = self.sweep()
+        {
+            error!(error = format!("{error:?}"), "old questions are kept");
+        }
+        Some(number)
+    }
+
+    /// Writes down how a question ended.
+    pub fn end(&self, number: u64, outcome: Outcome, rows: u64, micros: u64) {
+        let written = self.write("write down how a question ended", |connection| {
+            let text = "UPDATE questions SET outcome = ?, rows = ?, micros = ? WHERE number = ?";
+            let number = stored(number);
+            let values = params![outcome.as_str(), stored(rows), stored(micros), number];
+            connection.prepare_cached(text)?.execute(values)
+        });
+        if let Err(error) = written {
+            error!(error = format!("{error:?}"), "how a question ended is not known");
+        }
+    }
+
+    /// All questions that are kept, in their order.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn all(&self) -> Result<Vec<Asked>, StoreError> {
+        self.write("read questions", |connection| {
+            let text = "SELECT at, client, wire, query, chars, outcome, rows, micros
+                        FROM questions ORDER BY number";
+            let mut statement = connection.prepare_cached(text)?;
+            let asked = statement.query_map([], |row| {
+                Ok(Asked {
+                    at: row.get(0)?,
+                    client: row.get(1)?,
+                    wire: row.get(2)?,
+                    query: row.get(3)?,
+                    query_chars: restored(row.get(4)?),
+                    outcome: row.get(5)?,
+                    rows: row.get::<_, Option<i64>>(6)?.map(restored),
+                    micros: row.get::<_, Option<i64>>(7)?.map(restored),
+                })
+            })?;
+            asked.collect()
+        })
+    }
+
+    /// Gives up what is too old, and of each client what is too much.
+    fn sweep(&self) -> Result<(), StoreError> {
+        let oldest = (self.clock)().saturating_sub(self.keep);
+        self.write("give up old questions", |connection| {
+            connection.execute("DELETE FROM questions WHERE at < ?", [oldest])?;
+            let text = "DELETE FROM questions WHERE number IN (
+                            SELECT number FROM (
+                                SELECT number, sum(octet_length(query) + ?) OVER (
+                                    PARTITION BY client ORDER BY number DESC) AS bytes
+                                FROM questions)
+                            WHERE bytes > ?)";
+            connection.execute(text, [ROW_BYTES, CLIENT_BYTES_MAX])
+        })?;
+        Ok(())
+    }
+
+    fn write<T>(
+        &self,
+        what: &'static str,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        change(&self.lock()).map_err(|source| StoreError::Failed { what, source })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000_000;
+
+    #[test]
+    fn a_question_is_there_before_it_has_ended_and_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("questions.db");
+        let log = QuestionLog::open(&path, DAY, || 10 * DAY).unwrap();
+        let first = log.begin("ann", "http", "SELECT 1").unwrap();
+        let much = "é".repeat(QUERY_CHARS_MAX + 5);
+        log.begin("bob", "postgres", &much).unwrap();
+        log.end(first, Outcome::Answered, 1, 250);
+        drop(log);
+        let log = QuestionLog::open(&path, DAY, || 10 * DAY).unwrap();
+        let asked = log.all().unwrap();
+        let one = Asked {
+            at: 10 * DAY,
+            client: "ann".to_owned(),
+            wire: "http".to_owned(),
+            query: "SELECT 1".to_owned(),
+            query_chars: 8,
+            outcome: Some("answered".to_owned()),
+            rows: Some(1),
+            micros: Some(250),
+        };
+        assert_eq!(asked[0], one);
+        let two = &asked[1];
+        assert_eq!((two.outcome.as_deref(), two.query_chars), (None, 10_005));
+        assert_eq!(two.query.chars().count(), QUERY_CHARS_MAX);
+        drop(log);
+        let later = QuestionLog::open(&path, DAY, || 11 * DAY + 1).unwrap();
+        assert_eq!(later.all().unwrap(), [], "kept for a day");
+    }
+
+    #[test]
+    fn who_asks_much_pushes_out_only_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = QuestionLog::open(&folder.path().join("q"), DAY, || 0).unwrap();
+        log.begin("quiet", "http", "SELECT 1").unwrap();
+        let much = "x".repeat(QUERY_CHARS_MAX);
+        let text = "WITH RECURSIVE n(i) AS (
+                        SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+                    INSERT INTO questions (at, client, wire, query, chars)
+                    SELECT 0, 'loud', 'http', ?, 1 FROM n";
+        log.lock().execute(text, [much]).unwrap();
+        log.sweep().unwrap();
+        let asked = log.all().unwrap();
+        let loud = asked.iter().filter(|asked| asked.client == "loud").count();
+        assert_eq!((asked[0].client.as_str(), loud), ("quiet", 1_656));
+    }
+}

@@ -1,0 +1,39 @@
+//! A question in the log of who asked what.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::asker::Asker;
+use crate::findings::questions::{Outcome, QuestionLog};
+
+/// A question that runs. When it is dropped it has ended; nobody is told of one that was stopped.
+pub(super) struct Noted {
+    log: Arc<QuestionLog>,
+    number: Option<u64>,
+    begun: Instant,
+    outcome: Outcome,
+    /// Rows of its answer until now.
+    pub(super) rows: u64,
+}
+
+impl Noted {
+    /// Writes down that somebody asks.
+    pub(super) fn begin(log: Arc<QuestionLog>, asker: &Asker, sql: &str) -> Self {
+        let number = log.begin(&asker.name, asker.wire, sql);
+        Self { log, number, begun: Instant::now(), outcome: Outcome::Stopped, rows: 0 }
+    }
+
+    /// It came to an end of its own.
+    pub(super) fn ended(&mut self, well: bool) {
+        self.outcome = if well { Outcome::Answered } else { Outcome::Failed };
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.log.end(number, self.outcome, self.rows, micros);
+    }
+}
