@@ -26,6 +26,7 @@ check: ## the quick loop: format, lints, tests that need nothing else
 test: tools cluster-bin kafka-lib s3-bin alertmanager-bin note-bin readers jdbc ## everything, also against real servers; what CI runs
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --locked --no-deps --lib --document-private-items
 	"$(AUDITMILL_CACHE)/bin/cargo-deny" --locked check bans licenses sources
 	./tests/fuzz/run.sh

@@ -18,11 +18,10 @@
 
 mod aside;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
@@ -34,7 +33,7 @@ use crate::findings::matcher::{Matcher, fits_any};
 use crate::findings::reading::Filter;
 use crate::findings::record::FindingRecord;
 use crate::findings::sinks::{DeadLetter, Settled};
-use crate::findings::store::{Change, Store, Tip};
+use crate::findings::store::{Change, Store};
 use crate::metrics::Metrics;
 
 /// The longest that a receiver is left alone because it asked for it.
@@ -54,6 +53,9 @@ pub struct Outbox<S> {
     pending: Vec<Pending>,
     /// All changes up to here are settled or in `pending`.
     end: Change,
+    /// Revisions that were sent before their turn, in place of an older one that waited: when their
+    /// turn comes, they were sent.
+    ahead: HashMap<String, u64>,
     /// Rounds in a row in which something failed.
     failures: u32,
     /// Something got through in the last round.
@@ -80,6 +82,8 @@ struct Pending {
     change: Change,
     record: Arc<FindingRecord>,
     failures: u32,
+    /// It changed while it waited.
+    newer: bool,
 }
 
 /// How a round went.
@@ -110,6 +114,7 @@ impl<S: Sink> Outbox<S> {
             backoff,
             pending: Vec::new(),
             end: cursor,
+            ahead: HashMap::new(),
             failures: 0,
             alive: true,
             proof: false,
@@ -145,7 +150,7 @@ impl<S: Sink> Outbox<S> {
                 Ok(Next::Again) => continue,
                 Ok(Next::Idle) if closed => return Ok(()),
                 Ok(Next::Idle) => {
-                    changed_within(&mut tip, self.backoff.max).await;
+                    let _ = tokio::time::timeout(self.backoff.max, tip.changed()).await;
                     continue;
                 }
                 Ok(Next::Wait(wait)) => wait,
@@ -212,9 +217,12 @@ impl<S: Sink> Outbox<S> {
             let changes = on_disk(&self.store, ask).await?;
             let full = changes.findings.len() >= limit.max(1);
             let mut taken = changes.findings;
-            taken.retain(|(_, of)| fits_any(&self.only, of));
+            taken.retain(|(_, of)| {
+                let sent = self.ahead.remove(&of.id) == Some(of.revision);
+                !sent && fits_any(&self.only, of)
+            });
             let any = !taken.is_empty();
-            let pending = |(change, record)| Pending { change, record, failures: 0 };
+            let pending = |(change, record)| Pending { change, record, failures: 0, newer: false };
             self.pending.extend(taken.into_iter().map(pending));
             self.end = changes.next;
             // Of what it is not told there may be much.
@@ -262,6 +270,7 @@ impl<S: Sink> Outbox<S> {
         // waited may be here twice: sent side by side, its revisions could change places.
         self.pending.retain_mut(|pending| match newest.next().flatten() {
             Some(record) if seen.insert(record.id.clone()) => {
+                pending.newer |= record.revision != pending.record.revision;
                 pending.record = record;
                 true
             }
@@ -299,6 +308,9 @@ impl<S: Sink> Outbox<S> {
         let mut done = Vec::new();
         for (place, answer) in chosen.iter().zip(answers) {
             let Some(pending) = self.pending.get_mut(*place) else { continue };
+            if pending.newer && !matches!(answer, Answer::Retry { .. }) {
+                self.ahead.insert(pending.record.id.clone(), pending.record.revision);
+            }
             match answer {
                 Answer::Delivered => {
                     self.settled.cleared.push(pending.record.id.clone());
@@ -372,10 +384,6 @@ enum Next {
     /// There is nothing to do until something changes, or something set aside is due.
     Idle,
     Wait(Duration),
-}
-
-async fn changed_within(tip: &mut watch::Receiver<Tip>, limit: Duration) {
-    let _ = tokio::time::timeout(limit, tip.changed()).await;
 }
 
 fn dead_letter(sink: &str, record: &FindingRecord, why: String) -> DeadLetter {

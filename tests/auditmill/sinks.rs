@@ -229,6 +229,47 @@ async fn a_finding_that_never_gets_through_while_others_do_is_given_up_visibly()
     until("the others", &server, async || keys(&receiver.taken()) == names(2..number)).await;
 }
 
+/// A day in which a minute, the longest wait between two tries, takes six milliseconds.
+#[tokio::test]
+async fn a_day_of_a_dead_sink_costs_nothing_but_the_day() {
+    const PARTS: u32 = 144;
+    const EACH: u32 = 20;
+    let sinks = Sinks::new();
+    let port = Receiver::start(0, &[]).await.port();
+    let settings = sinks.settings(port).replace("\"50ms\"", "\"6ms\"");
+    let server = TestServer::start(&settings);
+    let mut memory = 0;
+    for part in 0..PARTS {
+        let first = part * EACH;
+        let mut events: Vec<Value> = (first..first + EACH).map(exec).collect();
+        // Some of what was found an hour before goes on.
+        let earlier = first.saturating_sub(6 * EACH);
+        events.extend((earlier..earlier + 5).map(|number| again(number, 60 + part)));
+        deliver(&server, &events).await;
+        if part == PARTS / 4 {
+            memory = server.memory("VmRSS");
+        }
+    }
+    let grown = server.memory("VmRSS").saturating_sub(memory);
+    assert!(grown < 48 << 20, "{grown} bytes more");
+    let tried = "auditmill_sink_deliveries_total{sink=\"soc\",outcome=\"retried\"}";
+    let tried = async || server.metric(tried).await >= 1_440.0;
+    until("a try each minute", &server, tried).await;
+    let all = names(0..PARTS * EACH);
+    until("the file", &server, async || keys(&sinks.lines()) == all).await;
+    let receiver = Receiver::start(port, &[]).await;
+    let newest = || {
+        let (taken, lines) = (receiver.taken(), sinks.lines());
+        keys(&taken) == all && taken.iter().all(|(name, of)| of.last() == lines[name].last())
+    };
+    until("every finding's newest revision", &server, async || newest()).await;
+    for (name, revisions) in receiver.taken().into_iter().chain(sinks.lines()) {
+        assert!(revisions.is_sorted_by(|one, next| one < next), "twice {name}: {revisions:?}");
+    }
+    let refused = server.number("SELECT count(*) FROM dead_letters").await;
+    assert_eq!(refused, 0);
+}
+
 #[tokio::test]
 async fn a_new_start_goes_on_where_each_sink_was() {
     let sinks = Sinks::new();
