@@ -212,6 +212,36 @@ async fn the_bucket_alone_has_all_after_a_stop() {
 }
 
 #[tokio::test]
+async fn a_bucket_is_verified_and_what_changed_in_it_is_named() {
+    let Some(bucket) = Bucket::start() else { return };
+    let mut server = TestServer::start(&bucket.settings());
+    deliver(&server, 0, 20).await;
+    server.stop();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("auditmill.toml");
+    fs::write(&config, bucket.settings()).unwrap();
+    let (config, data) = (config.to_str().unwrap(), server.data());
+    let verify = || {
+        let data = data.to_str().unwrap();
+        program::run(["verify", "--config", config, "--data", data, "--format", "json"])
+    };
+    let whole = verify();
+    assert_eq!(whole.code, Some(0), "{}{}", whole.stdout, whole.stderr);
+    let table = bucket.dir.path().join("objects/bucket/audit/cluster=prod");
+    let day = fs::read_dir(table).unwrap().next().unwrap().unwrap().path();
+    let file = fs::read_dir(day).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let changed = verify();
+    assert_eq!(changed.code, Some(1), "{}{}", changed.stdout, changed.stderr);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert!(changed.stdout.contains(name), "{}", changed.stdout);
+    assert!(!(changed.stdout + &changed.stderr).contains(SECRET));
+}
+
+#[tokio::test]
 async fn while_the_bucket_is_away_nothing_is_refused_and_later_all_is_written() {
     let Some(mut bucket) = Bucket::start() else { return };
     let mut server = TestServer::start(&bucket.settings());
