@@ -11,6 +11,7 @@
 
 pub(super) mod catalog;
 pub(super) mod column;
+mod cursor;
 mod failure;
 mod function;
 pub mod message;

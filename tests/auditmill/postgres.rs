@@ -299,6 +299,38 @@ async fn it_can_be_turned_off_and_is_counted() {
 }
 
 #[tokio::test]
+async fn cursors_in_sql_give_rows_in_parts() {
+    let server = TestServer::start("");
+    // psql makes a cursor of its own, and closes it.
+    let rows = said(&server, &["\\set FETCH_COUNT 2", "SELECT value FROM generate_series(1, 5)"]);
+    let values: Vec<&str> =
+        rows.lines().map(str::trim).filter(|line| line.parse::<u32>().is_ok()).collect();
+    assert_eq!(values, ["1", "2", "3", "4", "5"], "{rows}");
+    let mut client = Client::connect(&server);
+    let outside = client.query("DECLARE c CURSOR FOR SELECT 1");
+    assert_eq!(outside.code.as_deref(), Some("25P01"));
+    client.query("BEGIN");
+    client.query("DECLARE c CURSOR FOR SELECT value FROM generate_series(1, 5)");
+    assert_eq!(client.query("DECLARE c CURSOR FOR SELECT 1").code.as_deref(), Some("42P03"));
+    client.query("ROLLBACK");
+    client.query("BEGIN");
+    client.query("DECLARE c CURSOR FOR SELECT value FROM generate_series(1, 5)");
+    for (fetch, expected) in [
+        ("FETCH 2 FROM c", 2),
+        ("FETCH c", 1),
+        ("FETCH 0 FROM c", 0),
+        ("FETCH ALL FROM c", 2),
+        ("FETCH 7 FROM c", 0),
+    ] {
+        let answer = client.query(fetch);
+        assert_eq!((answer.code, answer.rows.len()), (None, expected), "{fetch}");
+    }
+    client.query("CLOSE c");
+    assert_eq!(client.query("FETCH c").code.as_deref(), Some("34000"));
+    client.query("COMMIT");
+}
+
+#[tokio::test]
 async fn a_cursor_gives_rows_in_parts() {
     let server = filled().await;
     let mut client = Client::connect(&server);

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::column::Copied;
+use super::cursor;
 use super::failure::Failure;
 
 /// Most statements of one message.
@@ -35,13 +36,19 @@ pub(super) enum Order {
     Execute { name: String, arguments: Vec<Option<String>> },
     /// DEALLOCATE; none: all.
     Deallocate(Option<String>),
+    /// DECLARE
+    Declare { name: String, sql: String },
+    /// FETCH; no number: all.
+    Fetch { name: String, rows: Option<u32> },
+    /// CLOSE; none: all.
+    Close(Option<String>),
     /// COPY (question) TO STDOUT
     Copy { sql: String, form: Copied },
     /// Done when it is said.
     Nothing(&'static str),
 }
 
-fn tokens(sql: &str, unescape: bool) -> Result<Vec<Token>, Failure> {
+pub(super) fn tokens(sql: &str, unescape: bool) -> Result<Vec<Token>, Failure> {
     let mut tokenizer = Tokenizer::new(&PostgreSqlDialect {}, sql).with_unescape(unescape);
     tokenizer.tokenize().map_err(|error| Failure::new("42601", error.to_string()))
 }
@@ -120,21 +127,29 @@ pub(super) fn order(sql: &str) -> Result<Option<Order>, Failure> {
         }
         "PREPARE" => prepare(sql, &name(&tokens, 1)?).map(Some),
         "EXECUTE" => execute(&tokens).map(Some),
+        "DECLARE" => cursor::declare(sql, &tokens).map(Some),
+        "FETCH" => cursor::fetch(&tokens).map(Some),
+        "CLOSE" => {
+            let name = Some(name(&tokens, 1)?).filter(|_| word(1) != "ALL");
+            Ok(Some(Order::Close(name)))
+        }
         "COPY" => copy(sql, &tokens).map(Some),
         _ => Ok(None),
     }
 }
 
-const FIRST_WORDS: [&str; 18] = [
+const FIRST_WORDS: [&str; 20] = [
     "ABORT",
     "BEGIN",
     "CLOSE",
     "COMMIT",
     "COPY",
     "DEALLOCATE",
+    "DECLARE",
     "DISCARD",
     "END",
     "EXECUTE",
+    "FETCH",
     "LISTEN",
     "PREPARE",
     "RELEASE",
@@ -146,7 +161,7 @@ const FIRST_WORDS: [&str; 18] = [
     "START",
 ];
 
-fn upper(token: &Token) -> String {
+pub(super) fn upper(token: &Token) -> String {
     match token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
         _ => String::new(),
@@ -161,7 +176,7 @@ fn plain(token: &Token) -> String {
     }
 }
 
-fn name(tokens: &[&Token], at: usize) -> Result<String, Failure> {
+pub(super) fn name(tokens: &[&Token], at: usize) -> Result<String, Failure> {
     match tokens.get(at) {
         Some(Token::Word(word)) if word.quote_style.is_some() => Ok(word.value.clone()),
         Some(Token::Word(word)) => Ok(word.value.to_ascii_lowercase()),

@@ -44,7 +44,9 @@ impl Prepared {
     fn bytes(&self) -> usize {
         match self {
             Self::Empty => 0,
-            Self::Order(Order::Prepare { sql, .. } | Order::Copy { sql, .. }) => sql.len(),
+            Self::Order(
+                Order::Prepare { sql, .. } | Order::Copy { sql, .. } | Order::Declare { sql, .. },
+            ) => sql.len(),
             Self::Order(_) => 64,
             Self::Question { sql, types, schema } => {
                 let names: usize = schema.fields().iter().map(|field| field.name().len()).sum();
@@ -63,7 +65,7 @@ impl Prepared {
 
 /// A statement with its parameters, and how far its answer is read.
 pub(super) struct Portal {
-    prepared: Arc<Prepared>,
+    pub(super) prepared: Arc<Prepared>,
     parameters: Vec<Parameter>,
     formats: Vec<i16>,
     running: Option<Running>,
@@ -71,6 +73,12 @@ pub(super) struct Portal {
 }
 
 impl Portal {
+    /// Of a statement without parameters, whose answer is text.
+    pub(super) fn of(prepared: Arc<Prepared>) -> Self {
+        let (parameters, formats) = (Vec::new(), Vec::new());
+        Self { prepared, parameters, formats, running: None, is_done: false }
+    }
+
     fn bytes(&self) -> usize {
         let value = |parameter: &Parameter| 64 + parameter.value.as_ref().map_or(0, Bytes::len);
         let values: usize = self.parameters.iter().map(value).sum();
@@ -136,6 +144,25 @@ impl State {
             return Err(Failure::new("53400", message).hint("close some: DEALLOCATE name"));
         }
         self.statements.insert(name, Arc::new(prepared));
+        Ok(())
+    }
+
+    /// Keeps a portal under a name, if there is room.
+    pub(super) fn open(&mut self, name: String, portal: Portal) -> Result<(), Failure> {
+        if self.portals.contains_key(&name) {
+            return Err(Failure::new("42P03", format!("portal \"{name}\" already exists")));
+        }
+        let kept = self.portals.iter();
+        let kept: usize = kept.map(|(name, portal)| name.len() + portal.bytes()).sum();
+        let more = name.len() + portal.bytes();
+        if self.portals.len() >= PORTALS_MAX || kept + more > PARAMETERS_BYTES_MAX {
+            let message = format!(
+                "a session keeps {PORTALS_MAX} portals, and {PARAMETERS_BYTES_MAX} bytes of \
+                 parameters"
+            );
+            return Err(Failure::new("53400", message).hint("close some"));
+        }
+        self.portals.insert(name, portal);
         Ok(())
     }
 }
@@ -240,25 +267,10 @@ impl Session {
         let parameters = bind.parameters.into_iter().enumerate().map(parameter).collect();
         let (formats, running, is_done) = (bind.column_formats, None, false);
         let portal = Portal { prepared, parameters, formats, running, is_done };
-        let portals = &mut self.state.portals;
         if bind.portal.is_empty() {
-            portals.remove("");
+            self.state.portals.remove("");
         }
-        if portals.contains_key(&bind.portal) {
-            let message = format!("portal \"{}\" already exists", bind.portal);
-            return Err(Failure::new("42P03", message));
-        }
-        let kept: usize = portals.iter().map(|(name, portal)| name.len() + portal.bytes()).sum();
-        let more = bind.portal.len() + portal.bytes();
-        if portals.len() >= PORTALS_MAX || kept + more > PARAMETERS_BYTES_MAX {
-            let message = format!(
-                "a session keeps {PORTALS_MAX} portals, and {PARAMETERS_BYTES_MAX} bytes of \
-                 parameters"
-            );
-            return Err(Failure::new("53400", message).hint("close some"));
-        }
-        portals.insert(bind.portal, portal);
-        Ok(())
+        self.state.open(bind.portal, portal)
     }
 
     fn describe(&mut self, named: &Named) -> Result<(), Failure> {
@@ -282,6 +294,7 @@ impl Session {
                 let (name, _) = self.shown(name)?;
                 reply::columns(&mut self.wire.out, &[text_column(name)]);
             }
+            Prepared::Order(Order::Fetch { name, .. }) => self.describe_cursor(name)?,
             Prepared::Order(_) | Prepared::Empty => reply::bare(out, reply::NO_DATA),
         }
         Ok(())
@@ -300,7 +313,7 @@ impl Session {
     }
 
     async fn fetch_from(&mut self, portal: &mut Portal, rows_max: u32) -> Result<(), Ended> {
-        let sql = match portal.prepared.as_ref() {
+        match portal.prepared.as_ref() {
             Prepared::Empty => {
                 reply::bare(&mut self.wire.out, reply::EMPTY_QUERY);
                 return Ok(());
@@ -309,12 +322,28 @@ impl Session {
                 self.state.check(Some(order))?;
                 return Box::pin(self.order(order.clone(), false)).await;
             }
-            Prepared::Question { sql, .. } => sql,
-        };
+            Prepared::Question { .. } => {}
+        }
         self.state.check(None)?;
+        let (progress, rows) = self.advance(portal, rows_max).await?;
+        match progress {
+            Progress::More => reply::bare(&mut self.wire.out, reply::SUSPENDED),
+            Progress::Done => reply::complete(&mut self.wire.out, &format!("SELECT {rows}")),
+        }
+        Ok(())
+    }
+
+    /// Sends rows of a question's portal, all that are left for 0; how many there were.
+    pub(super) async fn advance(
+        &mut self,
+        portal: &mut Portal,
+        rows_max: u32,
+    ) -> Result<(Progress, u64), Ended> {
+        let Prepared::Question { sql, .. } = portal.prepared.as_ref() else {
+            return Ok((Progress::Done, 0));
+        };
         if portal.is_done {
-            reply::complete(&mut self.wire.out, "SELECT 0");
-            return Ok(());
+            return Ok((Progress::Done, 0));
         }
         let place = self.place.clone();
         let cancel = place.cancelled();
@@ -326,21 +355,16 @@ impl Session {
             self.ask(sql, portal.parameters.clone(), wanted, cancel.as_mut()).await?
         };
         let before = running.rows;
-        match self.rows(&mut running, rows_max, cancel).await? {
-            Progress::More => {
-                portal.running = Some(running);
-                reply::bare(&mut self.wire.out, reply::SUSPENDED);
-            }
-            Progress::Done => {
-                portal.is_done = true;
-                let rows = running.rows - before;
-                reply::complete(&mut self.wire.out, &format!("SELECT {rows}"));
-            }
+        let progress = self.rows(&mut running, rows_max, cancel).await?;
+        let rows = running.rows - before;
+        match progress {
+            Progress::More => portal.running = Some(running),
+            Progress::Done => portal.is_done = true,
         }
-        Ok(())
+        Ok((progress, rows))
     }
 }
 
-fn no_portal(name: &str) -> Failure {
+pub(super) fn no_portal(name: &str) -> Failure {
     Failure::new("34000", format!("portal \"{name}\" does not exist"))
 }

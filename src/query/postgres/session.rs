@@ -19,7 +19,7 @@ use super::function;
 use super::message::Message;
 use super::order::{self, Order};
 use super::parameter::Parameter;
-use super::prepared::{Portal, Prepared, Progress, Running};
+use super::prepared::{Portal, Prepared, Progress, Running, no_portal};
 use super::registry::Place;
 use super::reply::{self, Transaction};
 use super::wire::{Ended, MESSAGE_BYTES_MAX, Wire};
@@ -226,6 +226,19 @@ impl Session {
             Order::Deallocate(None) => {
                 self.state.statements.clear();
                 "DEALLOCATE ALL"
+            }
+            Order::Declare { name, sql } => {
+                self.declare(name, sql).await?;
+                "DECLARE CURSOR"
+            }
+            Order::Fetch { name, rows } => return self.fetch_rows(&name, rows, described).await,
+            Order::Close(Some(name)) => {
+                self.state.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
+                "CLOSE CURSOR"
+            }
+            Order::Close(None) => {
+                self.state.portals.clear();
+                "CLOSE CURSOR ALL"
             }
             Order::Execute { name, arguments } => return self.execute(&name, arguments).await,
             Order::Copy { sql, form } => {

@@ -7,7 +7,9 @@
 //! take turns with the same rows, so that whatever else the machine does slows all. `cpu` is the
 //! ratio in time of the processor, all threads of the process.
 //! Questions are an analyst's, best of three; with `AUDITMILL_READERS` (`make readers`) DuckDB
-//! answers the same over the same files. The first two are for needles.
+//! answers the same over the same files. The first two are for needles. The overview is asked of
+//! what files say of their minutes: at first, and best of three. Last come commands that look at
+//! all of it (`commands.rs`).
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -41,7 +43,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use traffic::{BACKGROUND, Traffic};
 
-#[path = "traffic/expand.rs"]
+mod commands;
+#[path = "../traffic/expand.rs"]
 mod traffic;
 
 /// The work and the attacks of a day in a cluster, with bodies.
@@ -109,6 +112,7 @@ fn main() {
     let events = std::env::var("AUDITMILL_BENCH_EVENTS").ok().and_then(|text| text.parse().ok());
     let events: usize = events.unwrap_or(EVENTS);
     let folder = tempfile::tempdir_in(".").expect("a folder on this disk");
+    let history = folder.path().join("history");
     let mut traffic = Traffic::new(&[BACKGROUND, DRIVEN], START_MICROS, GAP_MICROS);
     let mut decoder = Decoder::new();
     let (mut bar, mut packed, mut ours) = (Spent::default(), Spent::default(), Spent::default());
@@ -120,7 +124,7 @@ fn main() {
         let (spent, written) = self::bar(&batches, Compression::ZSTD(ZstdLevel::default()));
         packed.add(spent);
         packed_bytes += written;
-        let (spent, written) = write(batches, position, folder.path());
+        let (spent, written) = write(batches, position, &history);
         ours.add(spent);
         bytes += written;
     }
@@ -135,7 +139,8 @@ fn main() {
         println!("ratio to {name:<11} {wall:>4.2}  cpu {cpu:.2}");
     }
     println!("bytes          {:>9.1} an event", each(bytes));
-    ask(folder.path());
+    ask(&history);
+    commands::run(folder.path());
 }
 
 /// Seconds by the clock, and of the processor.
@@ -244,7 +249,7 @@ fn write(batches: Vec<RecordBatch>, position: u64, folder: &Path) -> (Spent, u64
         late: i64::MAX,
         redactor: Redactor::default(),
         upkeep: UpkeepSettings::default(),
-        key: Some(SigningKey::of(folder, "bench").expect("a key")),
+        key: Some(SigningKey::of(folder.parent().unwrap_or(folder), "bench").expect("a key")),
     };
     let total = Arc::clone(&written);
     let around = Around {
@@ -279,6 +284,15 @@ fn ask(folder: &Path) {
     };
     let id = one("SELECT max(audit_id) FROM events");
     let since = one("SELECT max(event_time) - INTERVAL '1 hour' FROM events");
+    context.register_table("minutes", Arc::new(history.minutes())).expect("a table");
+    let overview = [(); 4].map(|()| {
+        let started = Instant::now();
+        rows("SELECT minute, verb, sum(events) FROM minutes GROUP BY 1, 2 ORDER BY 1, 2");
+        started.elapsed().as_secs_f64() * 1e3
+    });
+    let [first, again @ ..] = overview;
+    let again = again.into_iter().fold(f64::INFINITY, f64::min);
+    println!("overview         {again:>8.1} ms  at first {first:.1} ms");
     let mut sum = (0.0, 0.0);
     for (name, text) in QUESTIONS {
         let sql = text.replace("{id}", &id).replace("{since}", &since);
