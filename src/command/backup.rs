@@ -39,6 +39,7 @@ use super::parts::{location, lock};
 use crate::cli::BackupArgs;
 use crate::clock::now_micros;
 use crate::event::time::rfc3339;
+use crate::findings::questions::QuestionLog;
 use crate::history::copy::copy_file;
 use crate::history::writer;
 use crate::journal::Position;
@@ -101,6 +102,8 @@ pub fn run(args: &BackupArgs) -> Result<Verdict> {
     let journal = journal.unwrap_or((position, position));
     let from = args.data.join("findings.db");
     findings::copy::copy(&from, &partial.join("findings.db"), journal.1)?;
+    let questions = args.data.join(QuestionLog::FILE);
+    findings::copy::copy_file(&questions, &partial.join(QuestionLog::FILE))?;
     copy_folder(&args.data, &partial, "quarantine", |name| {
         Path::new(name).extension().is_some_and(|extension| extension == "pieces")
     })?;

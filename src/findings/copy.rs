@@ -15,10 +15,29 @@ use super::database::{BUSY, StoreError, stored};
 /// # Errors
 /// When the one cannot be read or the other not be written.
 pub fn copy(from: &Path, to: &Path, end: u64) -> Result<bool, StoreError> {
-    if !from.exists() {
+    if !copy_file(from, to)? {
         return Ok(false);
     }
     let fail = |source| StoreError::Failed { what: "copy the store", source };
+    let create = |source| StoreError::Create { path: to.to_owned(), source };
+    let copy = Connection::open(to).map_err(fail)?;
+    copy.execute("UPDATE place SET position = min(position, ?1)", [stored(end)]).map_err(fail)?;
+    copy.execute("DELETE FROM deliveries WHERE next > ?1", [stored(end)]).map_err(fail)?;
+    drop(copy);
+    File::open(to).and_then(|file| file.sync_all()).map_err(create)?;
+    Ok(true)
+}
+
+/// Copies a file of SQLite's, as it is at one moment, to a new file for its owner only, durably;
+/// false when there is none.
+///
+/// # Errors
+/// When the one cannot be read or the other not be written.
+pub fn copy_file(from: &Path, to: &Path) -> Result<bool, StoreError> {
+    if !from.exists() {
+        return Ok(false);
+    }
+    let fail = |source| StoreError::Failed { what: "copy a database", source };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let source = Connection::open_with_flags(from, flags);
     let source = source.map_err(|source| StoreError::Open { path: from.to_owned(), source })?;
@@ -26,10 +45,6 @@ pub fn copy(from: &Path, to: &Path, end: u64) -> Result<bool, StoreError> {
     source.execute("VACUUM INTO ?1", [to.to_string_lossy()]).map_err(fail)?;
     let create = |source| StoreError::Create { path: to.to_owned(), source };
     std::fs::set_permissions(to, Permissions::from_mode(0o600)).map_err(create)?;
-    let copy = Connection::open(to).map_err(fail)?;
-    copy.execute("UPDATE place SET position = min(position, ?1)", [stored(end)]).map_err(fail)?;
-    copy.execute("DELETE FROM deliveries WHERE next > ?1", [stored(end)]).map_err(fail)?;
-    drop(copy);
     File::open(to).and_then(|file| file.sync_all()).map_err(create)?;
     Ok(true)
 }

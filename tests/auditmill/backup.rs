@@ -55,6 +55,7 @@ async fn send(load: Arc<Load>, url: String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_of_a_busy_directory_has_what_was_acknowledged_once() {
     let mut server = TestServer::start(SETTINGS);
+    server.sql("SELECT 'asked before'").await;
     let folder = tempfile::tempdir().unwrap();
     let load = Arc::new(Load::default());
     let url = server.url("/v1/audit/prod");
@@ -100,6 +101,8 @@ async fn check(data: &Path, acknowledged: &[u32]) {
     server.kill_and_restart();
     server.quiesce().await;
     assert_eq!(rows(&server, acknowledged).await, before + 10);
+    let asked = "SELECT count(*) FROM questions WHERE query = 'SELECT ''asked before'''";
+    assert_eq!(server.number(asked).await, 1);
     verified(data);
 }
 

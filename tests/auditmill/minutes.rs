@@ -60,6 +60,9 @@ async fn minutes_are_counted_in_memory_in_files_and_in_joined_files() {
     assert_eq!(all, server.number("SELECT count(*) FROM events").await);
     wait_until_in_files(&server).await;
     assert_eq!(server.minutes_are_those_of_events().await, all);
+    let told = server.sql("EXPLAIN ANALYZE SELECT count(*) FROM events WHERE verb = 'get'").await;
+    let told = told.to_string();
+    assert!(told.contains("bytes_scanned=") && told.contains("files_opened="), "{told}");
     server.kill_and_restart();
     server.quiesce().await;
     assert_eq!(server.minutes_are_those_of_events().await, all);
