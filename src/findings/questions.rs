@@ -9,13 +9,13 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, params};
 use tracing::error;
 
-use super::database::{StoreError, restored, stored};
+use super::database::{BUSY, StoreError, restored, stored};
 
 /// Letters of a statement that are kept.
 const QUERY_CHARS_MAX: usize = 10_000;
@@ -90,6 +90,7 @@ pub struct Asked {
 /// The file that questions are written to.
 #[derive(Debug)]
 pub struct QuestionLog {
+    path: PathBuf,
     connection: Mutex<Connection>,
     keep: i64,
     clock: fn() -> i64,
@@ -111,6 +112,7 @@ impl QuestionLog {
         made.map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(path)?;
+            connection.busy_timeout(BUSY)?;
             connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
             connection.pragma_update(None, "synchronous", "normal")?;
             connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
@@ -119,7 +121,8 @@ impl QuestionLog {
         };
         let connection =
             open().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        let log = Self { connection: Mutex::new(connection), keep, clock };
+        let path = path.to_owned();
+        let log = Self { path, connection: Mutex::new(connection), keep, clock };
         log.sweep()?;
         Ok(log)
     }
@@ -170,10 +173,14 @@ impl QuestionLog {
     /// # Errors
     /// When they cannot be read.
     pub fn all(&self) -> Result<Vec<Asked>, StoreError> {
-        self.write("read questions", |connection| {
+        let read = || -> rusqlite::Result<Vec<Asked>> {
+            // A connection of its own: whoever asks meanwhile does not wait.
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            connection.busy_timeout(BUSY)?;
             let text = "SELECT at, client, wire, query, chars, outcome, rows, micros
                         FROM questions ORDER BY number";
-            let mut statement = connection.prepare_cached(text)?;
+            let mut statement = connection.prepare(text)?;
             let asked = statement.query_map([], |row| {
                 Ok(Asked {
                     at: row.get(0)?,
@@ -187,7 +194,8 @@ impl QuestionLog {
                 })
             })?;
             asked.collect()
-        })
+        };
+        read().map_err(|source| StoreError::Failed { what: "read questions", source })
     }
 
     /// Gives up what is too old, and of each client what is too much.
