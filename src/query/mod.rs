@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod error;
+pub mod flight;
 pub mod format;
 mod incidents;
 mod planning;

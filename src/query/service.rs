@@ -35,6 +35,8 @@ use crate::sql::meter::Meter;
 use crate::sql::spill::Spill;
 use crate::sql::views;
 
+mod flight;
+pub(super) use self::flight::Listed;
 /// Parts of an answer that may wait for their reader.
 const PARTS_WAITING: usize = 2;
 
@@ -316,7 +318,7 @@ impl Run {
             if rows > self.limits.rows_max {
                 return Err(QueryError::TooManyRows(self.limits.rows_max));
             }
-            for slice in Encoder::slices(&batch) {
+            for slice in encoder.slices(&batch) {
                 encoder.write(&slice)?;
                 if let Some(part) = encoder.part() {
                     self.hand_on(part).await;

@@ -1,0 +1,55 @@
+//! What clients of Flight SQL ask: the tables as clients of PostgreSQL see them, answers as
+//! messages of Flight.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
+use datafusion::datasource::TableType;
+
+use super::{Answer, QueryError, QueryService};
+use crate::query::format::Written;
+use crate::query::planning::Question;
+use crate::query::postgres::catalog::{DATABASE, SCHEMA};
+use crate::query::statement;
+
+/// A table that can be asked.
+#[derive(Debug)]
+pub(in crate::query) struct Listed {
+    pub(in crate::query) name: String,
+    pub(in crate::query) is_view: bool,
+    pub(in crate::query) schema: SchemaRef,
+}
+
+impl QueryService {
+    /// As [`Self::ask`], with values for `$1`, `$2`, ...
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(in crate::query) async fn ask_as_flight(
+        &self,
+        sql: &str,
+        values: Vec<ScalarValue>,
+    ) -> Result<Answer, QueryError> {
+        statement::check_length(sql)?;
+        let names = Some(Arc::clone(&self.names));
+        let question = Question { values, names, ..Question::plain(sql) };
+        self.answer(self.postgres.clone(), question, Written::Flight).await
+    }
+
+    /// All that has events and findings, by name.
+    pub(in crate::query) async fn tables(&self) -> Vec<Listed> {
+        let schema = self.postgres.catalog(DATABASE).and_then(|found| found.schema(SCHEMA));
+        let Some(schema) = schema else { return Vec::new() };
+        let mut names = schema.table_names();
+        names.sort_unstable();
+        let mut listed = Vec::new();
+        for name in names {
+            if let Ok(Some(table)) = schema.table(&name).await {
+                let is_view = table.table_type() == TableType::View;
+                listed.push(Listed { name, is_view, schema: table.schema() });
+            }
+        }
+        listed
+    }
+}
