@@ -227,6 +227,7 @@ fn start() -> Server {
     let data = tempfile::tempdir_in(".").expect("a folder");
     let child = Command::new(env!("CARGO_BIN_EXE_auditmill"))
         .env("AUDITMILL_QUERY_POSTGRES_LISTEN", "")
+        .env("AUDITMILL_QUERY_FLIGHT_LISTEN", "")
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data.path().join("data"))
         .env("AUDITMILL_HISTORY_FLUSH_BYTES", FLUSH)

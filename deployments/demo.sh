@@ -11,8 +11,9 @@ log=$data/log
 : > "$log"
 trap 'kill "$service" 2>/dev/null; wait "$service" 2>/dev/null; rm -rf "$data"' EXIT
 
-# Beside a service that has the usual port.
+# Beside a service that has the usual ports.
 export AUDITMILL_QUERY_POSTGRES_LISTEN=${AUDITMILL_QUERY_POSTGRES_LISTEN-127.0.0.1:0}
+export AUDITMILL_QUERY_FLIGHT_LISTEN=${AUDITMILL_QUERY_FLIGHT_LISTEN-127.0.0.1:0}
 "$binary" serve --data "$data" "$@" >/dev/null 2> >(tee "$log" >&2) &
 service=$!
 # The address is printed once the service listens; it may have been told to take any port.

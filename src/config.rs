@@ -157,7 +157,9 @@ pub struct Query {
     /// Where clients of PostgreSQL are served; as `[http] listen`, with its TLS and `[auth]`. Empty
     /// turns it off.
     pub postgres_listen: Listen,
-    /// How many sessions of clients there may be; more of them are told so.
+    /// Where clients of Flight SQL are served, likewise.
+    pub flight_listen: Listen,
+    /// How many sessions of clients each of these may have; more of them are told so.
     pub sessions_max: NonZeroUsize,
 }
 
@@ -214,6 +216,8 @@ impl Default for Detect {
 impl Query {
     /// Where clients of `PostgreSQL` are served unless somebody says otherwise.
     pub const POSTGRES: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5433);
+    /// The same for clients of Flight SQL.
+    pub const FLIGHT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5434);
 }
 
 impl Default for Query {
@@ -226,6 +230,7 @@ impl Default for Query {
             queue_max: 64,
             rows_max: 10_000_000,
             postgres_listen: Listen(Some(Self::POSTGRES)),
+            flight_listen: Listen(Some(Self::FLIGHT)),
             sessions_max: NonZeroUsize::new(100).expect("100 is not 0"),
         }
     }

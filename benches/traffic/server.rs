@@ -21,6 +21,7 @@ impl Drop for Server {
 pub(crate) fn start(folder: &Path) -> Server {
     let process = Command::new(env!("CARGO_BIN_EXE_auditmill"))
         .env("AUDITMILL_QUERY_POSTGRES_LISTEN", "")
+        .env("AUDITMILL_QUERY_FLIGHT_LISTEN", "")
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(folder.join("data"))
         .stdout(Stdio::null())

@@ -19,7 +19,7 @@ use super::parts::{
 };
 use super::source::{Reader, readers};
 use super::watch::{self, Look, Watch, look};
-use super::wires;
+use super::wires::{self, Wires};
 use super::{BadDetections, Verdict};
 use crate::alert::head::{Heads, Publisher};
 use crate::alert::outlet::Outlet;
@@ -49,7 +49,6 @@ use crate::ingest::budget::Budget;
 use crate::journal::{Journal, Position, Writer};
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, Reload};
-use crate::query::postgres::Postgres;
 use crate::query::questions::questions_table;
 use crate::query::service::QueryService;
 use crate::query::tables::{Tables, tables};
@@ -171,7 +170,7 @@ fn query(settings: &Settings, data: &Path, mut tables: Tables) -> Result<Arc<Que
 struct Service {
     tasks: Tasks,
     server: Server,
-    postgres: Option<Postgres>,
+    wires: Wires,
     shared: Arc<Shared>,
     journal: Arc<Journal>,
     writer: Writer,
@@ -195,7 +194,7 @@ impl Service {
         let tasks = Tasks::new();
         let Detections { looked, catalog, engine, in_use } = load(settings)?;
         let server = Server::bind(&settings.http, &settings.auth)?;
-        let postgres = wires::listen(settings)?;
+        let ports = wires::listen(settings)?;
         let (lock, hot) = (lock(data)?, Arc::new(Hot::new(bytes(settings.history.memory))));
         let mut history = history(settings, data, &hot)?;
         let (journal, writer) =
@@ -219,7 +218,7 @@ impl Service {
             body_timeout: settings.http.body_timeout.0,
             gate: Gate::new(&settings.auth),
         };
-        let postgres = postgres.map(|port| wires::postgres(port, settings, &server, &shared));
+        let wires = ports.wires(settings, &server, &shared);
         let (watch, reloads) = watched(settings, looked, &in_use, &metrics);
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
@@ -244,7 +243,7 @@ impl Service {
         Ok(Self {
             tasks,
             server,
-            postgres,
+            wires,
             ready: shared.ready.clone(),
             shared: Arc::new(shared),
             journal,
@@ -304,10 +303,7 @@ impl Service {
         })?;
         start(self.readers, &tasks)?;
         watch::start(self.watch, &tasks)?;
-        if let Some(postgres) = self.postgres {
-            let serving = postgres.serve(tasks.stop().clone());
-            tasks.spawn("postgres", async { Ok(serving.await?) });
-        }
+        self.wires.start(&tasks);
         let (url, stop_server) = (self.server.url(), self.server.stopper());
         let serving = self.server.serve(router(self.shared));
         tasks.spawn("http", async { Ok(serving.await?) });

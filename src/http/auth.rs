@@ -76,7 +76,15 @@ impl Gate {
         }
     }
 
-    fn caller(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Caller, Failure> {
+    /// Who asks, by the only `Authorization` header, else by the certificate.
+    ///
+    /// # Errors
+    /// When that is nobody we know.
+    pub(super) fn caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Caller, Failure> {
         let Mode::Clients(clients) = &self.0 else { return Ok(Caller::Anyone) };
         let mut shown = headers.get_all(AUTHORIZATION).iter();
         let found = match (shown.next(), shown.next()) {

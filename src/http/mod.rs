@@ -4,6 +4,7 @@ pub mod audit;
 pub mod auth;
 mod body;
 pub mod findings;
+pub mod flight;
 pub mod health;
 mod incidents;
 pub mod routes;

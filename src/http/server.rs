@@ -14,14 +14,18 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::accept::{Entrance, Room};
+use self::accept::{Entrance, Room, Welcome};
 use self::tls::{Stamp, TlsFiles};
 use super::auth::Peer;
 use crate::config::Http;
 use crate::config::auth::{Auth, Credential};
 
 mod accept;
+mod beside;
 mod tls;
+
+pub(super) use self::accept::Standing;
+pub use self::beside::Beside;
 
 /// Why the server cannot be set up; the message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +160,8 @@ impl Server {
         let mut http2 = server.http_builder().http2();
         http2.max_concurrent_streams(STREAMS_MAX).timer(timer());
         http2.keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
-        let room = Room::new(self.connections_max);
+        let setting = "[http] connections_max";
+        let room = Room::new(setting, self.connections_max, Welcome::AtFirstBytes);
         // Without TCP_NODELAY, HTTP/2 stalls for 40 ms at a time.
         let plain = NoDelayAcceptor::new();
         let Some(tls) = self.tls else {

@@ -19,12 +19,16 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
+use super::flight::rows::{self, MessageWriter};
 use super::postgres::column::{RowWriter, Wanted};
 use super::service::QueryError;
 use crate::sql::guard::batch_bytes;
 
 /// Rows that are written at a time, so that a part of an answer stays small.
 const SLICE_ROWS: usize = 1_024;
+
+/// The same where a part is read as a batch: small ones cost a reader more than they save us.
+const BATCH_ROWS: usize = 8_192;
 
 /// About how many bytes of rows are written at a time at most.
 const SLICE_BYTES: u64 = 1 << 20;
@@ -100,6 +104,8 @@ pub(super) enum Written {
     As(Format),
     /// As messages to a client of PostgreSQL.
     Messages(Wanted),
+    /// As messages to a client of Flight, each with its length before it.
+    Flight,
 }
 
 impl From<ArrowError> for QueryError {
@@ -126,6 +132,7 @@ enum Out {
     Arrow(Box<StreamWriter<Vec<u8>>>),
     Parquet(Box<ArrowWriter<Vec<u8>>>),
     Messages(Box<RowWriter>),
+    Flight(Box<MessageWriter>),
 }
 
 impl Encoder {
@@ -139,6 +146,11 @@ impl Encoder {
             Written::Messages(wanted) => {
                 let out = Out::Messages(Box::new(RowWriter::new(wanted, schema)));
                 return Ok(Self { schema: Arc::clone(schema), out });
+            }
+            Written::Flight => {
+                let schema = rows::told(schema);
+                let out = Out::Flight(Box::new(MessageWriter::new(&schema)));
+                return Ok(Self { schema, out });
             }
         };
         let schema = written_schema(format, schema);
@@ -161,11 +173,15 @@ impl Encoder {
     }
 
     /// The batch in pieces that make small parts.
-    pub(super) fn slices(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    pub(super) fn slices<'a>(
+        &self,
+        batch: &'a RecordBatch,
+    ) -> impl Iterator<Item = RecordBatch> + use<'a> {
         let rows = batch.num_rows();
+        let rows_max = if matches!(self.out, Out::Flight(_)) { BATCH_ROWS } else { SLICE_ROWS };
         // Of wide rows there are fewer in a piece.
         let pieces = usize::try_from(batch_bytes(batch) / SLICE_BYTES).unwrap_or(usize::MAX);
-        let step = SLICE_ROWS.min(rows / pieces.saturating_add(1)).max(1);
+        let step = rows_max.min(rows / pieces.saturating_add(1)).max(1);
         (0..rows).step_by(step).map(move |from| batch.slice(from, step.min(rows - from)))
     }
 
@@ -192,6 +208,7 @@ impl Encoder {
                 }
             }
             Out::Messages(writer) => writer.write(&batch)?,
+            Out::Flight(writer) => writer.write(&batch)?,
         }
         Ok(())
     }
@@ -204,6 +221,9 @@ impl Encoder {
             Out::Arrow(writer) => writer.get_mut(),
             Out::Parquet(writer) => writer.inner_mut(),
             Out::Messages(writer) => {
+                return (writer.bytes() >= PART_BYTES).then(|| writer.take());
+            }
+            Out::Flight(writer) => {
                 return (writer.bytes() >= PART_BYTES).then(|| writer.take());
             }
         };
@@ -225,6 +245,7 @@ impl Encoder {
             Out::Arrow(writer) => writer.into_inner()?,
             Out::Parquet(writer) => writer.into_inner()?,
             Out::Messages(mut writer) => writer.take(),
+            Out::Flight(mut writer) => writer.take(),
         })
     }
 }

@@ -3,6 +3,7 @@
 pub mod asker;
 mod catalogue;
 mod error;
+pub mod flight;
 pub mod format;
 mod incidents;
 mod noted;

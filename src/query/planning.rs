@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
@@ -43,6 +44,8 @@ pub(super) struct Question {
     pub(super) sql: String,
     /// The values of `$1`, `$2`, ...
     pub(super) parameters: Vec<Parameter>,
+    /// The same from a client that sends values rather than bytes.
+    pub(super) values: Vec<ScalarValue>,
     /// Of a client of PostgreSQL: what its catalogue has.
     pub(super) names: Option<Arc<Names>>,
 }
@@ -50,7 +53,7 @@ pub(super) struct Question {
 impl Question {
     /// A text as the engine reads it.
     pub(super) fn plain(sql: &str) -> Self {
-        Self { sql: sql.to_owned(), parameters: Vec::new(), names: None }
+        Self { sql: sql.to_owned(), parameters: Vec::new(), values: Vec::new(), names: None }
     }
 }
 
@@ -75,24 +78,34 @@ pub(super) async fn plan(
     if question.names.is_some() {
         let types = parameter::types(&plan)?;
         let found = types.len();
-        if question.parameters.len() < found {
-            let message = format!(
-                "there are {} parameters, but the statement asks for {found}",
-                question.parameters.len()
-            );
+        let given = question.parameters.len().max(question.values.len());
+        if given < found || found < question.values.len() {
+            let message =
+                format!("there are {given} parameters, but the statement asks for {found}");
             return Err(QueryError::Wrong(message).into());
         }
-        let values = types.into_iter().zip(&question.parameters);
-        let values = values.map(|(planned, parameter)| {
-            parameter.value(&parameter::settled(planned, parameter.declared.oid()))
-        });
-        let values = values.collect::<Result<Vec<_>, _>>();
-        let values = values.map_err(|failure| QueryError::Wrong(failure.message))?;
+        let values = if question.values.is_empty() {
+            let values = types.into_iter().zip(&question.parameters);
+            let values = values.map(|(planned, parameter)| {
+                parameter.value(&parameter::settled(planned, parameter.declared.oid()))
+            });
+            let values = values.collect::<Result<Vec<_>, _>>();
+            values.map_err(|failure| QueryError::Wrong(failure.message))?
+        } else {
+            types.into_iter().zip(&question.values).map(fitting).collect::<Result<Vec<_>, _>>()?
+        };
         if found > 0 {
             plan = plan.with_param_values(values)?;
         }
     }
     Ok(context.execute_logical_plan(plan).await?.create_physical_plan().await?)
+}
+
+/// A value, as near to the type that the plan asks for as it can be.
+fn fitting((planned, value): (Option<DataType>, &ScalarValue)) -> Result<ScalarValue, QueryError> {
+    let planned = planned.filter(|planned| *planned != DataType::Null);
+    let Some(wanted) = planned else { return Ok(value.clone()) };
+    value.cast_to(&wanted).map_err(|_| QueryError::Wrong(format!("`{value}` is no {wanted}")))
 }
 
 /// What a statement asks for and gives; `declared` are the types that a client names, 0 for none.

@@ -64,7 +64,7 @@ impl Run {
             if rows > self.limits.rows_max {
                 return Err(QueryError::TooManyRows(self.limits.rows_max));
             }
-            for slice in Encoder::slices(&batch) {
+            for slice in encoder.slices(&batch) {
                 encoder.write(&slice)?;
                 if let Some(part) = encoder.part() {
                     self.hand_on(part).await;

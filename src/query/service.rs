@@ -33,6 +33,10 @@ use crate::findings::questions::QuestionLog;
 use crate::sql::context::analyst_session_with;
 use crate::sql::spill::Spill;
 
+mod flight;
+
+pub(super) use self::flight::Listed;
+
 /// Parts of an answer that may wait for their reader.
 const PARTS_WAITING: usize = 2;
 

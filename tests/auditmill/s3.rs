@@ -351,7 +351,8 @@ fn a_first_start_without_the_bucket_says_what_is_wrong_and_no_secret() {
     fs::write(
         &path,
         format!(
-            "{}[http]\nlisten = \"127.0.0.1:0\"\n[query]\npostgres_listen = \"\"\n",
+            "{}[http]\nlisten = \"127.0.0.1:0\"\n\
+             [query]\npostgres_listen = \"\"\nflight_listen = \"\"\n",
             settings(1)
         ),
     )

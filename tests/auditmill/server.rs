@@ -298,7 +298,9 @@ fn write_settings(dir: &Path, settings: &str) -> PathBuf {
     http.entry("listen").or_insert_with(|| "127.0.0.1:0".into());
     let query = table.entry("query").or_insert_with(|| toml::Table::new().into());
     let query = query.as_table_mut().expect("[query] is a section");
-    query.entry("postgres_listen").or_insert_with(|| "127.0.0.1:0".into());
+    for wire in ["postgres_listen", "flight_listen"] {
+        query.entry(wire).or_insert_with(|| "127.0.0.1:0".into());
+    }
     let path = dir.join(SETTINGS);
     std::fs::write(&path, table.to_string()).expect("write the settings");
     path

@@ -62,7 +62,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 18] = [
+const HOMES: [(&[&str], &[&str]); 19] = [
     (&["ring"], &["proof/key.rs"]),
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
@@ -80,6 +80,8 @@ const HOMES: [(&[&str], &[&str]); 18] = [
     // The wire's own handshake; the configuration is HTTP's.
     (&["tokio_rustls", "rustls_platform_verifier"], &["alert/", "query/postgres/"]),
     (&["pgwire", "arrow_pg", "socket2"], &["query/postgres.rs", "query/postgres/"]),
+    // Who is let in is decided in `http/`, and told in the wire's own words.
+    (&["arrow_flight", "prost", "tonic"], &["http/flight.rs", "query/flight.rs", "query/flight/"]),
     (&["deltalake_core", "object_store"], &["history/"]),
     (&["parquet"], &["history/", "query/format.rs"]),
     (&["rdkafka"], &["alert/kafka.rs", "ingest/kafka.rs", "ingest/kafka/"]),

@@ -1,5 +1,5 @@
 //! What happens to a connection before its first request: it gets a place or is closed, it shakes
-//! hands in time, and from then on its requests say who is at the other end.
+//! hands in time, and from then on its requests say who is at the other end, and whether it stays.
 
 use std::future::Future as _;
 use std::io;
@@ -19,43 +19,111 @@ use tower_http::add_extension::AddExtension;
 use tracing::{debug, warn};
 
 use crate::http::auth::Peer;
+use crate::query::postgres::{Counts, Happened};
 
-/// How long a client may take for the bytes that tell HTTP/1 from HTTP/2; the HTTP library sets
-/// its own limits only after them.
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take until it is welcome: for the bytes that tell HTTP/1 from HTTP/2, as
+/// the HTTP library sets its own limits only after them, or for a request that is let in.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The length of HTTP/2's preface (RFC 9113, section 3.4).
 const FIRST_BYTES: usize = 24;
 
 /// Places for connections; clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Room {
     places: Arc<Semaphore>,
     full: Arc<AtomicBool>,
+    /// The setting that says how many there are.
+    setting: &'static str,
+    welcome: Welcome,
+    counts: Option<Counts>,
+}
+
+/// When a connection may stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Welcome {
+    /// Its first bytes are here.
+    AtFirstBytes,
+    /// One of its requests was let in.
+    WhenLetIn,
+}
+
+/// What becomes of a connection; each of its requests is told too.
+#[derive(Clone, Debug, Default)]
+pub(in crate::http) struct Standing(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    welcome: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Standing {
+    /// It may stay.
+    pub(in crate::http) fn welcome(&self) {
+        self.0.welcome.store(true, Ordering::Relaxed);
+    }
+
+    /// It is closed when it is looked at next, which pings see to.
+    pub(in crate::http) fn end(&self) {
+        self.0.over.store(true, Ordering::Relaxed);
+    }
+
+    fn is_welcome(&self) -> bool {
+        self.0.welcome.load(Ordering::Relaxed)
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.over.load(Ordering::Relaxed)
+    }
 }
 
 impl Room {
-    pub(super) fn new(connections_max: usize) -> Self {
+    pub(super) fn new(setting: &'static str, connections_max: usize, welcome: Welcome) -> Self {
         let places = Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS));
-        Self { places: Arc::new(places), full: Arc::default() }
+        let (places, full) = (Arc::new(places), Arc::default());
+        Self { places, full, setting, welcome, counts: None }
+    }
+
+    /// The same, with somebody who counts.
+    pub(super) fn counted(self, counts: Counts) -> Self {
+        Self { counts: Some(counts), ..self }
     }
 
     /// A place, if one is free; says in the log when that changes.
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
+    fn place(&self) -> Option<Place> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let full = place.is_none();
         if full && !self.full.swap(full, Ordering::Relaxed) {
-            warn!("new connections are closed: there are `[http] connections_max` already");
+            warn!("new connections are closed: there are `{}` already", self.setting);
         }
         if !full {
             self.full.store(false, Ordering::Relaxed);
         }
-        place
+        self.tell(if full { Happened::Full } else { Happened::Opened });
+        place.map(|permit| Place { _permit: permit, room: self.clone() })
+    }
+
+    fn tell(&self, happened: Happened) {
+        if let Some(counts) = &self.counts {
+            counts(happened);
+        }
+    }
+}
+
+/// The place of one connection.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    room: Room,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.room.tell(Happened::Closed);
     }
 }
 
 /// Accepts connections as `inner` does, within limits.
-#[derive(Debug)]
 pub(super) struct Entrance<A, T> {
     pub(super) inner: A,
     /// Who is at the other end of a connection that `inner` accepted.
@@ -78,7 +146,7 @@ where
     T: Send + 'static,
 {
     type Stream = Connection<T>;
-    type Service = AddExtension<S, Peer>;
+    type Service = AddExtension<AddExtension<S, Peer>, Standing>;
     type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
@@ -91,14 +159,15 @@ where
             let (stream, service) = accepted.await.inspect_err(|error| {
                 debug!(%error, "a connection was not accepted");
             })?;
-            let peer = peer(&stream);
+            let (peer, standing) = (peer(&stream), Standing::default());
             let connection = Connection {
                 stream,
-                first_bytes: Some(Box::pin(tokio::time::sleep(FIRST_BYTES_TIMEOUT))),
+                patience: Some(Box::pin(tokio::time::sleep(PATIENCE))),
                 read: 0,
-                _place: place,
+                standing: standing.clone(),
+                place,
             };
-            Ok((connection, AddExtension::new(service, peer)))
+            Ok((connection, AddExtension::new(AddExtension::new(service, peer), standing)))
         })
     }
 }
@@ -106,10 +175,11 @@ where
 /// A connection with its place.
 pub(super) struct Connection<T> {
     stream: T,
-    /// Until the first bytes are here.
-    first_bytes: Option<Pin<Box<Sleep>>>,
+    /// Until it is welcome.
+    patience: Option<Pin<Box<Sleep>>>,
     read: usize,
-    _place: OwnedSemaphorePermit,
+    standing: Standing,
+    place: Place,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
@@ -118,18 +188,25 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.standing.is_over() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some(timeout) = &mut self.first_bytes else { return polled };
-        if polled.is_pending() {
-            return match timeout.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                Poll::Pending => Poll::Pending,
-            };
+        if self.patience.is_none() {
+            return polled;
         }
-        self.read += buffer.filled().len() - before;
-        if FIRST_BYTES <= self.read {
-            self.first_bytes = None;
+        self.read = self.read.saturating_add(buffer.filled().len() - before);
+        let has_said_enough =
+            self.place.room.welcome == Welcome::AtFirstBytes && FIRST_BYTES <= self.read;
+        if has_said_enough || self.standing.is_welcome() {
+            self.patience = None;
+        }
+        if polled.is_pending()
+            && let Some(patience) = &mut self.patience
+            && patience.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled
     }

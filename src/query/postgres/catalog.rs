@@ -31,7 +31,7 @@ use crate::sql::views::VIEWS;
 pub(crate) const DATABASE: &str = "auditmill";
 
 /// The schema of all tables that have events and findings.
-pub(super) const SCHEMA: &str = "public";
+pub(crate) const SCHEMA: &str = "public";
 
 /// Schemas and their numbers; the first two numbers are PostgreSQL's.
 const SCHEMAS: [(&str, i32); 3] =

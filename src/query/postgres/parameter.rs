@@ -13,7 +13,7 @@ use super::column;
 use super::failure::Failure;
 
 /// Most parameters of a statement.
-pub(super) const PARAMETERS_MAX: usize = 1_000;
+pub(crate) const PARAMETERS_MAX: usize = 1_000;
 
 /// Between 1970, from which we count, and 2000, from which PostgreSQL does.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;

@@ -196,6 +196,7 @@ impl Service {
 fn start(dir: &Path) -> (Process, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auditmill"));
     command.env("AUDITMILL_QUERY_POSTGRES_LISTEN", "127.0.0.1:0");
+    command.env("AUDITMILL_QUERY_FLIGHT_LISTEN", "127.0.0.1:0");
     command.arg("serve").arg("--config").arg(dir.join(SETTINGS));
     command.arg("--data").arg(dir.join("data")).env("NO_COLOR", "1");
     let mut process = Process::spawn("auditmill", &mut command, dir);

@@ -1,0 +1,173 @@
+//! Handles of statements: all that is known of one, so that nothing is kept for it here.
+//!
+//! ```text
+//! sql          1: text
+//! parameters   2: none, or Flight's own messages: a schema, a batch of one row
+//! ```
+//!
+//! Handles are read back from clients: what is in one is nobody's word for anything.
+
+use arrow::array::RecordBatch;
+use arrow_flight::FlightData;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
+use bytes::Bytes;
+use datafusion::common::ScalarValue;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use prost::Message;
+use tonic::Status;
+
+use super::refusal::shortened;
+use crate::query::postgres::parameter::PARAMETERS_MAX;
+
+/// Most that a handle holds of parameters, bytes: it comes back with each call.
+const PARAMETERS_BYTES_MAX: usize = 512 << 10;
+
+/// A statement with its parameters.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Handle {
+    #[prost(string, tag = "1")]
+    pub(super) sql: String,
+    #[prost(message, repeated, tag = "2")]
+    parameters: Vec<FlightData>,
+}
+
+impl Handle {
+    /// A statement without parameters.
+    pub(super) fn of(sql: &str) -> Self {
+        Self { sql: sql.to_owned(), parameters: Vec::new() }
+    }
+
+    /// Reads what a client gives back.
+    ///
+    /// # Errors
+    /// When it is no handle.
+    pub(super) fn read(bytes: Bytes) -> Result<Self, Status> {
+        let message = "that is no handle of this server: prepare the statement again";
+        Self::decode(bytes).map_err(|_| Status::invalid_argument(message))
+    }
+
+    /// The same statement with the parameters that a client sends.
+    ///
+    /// # Errors
+    /// When they are not one row, too large, or cannot be read.
+    pub(super) async fn with_parameters(
+        self,
+        sent: impl Stream<Item = Result<FlightData, Status>> + Unpin,
+    ) -> Result<Self, Status> {
+        let (mut sent, mut parameters, mut bytes) = (sent, Vec::new(), 0);
+        while let Some(message) = sent.try_next().await? {
+            let FlightData { data_header, data_body, .. } = message;
+            bytes += data_header.len() + data_body.len();
+            if bytes > PARAMETERS_BYTES_MAX {
+                let message = format!(
+                    "parameters of more than {PARAMETERS_BYTES_MAX} bytes: put values into a \
+                     range, a pattern or a join"
+                );
+                return Err(Status::invalid_argument(message));
+            }
+            // Some libraries end a stream with a message that says nothing.
+            if !data_header.is_empty() {
+                parameters.push(FlightData { data_header, data_body, ..FlightData::default() });
+            }
+        }
+        let handle = Self { parameters, ..self };
+        handle.values().await?;
+        Ok(handle)
+    }
+
+    /// The values of `$1`, `$2`, ...
+    ///
+    /// # Errors
+    /// When they are not one row, or cannot be read.
+    pub(super) async fn values(&self) -> Result<Vec<ScalarValue>, Status> {
+        let messages = self.parameters.clone().into_iter().map(Ok::<_, FlightError>);
+        let mut batches = FlightRecordBatchStream::new_from_flight_data(stream::iter(messages));
+        let mut row: Option<RecordBatch> = None;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|error| unread(&error))?;
+            match (batch.num_rows(), &row) {
+                (0, _) => {}
+                (1, None) => row = Some(batch),
+                _ => {
+                    let message = "a statement is asked with one row of parameters at a time";
+                    return Err(Status::invalid_argument(message));
+                }
+            }
+        }
+        let Some(row) = row else { return Ok(Vec::new()) };
+        if row.num_columns() > PARAMETERS_MAX {
+            let message = format!("a statement has at most {PARAMETERS_MAX} parameters");
+            return Err(Status::invalid_argument(message));
+        }
+        let values = row.columns().iter().map(|column| ScalarValue::try_from_array(column, 0));
+        let values = values.collect::<Result<Vec<_>, _>>();
+        values.map_err(|error| unread(&error))
+    }
+}
+
+fn unread(error: &dyn std::fmt::Display) -> Status {
+    Status::invalid_argument(shortened(format!("parameters cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, StringArray};
+    use arrow_flight::utils::batches_to_flight_data;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sent(numbers: &[i64]) -> Vec<FlightData> {
+        let texts: StringArray = numbers.iter().map(|_| Some("x")).collect();
+        let batch = RecordBatch::try_from_iter([
+            ("0", Arc::new(Int64Array::from(numbers.to_vec())) as _),
+            ("1", Arc::new(texts) as _),
+        ]);
+        let batch = batch.unwrap();
+        batches_to_flight_data(&batch.schema(), vec![batch]).unwrap()
+    }
+
+    async fn bound(messages: Vec<FlightData>) -> Result<Handle, Status> {
+        let messages = stream::iter(messages.into_iter().map(Ok));
+        Handle::of("SELECT $1, $2").with_parameters(messages).await
+    }
+
+    #[tokio::test]
+    async fn a_handle_keeps_one_row() {
+        let handle = bound(sent(&[7])).await.unwrap();
+        let again = Handle::read(handle.encode_to_vec().into()).unwrap();
+        assert_eq!(again.sql, "SELECT $1, $2");
+        let values = again.values().await.unwrap();
+        assert_eq!(values, [ScalarValue::from(7_i64), ScalarValue::from("x")]);
+        assert_eq!(bound(Vec::new()).await.unwrap().values().await.unwrap(), []);
+        for rows in [&[1, 2][..], &[1; 100_000]] {
+            let refused = bound(sent(rows)).await.unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+        }
+        assert!(Handle::read(Bytes::from_static(b"\xFF\xFF")).is_err());
+    }
+
+    proptest! {
+        /// Whatever is changed in a handle, it is read or refused; a panic would end in one call
+        /// alone, but there is none.
+        #[test]
+        fn a_changed_handle_harms_nobody(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let mut bytes = bound(sent(&[7])).await.unwrap().encode_to_vec();
+                for (at, byte) in changes {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+                if let Ok(handle) = Handle::read(bytes.into()) {
+                    let _ = handle.values().await;
+                }
+            });
+        }
+    }
+}
