@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use self::aside::dead_letter;
 use super::backoff::Backoff;
 use super::on_disk::on_disk;
 use super::sink::{Answer, Sink};
@@ -36,6 +37,8 @@ use crate::findings::sinks::{DeadLetter, Settled};
 use crate::findings::store::{Change, Store};
 use crate::metrics::Metrics;
 
+/// Revisions sent before their turn that are remembered.
+const AHEAD_MAX: usize = 10_000;
 /// The longest that a receiver is left alone because it asked for it.
 const AFTER_MAX: Duration = Duration::from_mins(5);
 /// How long what is left may take when the service stops.
@@ -309,6 +312,10 @@ impl<S: Sink> Outbox<S> {
         for (place, answer) in chosen.iter().zip(answers) {
             let Some(pending) = self.pending.get_mut(*place) else { continue };
             if pending.newer && !matches!(answer, Answer::Retry { .. }) {
+                if self.ahead.len() >= AHEAD_MAX {
+                    // Sent again at worst.
+                    self.ahead.clear();
+                }
                 self.ahead.insert(pending.record.id.clone(), pending.record.revision);
             }
             match answer {
@@ -384,15 +391,4 @@ enum Next {
     /// There is nothing to do until something changes, or something set aside is due.
     Idle,
     Wait(Duration),
-}
-
-fn dead_letter(sink: &str, record: &FindingRecord, why: String) -> DeadLetter {
-    DeadLetter {
-        at: now_micros(),
-        sink: sink.to_owned(),
-        finding: record.id.clone(),
-        revision: record.revision,
-        cluster: record.cluster.clone(),
-        why,
-    }
 }

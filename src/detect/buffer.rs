@@ -2,14 +2,13 @@
 //! window is a run of panes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use super::detection::Window;
+use crate::sql::compact::compact;
 
 /// A pane of many small batches is joined into one beyond this.
 const BATCHES_MAX: usize = 64;
@@ -101,17 +100,4 @@ impl Buffer {
         self.bytes -= pane.bytes;
         Some(start)
     }
-}
-
-/// The same rows without the buffers they were cut from: a few kept rows must not hold on to the
-/// whole batch.
-fn compact(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = rows.columns().iter().map(|column| match column.data_type() {
-        DataType::Utf8View => Ok(Arc::new(column.as_string_view().gc()) as ArrayRef),
-        DataType::Dictionary(..) => {
-            arrow_select::dictionary::garbage_collect_any_dictionary(column.as_any_dictionary())
-        }
-        _ => Ok(Arc::clone(column)),
-    });
-    RecordBatch::try_new(rows.schema(), columns.collect::<Result<_, _>>()?)
 }

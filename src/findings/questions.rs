@@ -1,11 +1,13 @@
 //! Who asked what: a row for each question in SQL that a server was asked.
 //!
 //! ```text
-//! questions     number INTEGER KEY, at: microseconds since 1970, client, wire, query,
-//!               chars: of the query, outcome: NULL while it runs, rows, micros: how long it took
+//! questions     number INTEGER KEY, at: microseconds since 1970, client, wire, query, parameters:
+//!               JSON list of texts, NULL without any, chars: of the query,
+//!               outcome: NULL while it runs, rows, micros: how long it took
 //! ```
 //! Promise: a question is written down before its answer begins, and survives the process then.
-//! Never: one client's questions push out another's; nobody changes a row through a wire.
+//! Never: one client's questions push out another's, nor, until there are very many, their own: of
+//! the oldest first the text goes. Nobody changes a row through a wire.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,14 +19,16 @@ use tracing::error;
 
 use super::database::{BUSY, StoreError, restored, stored};
 
-/// Letters of a statement that are kept.
-const QUERY_CHARS_MAX: usize = 10_000;
+/// Letters of a statement that are kept: of a longer one so many at its start and at its end.
+const HEAD_CHARS: usize = 8_000;
+const TAIL_CHARS: usize = 2_000;
 
-/// What is kept of one client's questions, bytes, about; the oldest go first.
+/// Letters of parameters that are kept.
+const PARAMETERS_CHARS_MAX: usize = 2_000;
+
+/// Texts of one client's questions, bytes, and their number.
 const CLIENT_BYTES_MAX: i64 = 16 << 20;
-
-/// What a row takes beside its statement, bytes, about.
-const ROW_BYTES: i64 = 128;
+const CLIENT_ROWS_MAX: i64 = 200_000;
 
 /// Old rows go after so many new ones.
 const ROWS_PER_SWEEP: u64 = 4_096;
@@ -36,6 +40,7 @@ const SCHEMA: &str = "
         client TEXT NOT NULL,
         wire TEXT NOT NULL,
         query TEXT NOT NULL,
+        parameters TEXT,
         chars INTEGER NOT NULL,
         outcome TEXT,
         rows INTEGER,
@@ -66,6 +71,16 @@ impl Outcome {
     }
 }
 
+/// A statement, or its start and its end.
+fn ends(query: &str, letters: usize) -> String {
+    if letters <= HEAD_CHARS + TAIL_CHARS {
+        return query.to_owned();
+    }
+    let head: String = query.chars().take(HEAD_CHARS).collect();
+    let tail: String = query.chars().skip(letters - TAIL_CHARS).collect();
+    head + " ... " + &tail
+}
+
 /// A question that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -75,8 +90,10 @@ pub struct Asked {
     pub client: String,
     /// How: `http`, `postgres`, `flight`.
     pub wire: String,
-    /// The statement, or its first 10,000 letters.
+    /// The statement; of a long one the start and the end. Empty when its client asked much since.
     pub query: String,
+    /// Values of its parameters, a JSON list of texts.
+    pub parameters: Option<String>,
     /// Letters of the whole statement.
     pub query_chars: u64,
     /// How it ended; `None` while it runs, and of what ran when the process was killed.
@@ -129,13 +146,21 @@ impl QuestionLog {
 
     /// Writes down that somebody asks, and gives the question's number. `None` when it cannot be
     /// written, as on a full disk: that is logged, and the question is answered all the same.
-    pub fn begin(&self, client: &str, wire: &str, query: &str) -> Option<u64> {
-        let kept: String = query.chars().take(QUERY_CHARS_MAX).collect();
-        let chars = stored(query.chars().count() as u64);
+    pub fn begin(
+        &self,
+        client: &str,
+        wire: &str,
+        query: &str,
+        parameters: Option<&str>,
+    ) -> Option<u64> {
+        let letters = query.chars().count();
+        let (kept, chars) = (ends(query, letters), stored(letters as u64));
+        let parameters =
+            parameters.map(|text| text.chars().take(PARAMETERS_CHARS_MAX).collect::<String>());
         let written = self.write("write a question down", |connection| {
-            let text = "INSERT INTO questions (at, client, wire, query, chars)
-                        VALUES (?, ?, ?, ?, ?)";
-            let values = params![(self.clock)(), client, wire, kept, chars];
+            let text = "INSERT INTO questions (at, client, wire, query, parameters, chars)
+                        VALUES (?, ?, ?, ?, ?, ?)";
+            let values = params![(self.clock)(), client, wire, kept, parameters, chars];
             connection.prepare_cached(text)?.execute(values)?;
             Ok(restored(connection.last_insert_rowid()))
         });
@@ -178,7 +203,7 @@ impl QuestionLog {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(&self.path, flags)?;
             connection.busy_timeout(BUSY)?;
-            let text = "SELECT at, client, wire, query, chars, outcome, rows, micros
+            let text = "SELECT at, client, wire, query, parameters, chars, outcome, rows, micros
                         FROM questions ORDER BY number";
             let mut statement = connection.prepare(text)?;
             let asked = statement.query_map([], |row| {
@@ -187,10 +212,11 @@ impl QuestionLog {
                     client: row.get(1)?,
                     wire: row.get(2)?,
                     query: row.get(3)?,
-                    query_chars: restored(row.get(4)?),
-                    outcome: row.get(5)?,
-                    rows: row.get::<_, Option<i64>>(6)?.map(restored),
-                    micros: row.get::<_, Option<i64>>(7)?.map(restored),
+                    parameters: row.get(4)?,
+                    query_chars: restored(row.get(5)?),
+                    outcome: row.get(6)?,
+                    rows: row.get::<_, Option<i64>>(7)?.map(restored),
+                    micros: row.get::<_, Option<i64>>(8)?.map(restored),
                 })
             })?;
             asked.collect()
@@ -205,11 +231,18 @@ impl QuestionLog {
             connection.execute("DELETE FROM questions WHERE at < ?", [oldest])?;
             let text = "DELETE FROM questions WHERE number IN (
                             SELECT number FROM (
-                                SELECT number, sum(octet_length(query) + ?) OVER (
+                                SELECT number, row_number() OVER (
+                                    PARTITION BY client ORDER BY number DESC) AS place
+                                FROM questions)
+                            WHERE place > ?)";
+            connection.execute(text, [CLIENT_ROWS_MAX])?;
+            let text = "UPDATE questions SET query = '', parameters = NULL WHERE number IN (
+                            SELECT number FROM (
+                                SELECT number, query, sum(octet_length(query)) OVER (
                                     PARTITION BY client ORDER BY number DESC) AS bytes
                                 FROM questions)
-                            WHERE bytes > ?)";
-            connection.execute(text, [ROW_BYTES, CLIENT_BYTES_MAX])
+                            WHERE bytes > ? AND query <> '')";
+            connection.execute(text, [CLIENT_BYTES_MAX])
         })?;
         Ok(())
     }
@@ -238,9 +271,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("questions.db");
         let log = QuestionLog::open(&path, DAY, || 10 * DAY).unwrap();
-        let first = log.begin("ann", "http", "SELECT 1").unwrap();
-        let much = "é".repeat(QUERY_CHARS_MAX + 5);
-        log.begin("bob", "postgres", &much).unwrap();
+        let first = log.begin("ann", "http", "SELECT $1", Some("[\"7\"]")).unwrap();
+        let much = "é".repeat(HEAD_CHARS + TAIL_CHARS) + "the end";
+        log.begin("bob", "postgres", &much, None).unwrap();
         log.end(first, Outcome::Answered, 1, 250);
         drop(log);
         let log = QuestionLog::open(&path, DAY, || 10 * DAY).unwrap();
@@ -249,35 +282,37 @@ mod tests {
             at: 10 * DAY,
             client: "ann".to_owned(),
             wire: "http".to_owned(),
-            query: "SELECT 1".to_owned(),
-            query_chars: 8,
+            query: "SELECT $1".to_owned(),
+            parameters: Some("[\"7\"]".to_owned()),
+            query_chars: 9,
             outcome: Some("answered".to_owned()),
             rows: Some(1),
             micros: Some(250),
         };
         assert_eq!(asked[0], one);
         let two = &asked[1];
-        assert_eq!((two.outcome.as_deref(), two.query_chars), (None, 10_005));
-        assert_eq!(two.query.chars().count(), QUERY_CHARS_MAX);
+        assert_eq!((two.outcome.as_deref(), two.query_chars), (None, 10_007));
+        assert!(two.query.ends_with("éthe end") && two.query.contains("é ... é"));
+        assert!(two.query.chars().count() < 10_007);
         drop(log);
         let later = QuestionLog::open(&path, DAY, || 11 * DAY + 1).unwrap();
         assert_eq!(later.all().unwrap(), [], "kept for a day");
     }
 
     #[test]
-    fn who_asks_much_pushes_out_only_their_own() {
+    fn who_asks_much_pushes_out_texts_of_their_own() {
         let folder = tempfile::tempdir().unwrap();
         let log = QuestionLog::open(&folder.path().join("q"), DAY, || 0).unwrap();
-        log.begin("quiet", "http", "SELECT 1").unwrap();
-        let much = "x".repeat(QUERY_CHARS_MAX);
+        log.begin("quiet", "http", "SELECT 1", None).unwrap();
         let text = "WITH RECURSIVE n(i) AS (
                         SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
                     INSERT INTO questions (at, client, wire, query, chars)
                     SELECT 0, 'loud', 'http', ?, 1 FROM n";
-        log.lock().execute(text, [much]).unwrap();
+        log.lock().execute(text, ["x".repeat(10_000)]).unwrap();
         log.sweep().unwrap();
         let asked = log.all().unwrap();
-        let loud = asked.iter().filter(|asked| asked.client == "loud").count();
-        assert_eq!((asked[0].client.as_str(), loud), ("quiet", 1_656));
+        assert_eq!((asked.len(), asked[0].query.as_str()), (2_001, "SELECT 1"));
+        let told = asked.iter().filter(|asked| asked.client == "loud" && !asked.query.is_empty());
+        assert_eq!((told.count(), asked[1].query.as_str()), (1_677, ""));
     }
 }

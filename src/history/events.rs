@@ -209,8 +209,11 @@ pub(super) fn keep_relevant<'a>(
     let columns = DFSchema::try_from(Arc::clone(schema))?;
     let filter = state.create_physical_expr(filter, &columns)?;
     // What cannot be told from statistics keeps every file.
-    let Ok(predicate) =
-        PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).try_build(filter)
+    let Ok(predicate) = PruningPredicateBuilder::new()
+        .with_file_schema(Arc::clone(schema))
+        // Who sees many clusters names them all.
+        .with_max_in_list_size(usize::MAX)
+        .try_build(filter)
     else {
         return Ok(all());
     };

@@ -11,10 +11,10 @@ use datafusion::prelude::SessionContext;
 use super::postgres::catalog::{self, Names};
 use crate::event::Clusters;
 use crate::sql::views;
-use crate::sql::within::WithinTable;
+use crate::sql::within::{Bounded, MaskedTable, WithinTable};
 
-/// Tables that say nothing of any cluster: everybody sees all of them.
-const OF_NO_CLUSTER: [&str; 2] = ["detections", "sources"];
+/// Tables that say nothing of any cluster but in these columns: everybody sees the others.
+const OF_NO_CLUSTER: [(&str, &[&str]); 2] = [("detections", &["learned"]), ("sources", &[])];
 
 /// Tables that only who may see everything of their clusters sees at all.
 const OF_ADMINS: [&str; 1] = ["questions"];
@@ -89,13 +89,13 @@ impl Sights {
     /// # Errors
     /// When a view cannot be planned over the tables.
     pub(super) fn of(&self, sight: &Sight) -> Result<Sessions> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sessions) = made.get(sight) {
-            return Ok(sessions.clone());
+        if let Some(sessions) = self.made(sight) {
+            return Ok(sessions);
         }
+        // Nobody waits for this: at worst it is made twice.
         let sessions = self.make(sight)?;
-        made.insert(sight.clone(), sessions.clone());
-        Ok(sessions)
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(made.entry(sight.clone()).or_insert(sessions).clone())
     }
 
     fn make(&self, sight: &Sight) -> Result<Sessions> {
@@ -106,7 +106,10 @@ impl Sights {
             .map(|(name, table)| (*name, seen(name, table, &sight.clusters)))
             .collect();
         let state = self.bare.state();
-        let config = state.config().clone().with_create_default_catalog_and_schema(true);
+        let mut config = state.config().clone().with_create_default_catalog_and_schema(true);
+        if sight.clusters != Clusters::All {
+            config = config.with_extension(Arc::new(Bounded));
+        }
         let state = SessionStateBuilder::new_from_existing(state)
             .with_config(config)
             .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
@@ -122,10 +125,9 @@ impl Sights {
 
 /// A table as far as these clusters are concerned.
 fn seen(name: &str, table: &Arc<dyn TableProvider>, clusters: &Clusters) -> Arc<dyn TableProvider> {
-    match clusters {
-        Clusters::Named(names) if !OF_NO_CLUSTER.contains(&name) => {
-            Arc::new(WithinTable::new(Arc::clone(table), names))
-        }
-        Clusters::All | Clusters::Named(_) => Arc::clone(table),
+    let Clusters::Named(names) = clusters else { return Arc::clone(table) };
+    match OF_NO_CLUSTER.iter().find(|(open, _)| *open == name) {
+        Some((_, masked)) => Arc::new(MaskedTable::new(Arc::clone(table), masked)),
+        None => Arc::new(WithinTable::new(Arc::clone(table), names)),
     }
 }

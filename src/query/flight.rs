@@ -36,7 +36,7 @@ use arrow_flight::sql::{
 };
 use arrow_flight::{
     Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse,
-    IpcMessage, SchemaAsIpc, Ticket,
+    Ticket,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
@@ -137,14 +137,6 @@ fn whole(batch: Result<RecordBatch, Status>) -> Data {
     Ok(Response::new(Box::pin(rows::whole(batch?))))
 }
 
-/// A schema as it stands alone in a message.
-fn encapsulated(schema: &Schema) -> Result<Bytes, Status> {
-    let options = arrow::ipc::writer::IpcWriteOptions::default();
-    let IpcMessage(bytes) =
-        SchemaAsIpc::new(schema, &options).try_into().map_err(FlightError::from)?;
-    Ok(bytes)
-}
-
 #[tonic::async_trait]
 impl FlightSqlService for Wire {
     type FlightService = Self;
@@ -197,8 +189,8 @@ impl FlightSqlService for Wire {
         let parameters: Vec<Field> = (1..).zip(&described.parameters).map(parameter).collect();
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: Handle::of(&command.query).encode_to_vec().into(),
-            dataset_schema: encapsulated(&rows::told(&described.schema))?,
-            parameter_schema: encapsulated(&Schema::new(parameters))?,
+            dataset_schema: rows::encapsulated(&rows::told(&described.schema))?,
+            parameter_schema: rows::encapsulated(&Schema::new(parameters))?,
         })
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::asker::Asker;
+use super::planning::Question;
 use crate::findings::questions::{Outcome, QuestionLog};
 
 /// A question that runs. When it is dropped it has ended; nobody is told of one that was stopped.
@@ -19,8 +20,9 @@ pub(super) struct Noted {
 
 impl Noted {
     /// Writes down that somebody asks.
-    pub(super) fn begin(log: Arc<QuestionLog>, asker: &Asker, sql: &str) -> Self {
-        let number = log.begin(&asker.name, asker.wire, sql);
+    pub(super) fn begin(log: Arc<QuestionLog>, asker: &Asker, question: &Question) -> Self {
+        let parameters = question.shown();
+        let number = log.begin(&asker.name, asker.wire, &question.sql, parameters.as_deref());
         Self { log, number, begun: Instant::now(), outcome: Outcome::Stopped, rows: 0 }
     }
 

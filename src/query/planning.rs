@@ -17,6 +17,7 @@ use super::postgres::rewrite;
 use super::service::QueryError;
 use super::statement;
 use crate::sql::meter::Meter;
+use crate::sql::within::Bounded;
 
 /// Why there is no plan.
 pub(super) enum Unplanned {
@@ -54,6 +55,14 @@ impl Question {
     /// A text as the engine reads it.
     pub(super) fn plain(sql: &str) -> Self {
         Self { sql: sql.to_owned(), parameters: Vec::new(), values: Vec::new(), names: None }
+    }
+
+    /// The values of its parameters, a JSON list of texts; `None` without any.
+    pub(super) fn shown(&self) -> Option<String> {
+        let bytes = self.parameters.iter().map(Parameter::shown);
+        let values = self.values.iter().map(|value| Some(value.to_string()));
+        let shown: Vec<Option<String>> = bytes.chain(values).collect();
+        (!shown.is_empty()).then(|| serde_json::to_string(&shown).unwrap_or_default())
     }
 }
 
@@ -145,5 +154,10 @@ async fn logical(
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     read_only.verify_plan(&plan)?;
+    let explained = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+    if explained && state.config().get_extension::<Bounded>().is_some() {
+        let message = "EXPLAIN tells of rows of all clusters, and you see some";
+        return Err(QueryError::Wrong(message.to_owned()).into());
+    }
     Ok(plan)
 }

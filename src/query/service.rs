@@ -245,7 +245,7 @@ impl QueryService {
         let mut task = JoinSet::new();
         if let Some(runtime) = &self.runtime {
             let work = async move {
-                let mut noted = log.map(|log| Noted::begin(log, &asker, &question.sql));
+                let mut noted = log.map(|log| Noted::begin(log, &asker, &question));
                 let turn = Arc::new(permits);
                 // Whoever does not read must not keep others from their turn.
                 let timed_out = QueryError::TimedOut(run.limits.timeout);

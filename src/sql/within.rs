@@ -1,28 +1,33 @@
 //! A table of which a reader sees the rows of some clusters only.
 //!
 //! Promise: no expression of a reader's is evaluated over a row of another cluster, so that neither
-//! an answer nor an error (`CAST(user_name AS INT)`) says anything of it. What goes below the
-//! condition on the cluster are comparisons of columns with constants, which cannot fail.
+//! an answer nor an error (`CAST(user_name AS INT)`) says anything of it, nor what lies around the
+//! rows in memory. What goes below the condition on the cluster are comparisons of columns with
+//! constants, which cannot fail.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{DFSchema, exec_datafusion_err};
+use datafusion::common::{DFSchema, ScalarValue, exec_datafusion_err};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
 };
 use datafusion::prelude::{col, lit};
+use futures::StreamExt as _;
 
+use super::compact::compact;
 use crate::event::ClusterName;
 
 /// The column that says whose a row is.
@@ -42,6 +47,11 @@ impl WithinTable {
         Self { table, clusters: clusters.iter().map(|name| lit(name.as_str())).collect() }
     }
 }
+
+/// Told to sessions of who does not see all clusters. EXPLAIN is not for them: statistics and names
+/// of files are of all rows.
+#[derive(Debug)]
+pub struct Bounded;
 
 /// Operators that have an answer for all values of their types.
 const COMPARISONS: [Operator; 10] = [
@@ -133,13 +143,60 @@ impl TableProvider for WithinTable {
                 let field = columns.inner().fields().get(at);
                 let name = field.map(|field| field.name().clone());
                 let name = name.ok_or_else(|| exec_datafusion_err!("a column is missing"))?;
-                let column = datafusion::physical_expr::expressions::Column::new(&name, at);
-                Ok((Arc::new(column) as Arc<dyn PhysicalExpr>, name))
+                Ok((Arc::new(Column::new(&name, at)) as Arc<dyn PhysicalExpr>, name))
             };
             let columns = (0..wanted.len()).map(named).collect::<Result<Vec<_>>>()?;
             rows = Arc::new(ProjectionExec::try_new(columns, rows)?);
         }
         Ok(Arc::new(WithinExec(rows)))
+    }
+}
+
+/// Another table, in which some columns have no values.
+#[derive(Debug)]
+pub struct MaskedTable {
+    table: Arc<dyn TableProvider>,
+    masked: &'static [&'static str],
+}
+
+impl MaskedTable {
+    /// This table without the values of these columns, which may be NULL in it.
+    #[must_use]
+    pub fn new(table: Arc<dyn TableProvider>, masked: &'static [&'static str]) -> Self {
+        Self { table, masked }
+    }
+}
+
+#[async_trait::async_trait]
+impl TableProvider for MaskedTable {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        self.table.table_type()
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.table.scan(state, projection, &[], None).await?;
+        let schema = rows.schema();
+        let column = |(at, field): (usize, &Arc<Field>)| {
+            let name = field.name().clone();
+            let value: Arc<dyn PhysicalExpr> = if self.masked.contains(&name.as_str()) {
+                Arc::new(Literal::new(ScalarValue::try_from(field.data_type())?))
+            } else {
+                Arc::new(Column::new(&name, at))
+            };
+            Ok((value, name))
+        };
+        let columns = schema.fields().iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(WithinExec(Arc::new(ProjectionExec::try_new(columns, rows)?))))
     }
 }
 
@@ -189,6 +246,9 @@ impl ExecutionPlan for WithinExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.0.execute(partition, context)
+        let rows = self.0.execute(partition, context)?;
+        // A filter leaves values of rows that it took out in dictionaries.
+        let rows = rows.map(|rows| Ok(compact(&rows?)?));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }

@@ -82,6 +82,7 @@ async fn an_analyst_of_one_cluster_sees_nothing_of_another() {
         ("findings", true),
         ("incidents", true),
         ("incident_findings", true),
+        ("events_per_minute", true),
         ("clusters", true),
         ("ledger", false),
         ("quarantine", false),
@@ -115,6 +116,22 @@ async fn an_analyst_of_one_cluster_sees_nothing_of_another() {
         let (status, _) = sql(&server, ADMIN, &query).await;
         assert_eq!(status, 400, "it does fail over all rows: {condition}");
     }
+    // A dictionary has no values but those of its rows: not for who casts all of it, not for who
+    // reads the bytes.
+    let query = "SELECT CAST(user_name AS BIGINT) FROM events WHERE user_name IS NULL";
+    assert_eq!(sql(&server, EAST, query).await, (200, json!([])));
+    let body = json!({ "query": "SELECT * FROM events", "format": "arrow" }).to_string();
+    let request = server.client().post(server.url("/v1/sql")).bearer_auth(EAST).body(body);
+    let bytes = request.send().await.unwrap().bytes().await.unwrap();
+    let has = |text: &[u8]| bytes.windows(text.len()).any(|found| found == text);
+    assert!(has(b"grant-2") && has(b"p2") && !has(b"p4") && !has(b"west"));
+    for explain in ["EXPLAIN SELECT 1 FROM findings", "EXPLAIN ANALYZE SELECT 1 FROM events"] {
+        let (status, said) = sql(&server, EAST, explain).await;
+        assert_eq!(status, 400, "{said}");
+        assert_eq!(sql(&server, ADMIN, explain).await.0, 200);
+    }
+    let learned = "SELECT count(learned) AS n FROM detections";
+    assert_eq!(sql(&server, EAST, learned).await, (200, json!([{"n": 0}])));
     let psql = psql_with(
         &server,
         &format!("password={EAST}"),

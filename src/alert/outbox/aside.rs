@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::{AFTER_MAX, Outbox, dead_letter};
+use super::{AFTER_MAX, Outbox};
 use crate::alert::on_disk::on_disk;
 use crate::alert::sink::{Answer, Sink};
 use crate::clock::now_micros;
 use crate::config::Span;
-use crate::findings::sinks::SetAside;
+use crate::findings::record::FindingRecord;
+use crate::findings::sinks::{DeadLetter, SetAside};
 
 /// So often a finding fails in its turn before it is set aside.
 const FAILURES_MAX: u32 = 3;
@@ -88,5 +89,17 @@ impl<S: Sink> Outbox<S> {
         }
         self.save().await?;
         Ok(true)
+    }
+}
+
+/// What a sink refused, or cannot take.
+pub(super) fn dead_letter(sink: &str, record: &FindingRecord, why: String) -> DeadLetter {
+    DeadLetter {
+        at: now_micros(),
+        sink: sink.to_owned(),
+        finding: record.id.clone(),
+        revision: record.revision,
+        cluster: record.cluster.clone(),
+        why,
     }
 }

@@ -17,9 +17,14 @@ use crate::history::error::HistoryError;
 /// The name of the text among a footer's.
 pub(in crate::history) const KEY: &str = "auditmill.minutes";
 
-/// Counts of more bytes, or more rows, are not read: nothing that we wrote has so many.
-const BYTES_MAX: usize = 64 << 20;
-const ROWS_MAX: usize = 4 << 20;
+/// Counts of more bytes, packed or not, or of more rows, are not read: nothing that we wrote has so
+/// many.
+const BYTES_MAX: usize = 16 << 20;
+const UNPACKED_BYTES_MAX: i64 = 64 << 20;
+const ROWS_MAX: usize = 1 << 20;
+
+/// Rows of counts that are read at once.
+const BATCH_ROWS: usize = 8_192;
 
 /// The text that tells these counts.
 pub(in crate::history) fn written(tally: &Tally) -> Result<String, HistoryError> {
@@ -43,10 +48,13 @@ pub(super) fn read(metadata: &ParquetMetaData) -> Option<RecordBatch> {
     let bytes = Bytes::from(STANDARD.decode(text).ok()?);
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).ok()?;
     let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).ok()?;
-    if rows > ROWS_MAX || builder.schema().fields() != schema().fields() {
+    let groups = builder.metadata().row_groups().iter();
+    let unpacked = groups.map(|group| group.total_byte_size()).fold(0, i64::saturating_add);
+    let is_large = rows > ROWS_MAX || unpacked > UNPACKED_BYTES_MAX;
+    if is_large || builder.schema().fields() != schema().fields() {
         return None;
     }
-    let batches = builder.with_batch_size(rows.max(1)).build().ok()?;
+    let batches = builder.with_batch_size(BATCH_ROWS).build().ok()?;
     let batches: Vec<RecordBatch> = batches.collect::<Result<_, _>>().ok()?;
     concat_batches(&schema(), &batches).ok()
 }

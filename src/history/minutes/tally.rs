@@ -1,16 +1,20 @@
 //! Rows -> how many there are of each kind in each minute.
+//!
+//! Whoever delivers chooses texts and times, so both are bounded: a text is told by its first
+//! [`TEXT_BYTES_MAX`] bytes, and beyond [`TEXTS_MAX`] texts or [`KINDS_MAX`] kinds what tells kinds
+//! apart is NULL, all but the cluster and the minute. How many events there are stays true.
 
 use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array as _, ArrayRef, AsArray as _, Int32Array, RecordBatch, StringArray,
+    Array as _, ArrayRef, AsArray as _, DictionaryArray, Int32Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::{
     DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
-use std::sync::{Arc, LazyLock};
 
 /// Columns of `events` that tell the kinds apart, beside the response's code.
 pub(super) const TEXTS: [&str; 6] =
@@ -30,6 +34,13 @@ pub(super) const READ: [&str; 8] = [
 
 const MINUTE: i64 = 60_000_000;
 
+/// Bytes of a text, or a few less where a letter would be cut.
+const TEXT_BYTES_MAX: usize = 256;
+/// Texts of one tally.
+const TEXTS_MAX: usize = 16_384;
+/// Kinds of one tally.
+const KINDS_MAX: usize = 131_072;
+
 /// A kind of event in a minute: the minute, its texts by number, its code.
 type Kind = (i64, [u32; TEXTS.len()], Option<i32>);
 
@@ -38,7 +49,8 @@ pub(super) fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let mut fields = vec![Field::new("minute", time, false)];
-        fields.extend(TEXTS.map(|name| Field::new(name, DataType::Utf8, true)));
+        let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        fields.extend(TEXTS.map(|name| Field::new(name, text.clone(), true)));
         fields.push(Field::new("response_code", DataType::Int32, true));
         fields.push(Field::new("events", DataType::UInt64, false));
         Arc::new(Schema::new(fields))
@@ -86,7 +98,12 @@ impl Tally {
             }
             let minute = times.value(row).div_euclid(MINUTE);
             let code = codes.filter(|codes| codes.is_valid(row)).map(|codes| codes.value(row));
-            *self.counts.entry((minute, texts, code)).or_default() += 1;
+            let mut kind = (minute, texts, code);
+            if self.counts.len() >= KINDS_MAX && !self.counts.contains_key(&kind) {
+                let [cluster, ..] = texts;
+                kind = (minute, [cluster, 0, 0, 0, 0, 0], None);
+            }
+            *self.counts.entry(kind).or_default() += 1;
         }
         Ok(())
     }
@@ -99,10 +116,14 @@ impl Tally {
         let minutes = counts.iter().map(|((minute, ..), _)| minute.saturating_mul(MINUTE));
         let minutes = TimestampMicrosecondArray::from_iter_values(minutes).with_timezone("UTC");
         let mut columns: Vec<ArrayRef> = vec![Arc::new(minutes)];
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(&self.texts));
         for column in 0..TEXTS.len() {
             let numbers = counts.iter().map(|((_, texts, _), _)| texts.get(column));
-            let texts = numbers.map(|number| self.text(*number?));
-            columns.push(Arc::new(texts.collect::<StringArray>()));
+            let keys = numbers.map(|number| i32::try_from(number?.checked_sub(1)?).ok());
+            columns.push(Arc::new(DictionaryArray::<Int32Type>::try_new(
+                keys.collect(),
+                Arc::clone(&texts),
+            )?));
         }
         columns.push(Arc::new(counts.iter().map(|((.., code), _)| *code).collect::<Int32Array>()));
         let events = counts.iter().map(|(_, events)| *events);
@@ -110,14 +131,13 @@ impl Tally {
         RecordBatch::try_new(schema(), columns)
     }
 
-    fn text(&self, number: u32) -> Option<&str> {
-        let at = usize::try_from(number).ok()?.checked_sub(1)?;
-        self.texts.get(at).map(String::as_str)
-    }
-
     fn number(&mut self, text: &str) -> u32 {
+        let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default();
         if let Some(number) = self.numbers.get(text) {
             return *number;
+        }
+        if self.texts.len() >= TEXTS_MAX {
+            return 0;
         }
         self.texts.push(text.to_owned());
         let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
@@ -146,5 +166,54 @@ impl Numbered<'_> {
         }
         let at = usize::try_from(self.keys.value(row)).ok();
         at.and_then(|at| self.numbers.get(at)).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EventRow, Rows};
+
+    fn rows(number: u32, of: impl Fn(u32) -> (i64, String, i32)) -> RecordBatch {
+        let mut rows = Rows::new();
+        for at in 0..number {
+            let (event_time, verb, code) = of(at);
+            rows.push(&EventRow {
+                cluster: "c",
+                event_id: "0123",
+                event_time,
+                verb: Some(&verb),
+                response_code: Some(code),
+                ..EventRow::default()
+            });
+        }
+        rows.finish()
+    }
+
+    fn total(counts: &RecordBatch) -> u64 {
+        let events = counts.column_by_name("events").unwrap();
+        events.as_primitive::<arrow::datatypes::UInt64Type>().values().iter().sum()
+    }
+
+    #[test]
+    fn what_is_endless_is_counted_all_the_same() {
+        let mut tally = Tally::default();
+        let long = |at: u32| (i64::from(at % 3) * MINUTE, "é".repeat(1_000_000), 200);
+        tally.add(&rows(9, long)).unwrap();
+        let counts = tally.rows().unwrap();
+        assert_eq!((counts.num_rows(), total(&counts)), (3, 9));
+        // More texts than are told, and more kinds.
+        tally.add(&rows(20_000, |at| (0, format!("verb-{at}"), 200))).unwrap();
+        for part in 0..8 {
+            let codes =
+                |at: u32| (-1, "get".to_owned(), i32::try_from(part * 20_000 + at).unwrap());
+            tally.add(&rows(20_000, codes)).unwrap();
+        }
+        let counts = tally.rows().unwrap();
+        assert_eq!(total(&counts), 9 + 20_000 + 160_000);
+        assert!(counts.num_rows() <= KINDS_MAX + 2, "{}", counts.num_rows());
+        let times = counts.column(0).as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(times.value(0), -MINUTE, "rounded down");
+        assert!(counts.get_array_memory_size() < 16 << 20);
     }
 }

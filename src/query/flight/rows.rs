@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::encode::FlightDataEncoderBuilder;
-use arrow_flight::{FlightData, SchemaAsIpc};
+use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
 use bytes::{Buf as _, Bytes};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
@@ -24,6 +24,15 @@ use crate::query::service::Answer;
 pub(in crate::query) fn told(schema: &Schema) -> SchemaRef {
     let field = |field: &Arc<Field>| Field::new(field.name(), told_type(field.data_type()), true);
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+/// A schema as it stands alone in a message.
+pub(super) fn encapsulated(schema: &Schema) -> Result<Bytes, Status> {
+    let options = IpcWriteOptions::default();
+    let IpcMessage(bytes) = SchemaAsIpc::new(schema, &options)
+        .try_into()
+        .map_err(arrow_flight::error::FlightError::from)?;
+    Ok(bytes)
 }
 
 /// A type as clients get it.

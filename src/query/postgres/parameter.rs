@@ -63,6 +63,20 @@ pub(super) fn told(data_type: &DataType) -> Type {
 }
 
 impl Parameter {
+    /// For people to read: a text as it is, a binary form in hexadecimal digits.
+    pub(crate) fn shown(&self) -> Option<String> {
+        use std::fmt::Write as _;
+        let bytes = self.value.as_ref()?;
+        if !self.binary {
+            return Some(String::from_utf8_lossy(bytes).into_owned());
+        }
+        let mut text = String::from("0x");
+        for byte in bytes.iter().take(1_000) {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Some(text)
+    }
+
     /// Its value, as near to the type that the plan asks for as it can be.
     ///
     /// # Errors
