@@ -9,10 +9,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::header::{AUTHORIZATION, CONNECTION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures::{StreamExt as _, stream};
@@ -50,6 +50,12 @@ pub fn router(routes: Routes, gate: Gate, counts: Counts, body_timeout: Duration
 }
 
 async fn let_in(State(entry): State<Arc<Entry>>, mut request: Request, next: Next) -> Response {
+    if request.version() != Version::HTTP_2 {
+        // Without TLS a browser speaks nothing else than HTTP/1: a web page must not reach us
+        // through a name of its own that resolves to loopback.
+        let (status, header) = (StatusCode::HTTP_VERSION_NOT_SUPPORTED, (CONNECTION, "close"));
+        return (status, [header], "Flight SQL is spoken over HTTP/2\n").into_response();
+    }
     match caller(&entry.gate, &mut request) {
         Ok(caller) => request.extensions_mut().insert(caller.asker(WIRE)),
         Err(failure) => {

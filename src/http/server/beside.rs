@@ -1,8 +1,7 @@
 //! Another protocol over HTTP/2 on a port of its own, with the TLS of the server beside it.
 //!
 //! Promise: a connection gets a place or is closed, and keeps it only if one of its requests is let
-//! in soon. Never HTTP/1: without TLS a browser speaks nothing else, and a web page must not reach
-//! us through a name of its own that resolves to loopback.
+//! in soon. HTTP/1 is for the router to refuse: the library cannot be told to.
 
 use std::convert::Infallible;
 use std::io;
@@ -66,8 +65,7 @@ impl Beside {
     /// When the socket breaks.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let handle: Handle<SocketAddr> = Handle::new();
-        let server = axum_server::from_tcp(self.listener)?.handle(handle.clone());
-        let mut server = server.http2_only();
+        let mut server = axum_server::from_tcp(self.listener)?.handle(handle.clone());
         let mut http2 = server.http_builder().http2();
         http2.max_concurrent_streams(STREAMS_MAX).timer(TokioTimer::new());
         http2.keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
