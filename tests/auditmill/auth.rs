@@ -495,8 +495,13 @@ impl Pki {
         reqwest::Identity::from_pem(self.signed(&params).concat().as_bytes()).expect("an identity")
     }
 
+    /// The authority's certificate, as a file.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.path("authority.crt")
+    }
+
     /// A client that knows this authority.
-    fn client(&self) -> reqwest::ClientBuilder {
+    pub(crate) fn client(&self) -> reqwest::ClientBuilder {
         let authority = reqwest::Certificate::from_pem(self.text("authority.crt").as_bytes());
         Client::builder()
             .tls_certs_only([authority.expect("a certificate")])

@@ -35,6 +35,7 @@
 //! - `posture`, `reports`, `suggested_roles`, `audit_policies`: questions with answers made ready
 //! - `sql`: questions over HTTP and on the command line
 //! - `postgres`: the same over PostgreSQL's wire
+//! - `flight`: the same over Flight SQL
 //! - `oracle`: the engine of detections against a slow and simple model of it
 //! - `tidy`: the house rules that a machine can check
 //! - `cluster`: behind a real API server
@@ -54,6 +55,7 @@ mod detections;
 mod durability;
 mod events;
 mod explain;
+mod flight;
 mod full_disk;
 mod greedy;
 mod hostile;
