@@ -1,4 +1,5 @@
-//! Other programs read the history: `DuckDB`, the Python package `deltalake`, Polars.
+//! Other programs read the history: `DuckDB`, the Python package `deltalake` (and pandas through
+//! it), Polars, Spark.
 //!
 //! They need `AUDITMILL_READERS`, the Python environment that `tests/readers/build.sh` sets up;
 //! without it the test passes without looking.
@@ -52,6 +53,7 @@ async fn others_read_what_was_written() {
     // Once more with all of it at rest, as it would be copied.
     server.stop();
     check(&read_with(&environment, &table), &expected, &columns[0]);
+    assert_eq!(read_with_spark(&environment, &table), expected, "Spark");
 }
 
 /// Twenty events, on two days.
@@ -120,9 +122,17 @@ async fn ask(server: &TestServer) -> Value {
 }
 
 fn read_with(environment: &Path, table: &Path) -> Value {
-    let script = repository("tests/readers/read.py");
+    run(environment, "tests/readers/read.py", &[table])
+}
+
+/// Spark is Java, and started for itself: it takes a while.
+fn read_with_spark(environment: &Path, table: &Path) -> Value {
+    run(environment, "tests/readers/spark.py", &[&environment.join("jars"), table])
+}
+
+fn run(environment: &Path, script: &str, arguments: &[&Path]) -> Value {
     let mut python = Command::new(environment.join("bin/python"));
-    let output = python.arg(script).arg(table).output().expect("run Python");
+    let output = python.arg(repository(script)).args(arguments).output().expect("run Python");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     serde_json::from_slice(&output.stdout).expect("its output is JSON")
@@ -130,7 +140,7 @@ fn read_with(environment: &Path, table: &Path) -> Value {
 
 fn check(seen: &Value, expected: &Value, row: &Value) {
     let readers = seen["readers"].as_object().unwrap();
-    assert_eq!(readers.len(), 4);
+    assert_eq!(readers.len(), 5);
     for (reader, answers) in readers {
         assert_eq!(answers, expected, "{reader}");
     }

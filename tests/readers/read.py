@@ -43,6 +43,14 @@ def ask_arrow(table):
     return answers(counts, users, row["request_object"], time.cast("int64").to_pylist()[0])
 
 
+def ask_pandas(frame):
+    counts = frame.groupby(["cluster", "day"], observed=True).size().sort_index()
+    counts = [(cluster, str(day), int(number)) for (cluster, day), number in counts.items()]
+    row = frame[frame["audit_id"] == "read-7"].iloc[0]
+    time = row["event_time"].value // 1000
+    return answers(counts, frame["user_name"].nunique(), row["request_object"], time)
+
+
 def ask_polars(frame):
     counts = frame.group_by("cluster", "day").len().sort("cluster", "day").collect().rows()
     counts = [(cluster, str(day), number) for cluster, day, number in counts]
@@ -74,6 +82,7 @@ def main():
             "duckdb delta_scan": ask_duckdb(connection, scan),
             "duckdb read_parquet": ask_duckdb(connection, parquet),
             "deltalake": ask_arrow(table.to_pyarrow_table()),
+            "pandas": ask_pandas(table.to_pandas()),
             "polars": ask_polars(polars.scan_delta(TABLE)),
         },
     }
