@@ -13,9 +13,19 @@ use datafusion::prelude::SessionContext;
 use super::postgres::catalog::Names;
 use super::postgres::parameter::{self, Parameter};
 use super::postgres::rewrite;
-use super::service::QueryError;
+use super::service::{QueryError, QueryService};
 use super::statement;
+use crate::sql::address::Addresses;
+use crate::sql::functions::register_addresses;
 use crate::sql::meter::Meter;
+
+impl QueryService {
+    /// Queries that are planned from now on know this of addresses.
+    pub fn supply(&self, addresses: &Addresses) {
+        register_addresses(&self.context, addresses);
+        register_addresses(&self.postgres, addresses);
+    }
+}
 
 /// Why there is no plan.
 pub(super) enum Unplanned {

@@ -80,9 +80,9 @@ impl Default for Limits {
 
 /// The tables and the limits.
 pub struct QueryService {
-    context: SessionContext,
+    pub(super) context: SessionContext,
     /// The same tables as clients of PostgreSQL see them.
-    postgres: SessionContext,
+    pub(super) postgres: SessionContext,
     names: Arc<Names>,
     /// Room for those that run and those that wait.
     admitted: Arc<Semaphore>,

@@ -29,6 +29,7 @@
 //! - `catalogue`: detections listed, explained, judged; overrides and exceptions
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
 //! - `noise`: an hour of an ordinary cluster, over which the detections are quiet
+//! - `addresses`: lists and databases of addresses, supplied, missing, changed, broken
 //! - `reload`: detections that change while the program runs
 //! - `scan`: the command line
 //! - `backtest`, `explain`: detections over the past, and why an event was found or not
@@ -43,6 +44,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod addresses;
 mod audit_policies;
 mod auth;
 mod backtest;

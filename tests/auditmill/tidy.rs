@@ -62,7 +62,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 18] = [
+const HOMES: [(&[&str], &[&str]); 19] = [
     (&["ring"], &["proof/key.rs"]),
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.
@@ -74,6 +74,7 @@ const HOMES: [(&[&str], &[&str]); 18] = [
     (&["clap"], &["cli.rs", "cli/", "main.rs"]),
     (&["toml"], &["config.rs"]),
     (&["reqwest"], &["alert/", "command/sql/source.rs"]),
+    (&["maxminddb"], &["sql/address/database.rs"]),
     (&["rustyline"], &["command/sql/"]),
     (&["prometheus_client"], &["metrics.rs", "metrics/"]),
     (&["rusqlite"], &["findings/"]),

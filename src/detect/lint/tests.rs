@@ -248,6 +248,29 @@ fn needs_that_do_not_carry_the_query() {
 }
 
 #[test]
+fn needs_of_addresses_that_say_something_else_than_the_query() {
+    let case = |condition: &str, needs: &str| {
+        event(condition).needs(&format!("{{level: Metadata, {needs}}}"))
+    };
+    let listed = "listed_ip(source_ip, 'tor')";
+    let say = "warning: needs: address_";
+    fires("needs", &case(listed, ""), &format!("{say}lists do not name `tor`, which is asked"));
+    fires("needs", &case(listed, "address_lists: [tor, vpn]"), &format!("{say}lists name `vpn`"));
+    silent("needs", &case(listed, "address_lists: [tor]"));
+    let far = "ip_country(source_ip) = 'NL'";
+    fires("needs", &case(far, ""), &format!("{say}databases do not name `country`"));
+    let both = "address_databases: [asn, country]";
+    fires("needs", &case(far, both), &format!("{say}databases name `asn`, which is never asked"));
+    silent("needs", &case(far, "address_databases: [country]"));
+    // What is only shown may be missing.
+    let shown = case("verb = 'get'", "verbs: [get]").select(
+        "user_name, ip_as_org(source_ip) AS \
+        name, verb",
+    );
+    silent("needs", &shown);
+}
+
+#[test]
 fn needs_that_say_something_else_than_the_query() {
     fires("needs", &event("verb = 'get'").needs("{}"), "warning: no `needs`");
     let condition = "resource = 'pods' AND subresource = 'exec' AND verb IN ('get', 'create') AND \
