@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 
 mod address;
 pub(super) mod bounded;
+mod certificate;
 mod column;
 mod concatenation;
 pub(crate) mod glob;
@@ -71,6 +72,8 @@ fn functions() -> Vec<ScalarUDF> {
         TextUdf::<network::CidrMatch>::function(),
         TextUdf::<network::PrivateIp>::function(),
         TextUdf::<glob::Glob>::function(),
+        TextUdf::<certificate::CommonName>::function(),
+        TextUdf::<certificate::Organizations>::function(),
     ]
 }
 
