@@ -34,6 +34,7 @@
 //! - `scan`: the command line
 //! - `backtest`, `explain`: detections over the past, and why an event was found or not
 //! - `posture`, `reports`, `suggested_roles`, `audit_policies`: questions with answers made ready
+//! - `outputs`: what the main commands print, as a whole
 //! - `sql`: questions over HTTP and on the command line
 //! - `postgres`: the same over PostgreSQL's wire
 //! - `oracle`: the engine of detections against a slow and simple model of it
@@ -67,6 +68,7 @@ mod library;
 mod memory;
 mod noise;
 mod oracle;
+mod outputs;
 mod outward;
 mod postgres;
 mod posture;
