@@ -12,6 +12,9 @@ pub struct Needs {
     /// The least audit level: `Metadata`, `Request` or `RequestResponse`.
     #[serde(default)]
     pub level: Option<String>,
+    /// The level at which some of it fires all the same, where that is a lower one.
+    #[serde(default)]
+    pub least: Option<String>,
     /// Resources whose events it reads (`pods/exec` for a subresource).
     #[serde(default)]
     pub resources: Vec<String>,
@@ -30,11 +33,15 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Whether lists and databases are named as they can be.
+    /// Whether levels, lists and databases are named as they can be.
     ///
     /// # Errors
     /// In words.
     pub(super) fn check(&self) -> Result<(), String> {
+        let is_level = |name: &&str| ["Metadata", "Request"].contains(name);
+        if let Some(name) = self.least.as_deref().filter(|name| !is_level(name)) {
+            return Err(format!("least: `{name}` is neither Metadata nor Request"));
+        }
         if let Some(name) = self.address_lists.iter().find(|name| !is_list_name(name)) {
             return Err(format!("`{name}` is not the name of an address list"));
         }

@@ -236,6 +236,10 @@ fn needs_that_do_not_carry_the_query() {
     fires("needs", &at(answer, "Request"), "error: needs level Request, at which it can never");
     fires("needs", &event(body).needs("{verbs: [get]}"), "error: needs no level, at which it can");
     silent("needs", &at(body, "Request"));
+    let partly = event(body).needs("{level: Request, least: Metadata}");
+    fires("needs", &partly, "error: needs least Metadata, at which it can never fire");
+    let either = event(&format!("({body} OR name = 'x')"));
+    silent("needs", &either.needs("{level: Request, least: Metadata}"));
     silent("needs", &at(answer, "RequestResponse"));
     // The answer may stay away where the question is enough.
     silent("needs", &at(&format!("({body} OR {answer})"), "Request"));

@@ -51,8 +51,8 @@ impl AddressList {
                 Wrong { line, message: format!("`{shown}` is neither an address nor a network") }
             })?;
             match network.range() {
-                (IpAddr::V4(first), IpAddr::V4(last)) => list.v4.push((first, last)),
-                (first, last) => list.v6.push((wide(first), wide(last))),
+                (IpAddr::V4(low), IpAddr::V4(high)) => list.v4.push((low, high)),
+                (low, high) => list.v6.push((wide(low), wide(high))),
             }
         }
         let after = |last: Ipv4Addr| u32::from(last).checked_add(1).map(Ipv4Addr::from);
