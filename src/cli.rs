@@ -15,8 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::alert::{AlertCommand, AlertListArgs, AlertTestArgs};
 pub use self::backtest::{BacktestArgs, ExplainEventArgs};
 pub use self::detections::{
-    CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs, LintArgs,
-    ListArgs, ShippedArgs, TestArgs,
+    AddressArgs, CoverageArgs, DetectionsCommand, ExceptionsArgs, ExceptionsCommand, ExplainArgs,
+    LintArgs, ListArgs, ShippedArgs, TestArgs,
 };
 pub use self::incidents::{
     IncidentArgs, IncidentsArgs, IncidentsCommand, SilenceAddArgs, SilenceCommand, SilenceEndArgs,
@@ -213,6 +213,9 @@ pub struct ScanArgs {
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub detections: Option<PathBuf>,
+    /// What is known of addresses.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
     /// Which shipped detections run.
     #[command(flatten)]
     pub shipped: ShippedArgs,

@@ -124,6 +124,13 @@ pub struct Journal {
 pub struct Detect {
     /// Folder of detections that add to the shipped ones or override them by id.
     pub dir: Option<PathBuf>,
+    /// Folder of address lists for detections and questions: `NAME.txt`, an address or network a
+    /// line.
+    pub address_lists: Option<PathBuf>,
+    /// Database in MaxMind's format that says whose network an address is of.
+    pub asn_database: Option<PathBuf>,
+    /// Database in MaxMind's format that says in which country an address is.
+    pub country_database: Option<PathBuf>,
     /// Which shipped detections run: ids or patterns of them (`K8A-2*`), with commas between.
     pub shipped: String,
     /// How late an event may come before its windows close.
@@ -203,6 +210,9 @@ impl Default for Detect {
     fn default() -> Self {
         Self {
             dir: None,
+            address_lists: None,
+            asn_database: None,
+            country_database: None,
             shipped: "*".to_owned(),
             lateness: Span(Duration::from_mins(5)),
             skew: Span(Duration::from_mins(1)),

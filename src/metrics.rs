@@ -59,6 +59,11 @@ struct ByDetectionAndCluster {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
     outcome: &'static str,
 }
@@ -104,6 +109,7 @@ pub struct Metrics {
     detection_state: Family<ByDetection, Gauge<i64, AtomicI64>>,
     detection_keys: Family<ByDetection, Gauge<i64, AtomicI64>>,
     detection_learned: Family<ByDetectionAndCluster, Gauge<f64, AtomicU64>>,
+    detections: Family<ByState, Gauge<i64, AtomicI64>>,
     detections_rejected: Gauge<i64, AtomicI64>,
     detections_reloads: Family<ByOutcome, Counter>,
     exempted: Family<ByException, Counter>,
@@ -156,6 +162,7 @@ impl Metrics {
             detection_state: Family::default(),
             detection_keys: Family::default(),
             detection_learned: Family::default(),
+            detections: Family::default(),
             detections_rejected: Gauge::default(),
             detections_reloads: Family::default(),
             exempted: Family::default(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::{Format, ServerArgs, ShippedArgs};
+use super::{AddressArgs, Format, ServerArgs, ShippedArgs};
 use crate::detect::detection::Severity;
 use crate::event::ClusterName;
 
@@ -42,6 +42,9 @@ pub struct BacktestArgs {
     /// Which shipped detections run.
     #[command(flatten)]
     pub shipped: ShippedArgs,
+    /// What is known of addresses.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -89,6 +92,9 @@ pub struct ExplainEventArgs {
     /// Which shipped detections are told of.
     #[command(flatten)]
     pub shipped: ShippedArgs,
+    /// What is known of addresses.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

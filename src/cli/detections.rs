@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{ConfigArgs, Format, ServerArgs};
+use crate::detect::addresses::AddressFiles;
 
 const LIST_EXAMPLES: &str = "Examples:
   auditmill detections list
@@ -53,6 +54,9 @@ pub struct ListArgs {
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// What is known of addresses.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
     /// `table` for people, `json` for machines (one detection per line)
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
@@ -67,6 +71,9 @@ pub struct ExplainArgs {
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// What is known of addresses.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
 }
 
 /// `auditmill detections lint`
@@ -89,6 +96,9 @@ pub struct CoverageArgs {
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// What is known of addresses.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
     /// `table` for people, `json` for machines (one technique or gap per line)
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
@@ -138,6 +148,36 @@ impl ShippedArgs {
         let given = self.shipped.clone();
         let given = given.or_else(|| std::env::var("AUDITMILL_DETECT_SHIPPED").ok());
         given.unwrap_or_else(|| "*".to_owned())
+    }
+}
+
+/// What is supplied about addresses.
+#[derive(Debug, Args)]
+pub struct AddressArgs {
+    /// Folder of address lists, NAME.txt each [env: `AUDITMILL_DETECT_ADDRESS_LISTS`]
+    #[arg(long, value_name = "DIR")]
+    address_lists: Option<PathBuf>,
+    /// Database (.mmdb) of providers' networks [env: `AUDITMILL_DETECT_ASN_DATABASE`]
+    #[arg(long, value_name = "FILE")]
+    asn_database: Option<PathBuf>,
+    /// Database (.mmdb) of countries [env: `AUDITMILL_DETECT_COUNTRY_DATABASE`]
+    #[arg(long, value_name = "FILE")]
+    country_database: Option<PathBuf>,
+}
+
+impl AddressArgs {
+    /// Where it is: as given, else of the environment, else nowhere.
+    #[must_use]
+    pub fn files(&self) -> AddressFiles {
+        let or = |given: &Option<PathBuf>, name: &str| {
+            let set = || std::env::var_os(name).filter(|value| !value.is_empty());
+            given.clone().or_else(|| set().map(PathBuf::from))
+        };
+        AddressFiles {
+            lists: or(&self.address_lists, "AUDITMILL_DETECT_ADDRESS_LISTS"),
+            asn: or(&self.asn_database, "AUDITMILL_DETECT_ASN_DATABASE"),
+            country: or(&self.country_database, "AUDITMILL_DETECT_COUNTRY_DATABASE"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Format, ServerArgs};
+use super::{AddressArgs, Format, ServerArgs};
 use crate::event::ClusterName;
 
 pub(super) const POSTURE_EXAMPLES: &str = "Examples:
@@ -98,6 +98,9 @@ pub struct PostureArgs {
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// What is known of addresses.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
     /// Where events are.
     #[command(flatten)]
     pub place: PlaceArgs,

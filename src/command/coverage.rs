@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use include_dir::{Dir, include_dir};
 use serde::Deserialize;
 
-use super::{BadDetections, Verdict};
+use super::Verdict;
+use super::catalogue::catalog;
 use crate::cli::{CoverageArgs, Format};
 use crate::detect::catalog::Catalog;
 
@@ -79,7 +80,7 @@ impl Matrix {
 /// # Errors
 /// When a detection cannot be read.
 pub fn show(args: &CoverageArgs) -> Result<Verdict> {
-    let catalog = Catalog::load(args.dir.as_deref()).map_err(BadDetections)?;
+    let catalog = catalog(args.dir.as_deref(), &args.addresses.files())?;
     let mut out = io::stdout().lock();
     for file in SHIPPED.files() {
         let text = file.contents_utf8().unwrap_or_default();
@@ -93,6 +94,7 @@ pub fn show(args: &CoverageArgs) -> Result<Verdict> {
             Format::Table => write_matrix(&mut out, &matrix, &catalog)?,
         }
     }
+    write_lacking(&mut out, &catalog, args.format)?;
     let gaps = SHIPPED.get_file(GAPS).and_then(|file| file.contents_utf8()).unwrap_or("[]");
     let gaps: Vec<Gap> = serde_saphyr::from_str(gaps).context("read the gaps")?;
     if args.format == Format::Table && !gaps.is_empty() {
@@ -114,6 +116,32 @@ pub fn show(args: &CoverageArgs) -> Result<Verdict> {
         }
     }
     Ok(Verdict::Done)
+}
+
+/// Detections that would see more, if they had what they need.
+fn write_lacking(out: &mut impl Write, catalog: &Catalog, format: Format) -> io::Result<()> {
+    if format == Format::Table && catalog.lacking().next().is_some() {
+        writeln!(out, "Not evaluated")?;
+    }
+    for (detection, lacks) in catalog.lacking() {
+        let (id, title) = (&detection.id, &detection.title);
+        match format {
+            Format::Json => {
+                let line = serde_json::json!({
+                    "kind": "not_evaluated",
+                    "id": id,
+                    "title": title,
+                    "reason": lacks,
+                });
+                writeln!(out, "{line}")?;
+            }
+            Format::Table => writeln!(out, "  {id:<12} {title}: {lacks}")?,
+        }
+    }
+    if format == Format::Table {
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 /// The detections that see a technique: those named, and those that name it or a part of it.

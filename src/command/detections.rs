@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use comfy_table::Table;
 
+use super::catalogue::catalog;
 use super::exceptions::minute;
 use super::table::styled;
 use super::{BadDetections, Verdict};
@@ -22,7 +23,7 @@ use crate::detect::overrides::{Override, shown};
 /// # Errors
 /// When a detection cannot be read.
 pub fn list(args: &ListArgs) -> Result<Verdict> {
-    let catalog = Catalog::load(args.dir.as_deref()).map_err(BadDetections)?;
+    let catalog = catalog(args.dir.as_deref(), &args.addresses.files())?;
     let mut all: Vec<&Arc<Detection>> = catalog.detections().chain(catalog.disabled()).collect();
     all.sort_by(|a, b| a.id.cmp(&b.id));
     let mut out = io::stdout().lock();
@@ -49,6 +50,7 @@ fn json(catalog: &Catalog, detection: &Detection) -> serde_json::Value {
         "origin": catalog.origin(&detection.id).as_str(),
         "changed": changed,
         "enabled": catalog.get(&detection.id).is_some(),
+        "lacks": catalog.lacks(&detection.id),
         "file": detection.path,
     })
 }
@@ -76,13 +78,15 @@ fn changes(catalog: &Catalog, detection: &Detection) -> Vec<&'static str> {
     catalog.overrides_of(&detection.id).map(Override::changes).unwrap_or_default()
 }
 
-/// `shipped`, `own (severity, params changed)`, `shipped (off)`.
+/// `shipped`, `own (severity, params changed)`, `shipped (off)`, `shipped (cannot be ...)`.
 fn origin(catalog: &Catalog, detection: &Detection) -> String {
     let origin = catalog.origin(&detection.id).as_str();
     let changes = changes(catalog, detection);
     let changes: Vec<&str> = changes.into_iter().filter(|change| *change != "enabled").collect();
     let mut notes = Vec::new();
-    if catalog.get(&detection.id).is_none() {
+    if let Some(lacks) = catalog.lacks(&detection.id) {
+        notes.push(lacks.to_owned());
+    } else if catalog.get(&detection.id).is_none() {
         notes.push("off".to_owned());
     }
     if !changes.is_empty() {
@@ -96,7 +100,7 @@ fn origin(catalog: &Catalog, detection: &Detection) -> String {
 /// # Errors
 /// When there is none of this id, or a detection cannot be read.
 pub fn explain(args: &ExplainArgs) -> Result<Verdict> {
-    let catalog = Catalog::load(args.dir.as_deref()).map_err(BadDetections)?;
+    let catalog = catalog(args.dir.as_deref(), &args.addresses.files())?;
     let mut all = catalog.detections().chain(catalog.disabled());
     let Some(detection) = all.find(|detection| detection.id == args.id) else {
         bail!("no detection `{}`: `auditmill detections list` shows all", args.id);
@@ -153,7 +157,7 @@ fn needs(needs: &Needs) -> String {
     let level = needs.level.iter().map(|level| format!("level {level}"));
     let lists = lists.into_iter().filter(|(_, words)| !words.is_empty());
     let lists = lists.map(|(name, words)| format!("{name} {}", words.join(", ")));
-    level.chain(lists).collect::<Vec<_>>().join("; ")
+    level.chain(lists).chain(needs.of_addresses()).collect::<Vec<_>>().join("; ")
 }
 
 /// The file behind its leading comment.

@@ -8,12 +8,12 @@ use arrow::array::{AsArray as _, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
 use serde_json::{Value as Json, json};
 
+use super::catalogue::catalog;
 use super::input::Input;
 use super::{BadDetections, Verdict, sql};
 use crate::cli::{ExplainEventArgs, Format};
 use crate::clock::now_micros;
 use crate::decode::{Decoder, Delivery};
-use crate::detect::catalog::Catalog;
 use crate::detect::explain::{self, Considered, Explainer, Place, Truth};
 use crate::detect::value::Value;
 use crate::event::Rows;
@@ -30,7 +30,7 @@ const EVENTS_MAX: usize = 100;
 /// # Errors
 /// When detections or events cannot be read, or nobody can be asked.
 pub fn run(args: &ExplainEventArgs) -> Result<Verdict> {
-    let catalog = Catalog::load(args.dir.as_deref()).map_err(BadDetections)?;
+    let catalog = catalog(args.dir.as_deref(), &args.addresses.files())?;
     let mut catalog = catalog.limited(&args.shipped.patterns());
     if let Some(id) = &args.detection {
         if catalog.get(id).is_none() {

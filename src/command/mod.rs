@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod backtest;
 pub mod backup;
+mod catalogue;
 pub mod config;
 pub mod coverage;
 mod cutter;
@@ -59,11 +60,14 @@ impl fmt::Display for BadDetections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         let plural = if count == 1 { "" } else { "s" };
-        // Overrides and exceptions lie in files of another kind.
-        if self.0.iter().all(|error| !error.path.ends_with(".yaml")) {
-            write!(f, "{count} detection{plural} cannot be loaded")?;
-        } else {
+        // Overrides, exceptions and addresses lie in files of other kinds.
+        let is_any = |end: &str| self.0.iter().any(|error| error.path.ends_with(end));
+        if is_any(".yaml") {
             write!(f, "{count} mistake{plural} in detections, overrides or exceptions")?;
+        } else if is_any(".txt") || is_any(".mmdb") {
+            write!(f, "{count} mistake{plural} in what is known of addresses")?;
+        } else {
+            write!(f, "{count} detection{plural} cannot be loaded")?;
         }
         self.0.iter().try_for_each(|error| write!(f, "\n{error}"))
     }

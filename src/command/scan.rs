@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use arrow::array::RecordBatch;
 use comfy_table::{Cell, Color};
 
+use super::catalogue::catalog;
 use super::input::Input;
 use super::table::styled;
 use super::{BadDetections, Verdict};
@@ -33,7 +34,7 @@ const ROWS_MAX: usize = 16_384;
 /// # Errors
 /// When a detection or a file cannot be read.
 pub fn run(args: &ScanArgs) -> Result<Verdict> {
-    let catalog = Catalog::load(args.detections.as_deref()).map_err(BadDetections)?;
+    let catalog = catalog(args.detections.as_deref(), &args.addresses.files())?;
     let catalog = catalog.limited(&args.shipped.patterns());
     let mut scan = Scan::new(&catalog)?;
     for path in &args.files {

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+use super::catalogue::address_files;
 use super::parts::{
     around, bytes, check, engine_settings, history, journal, limits, lock, signed_flush_settings,
     sinks, spill, store_settings,
@@ -27,6 +28,7 @@ use crate::alert::router::{self, Router};
 use crate::cli::ServeArgs;
 use crate::clock::now_micros;
 use crate::config::Settings;
+use crate::detect::addresses::Addresses;
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::Engine;
 use crate::detect::in_use::InUse;
@@ -74,6 +76,9 @@ pub fn run(args: &ServeArgs) -> Result<Verdict> {
 /// them.
 fn tell(catalog: &Catalog) {
     info!(detections = catalog.detections().count(), "detections loaded");
+    for (detection, lacks) in catalog.lacking() {
+        info!(detection = detection.id, reason = lacks, "detection is not evaluated");
+    }
     let now = now_micros();
     for exception in catalog.exceptions().iter().filter(|exception| exception.is_expired(now)) {
         let (name, owner) = (&exception.name, &exception.owner);
@@ -84,40 +89,47 @@ fn tell(catalog: &Catalog) {
 /// The detections, ready to run.
 struct Detections {
     /// What their files looked like.
-    looked: Option<Look>,
+    looked: Look,
     catalog: Catalog,
     engine: Engine,
     in_use: Arc<InUse>,
+    addresses: Addresses,
 }
 
 fn load(settings: &Settings) -> Result<Detections> {
-    let dir = settings.detect.dir.as_deref();
+    let (dir, files) = (settings.detect.dir.as_deref(), address_files(settings));
     // Files are looked at before they are read: what changes meanwhile is seen.
-    let looked = dir.map(look);
-    let catalog = Catalog::load(dir).map_err(BadDetections)?.limited(&settings.detect.shipped);
+    let looked = look(dir.into_iter().chain(files.paths()));
+    let addresses = files.read().map_err(BadDetections)?;
+    let catalog = Catalog::load(dir).map_err(BadDetections)?;
+    let catalog = catalog.supplied(&addresses).limited(&settings.detect.shipped);
     let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
     tell(&catalog);
     let classes = engine.classes().map(|(id, class)| (id.to_owned(), class)).collect();
     let in_use = Arc::new(InUse::new(catalog.clone(), classes));
-    Ok(Detections { looked, catalog, engine, in_use })
+    Ok(Detections { looked, catalog, engine, in_use, addresses })
 }
 
 /// Who looks after their files, and where what changed comes out.
 fn watched(
     settings: &Settings,
-    looked: Option<Look>,
+    looked: Look,
     in_use: &Arc<InUse>,
-    metrics: &Arc<Metrics>,
+    shared: &Shared,
 ) -> (Option<Watch>, mpsc::Receiver<Reload>) {
     let (sender, reloads) = mpsc::sync_channel(1);
-    let watch = settings.detect.dir.clone().zip(looked).map(|(dir, looked)| Watch {
+    let (dir, files) = (settings.detect.dir.clone(), address_files(settings));
+    let is_any = dir.is_some() || files.paths().next().is_some();
+    let watch = is_any.then(|| Watch {
         dir,
+        files,
         shipped: settings.detect.shipped.clone(),
         looked,
         settings: engine_settings(settings),
         reloads: sender,
         in_use: Arc::clone(in_use),
-        metrics: Arc::clone(metrics),
+        metrics: Arc::clone(&shared.metrics),
+        query: Arc::clone(&shared.query),
     });
     (watch, reloads)
 }
@@ -192,7 +204,7 @@ impl Service {
     fn build(settings: &Settings, data: &Path) -> Result<Self> {
         check(settings)?;
         let tasks = Tasks::new();
-        let Detections { looked, catalog, engine, in_use } = load(settings)?;
+        let Detections { looked, catalog, engine, in_use, addresses } = load(settings)?;
         let server = Server::bind(&settings.http, &settings.auth)?;
         let ports = wires::listen(settings)?;
         let (lock, hot) = (lock(data)?, Arc::new(Hot::new(bytes(settings.history.memory))));
@@ -218,8 +230,9 @@ impl Service {
             body_timeout: settings.http.body_timeout.0,
             gate: Gate::new(&settings.auth),
         };
+        shared.query.supply(&addresses);
         let wires = ports.wires(settings, &server, &shared);
-        let (watch, reloads) = watched(settings, looked, &in_use, &metrics);
+        let (watch, reloads) = watched(settings, looked, &in_use, &shared);
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
             door,

@@ -1,10 +1,11 @@
-//! Watches the folder of detections while the service runs: changed files are read and planned
-//! here, then the pipeline goes on with them.
+//! Watches the folder of detections, and what they know of addresses, while the service runs:
+//! changed files are read and planned here, then the pipeline goes on with them.
 //!
 //! Promise: files that cannot be used change nothing but what is said of them: in the log, in
 //! `/metrics` and in the table `detections`.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::detect::addresses::{AddressFiles, Addresses};
 use crate::detect::catalog::Catalog;
 use crate::detect::detection::LoadError;
 use crate::detect::engine::{Engine, EngineSettings};
 use crate::detect::in_use::InUse;
 use crate::metrics::Metrics;
 use crate::pipeline::Reload;
+use crate::query::service::QueryService;
 use crate::tasks::Tasks;
 
 /// How often it is looked whether files changed.
@@ -33,15 +36,26 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// why they cannot be looked at.
 pub(super) type Look = std::result::Result<BTreeMap<PathBuf, (u64, i64, i64)>, String>;
 
-/// Looks at the files below a folder but hidden ones, as they are now.
-pub(super) fn look(dir: &Path) -> Look {
+/// Looks at files, and at those below folders but hidden ones, as they are now.
+pub(super) fn look<'a>(places: impl Iterator<Item = &'a Path>) -> Look {
     let mut seen = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        look_into(&folder, &mut seen, &mut folders)
-            .map_err(|error| format!("{}: {error}", folder.display()))?;
+    for place in places {
+        let mut folders = Vec::new();
+        match std::fs::metadata(place) {
+            Ok(of) if !of.is_dir() => drop(seen.insert(place.to_owned(), stamp(&of))),
+            // What is not there is told as a folder that cannot be read.
+            _ => folders.push(place.to_owned()),
+        }
+        while let Some(folder) = folders.pop() {
+            look_into(&folder, &mut seen, &mut folders)
+                .map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
     }
     Ok(seen)
+}
+
+fn stamp(of: &Metadata) -> (u64, i64, i64) {
+    (of.size(), of.mtime(), of.mtime_nsec())
 }
 
 fn look_into(
@@ -60,7 +74,7 @@ fn look_into(
                 folders.push(entry.path());
                 continue;
             }
-            Ok(of) => (of.size(), of.mtime(), of.mtime_nsec()),
+            Ok(of) => stamp(&of),
             // It is gone, or its link leads nowhere; whoever reads it will say so.
             Err(_) => (0, 0, 0),
         };
@@ -82,10 +96,12 @@ pub(super) fn start(watch: Option<Watch>, tasks: &Tasks) -> Result<()> {
     Ok(())
 }
 
-/// A folder of detections in use.
+/// Files of detections in use, and of what they know of addresses.
 pub(super) struct Watch {
-    /// The folder.
-    pub(super) dir: PathBuf,
+    /// The folder of detections.
+    pub(super) dir: Option<PathBuf>,
+    /// Where lists and databases of addresses are.
+    pub(super) files: AddressFiles,
     /// Which shipped detections run.
     pub(super) shipped: String,
     /// What it looked like before it was read.
@@ -98,6 +114,8 @@ pub(super) struct Watch {
     pub(super) in_use: Arc<InUse>,
     /// What is counted.
     pub(super) metrics: Arc<Metrics>,
+    /// Who asks lists and databases of addresses, too.
+    pub(super) query: Arc<QueryService>,
 }
 
 impl Watch {
@@ -115,7 +133,7 @@ impl Watch {
                 }
             });
             let Some(is_asked) = is_asked else { return };
-            let now = look(&self.dir);
+            let now = look(self.dir.as_deref().into_iter().chain(self.files.paths()));
             if is_asked || now == before && now != self.looked {
                 self.looked.clone_from(&now);
                 if !self.load() {
@@ -128,23 +146,37 @@ impl Watch {
 
     /// Reads the files; false when nobody goes on with them because the service stops.
     fn load(&self) -> bool {
-        let catalog = Catalog::load(Some(&self.dir));
-        let catalog = catalog.map(|catalog| catalog.limited(&self.shipped));
-        let planned = catalog.and_then(|catalog| {
-            let engine = Engine::new(&catalog, self.settings)?;
-            Ok(Reload { catalog, engine })
-        });
+        let planned = self.read();
         let mistakes = planned.as_ref().err().cloned().unwrap_or_default();
         self.metrics.detections_rejected(mistakes.len());
         self.in_use.mistake(mistakes.clone());
-        if let Ok(reload) = planned {
-            info!(dir = %self.dir.display(), "detections read again");
+        if let Ok((reload, addresses)) = planned {
+            info!(addresses = ?addresses.names(), "detections read again");
+            self.query.supply(&addresses);
             // Waits for the pipeline while it has not taken the last ones.
             return self.reloads.send(reload).is_ok();
         }
         mistakes.iter().for_each(say);
         self.metrics.detections_reloaded("rejected");
         true
+    }
+}
+
+impl Watch {
+    /// Reads and plans what there is now.
+    fn read(&self) -> std::result::Result<(Reload, Addresses), Vec<LoadError>> {
+        let (catalog, addresses) = (Catalog::load(self.dir.as_deref()), self.files.read());
+        let (catalog, addresses) = match (catalog, addresses) {
+            (Ok(catalog), Ok(addresses)) => (catalog.supplied(&addresses), addresses),
+            (Err(mut errors), addresses) => {
+                errors.extend(addresses.err().into_iter().flatten());
+                return Err(errors);
+            }
+            (Ok(_), Err(errors)) => return Err(errors),
+        };
+        let catalog = catalog.limited(&self.shipped);
+        let engine = Engine::new(&catalog, self.settings)?;
+        Ok((Reload { catalog, engine }, addresses))
     }
 }
 

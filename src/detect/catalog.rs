@@ -13,6 +13,7 @@ use datafusion::common::utils::datafusion_strsim::levenshtein;
 use include_dir::{Dir, include_dir};
 
 use self::files::{files, lists_below, read_exceptions, read_overrides, texts_of};
+use super::addresses::Addresses;
 use super::detection::{Detection, LoadError};
 use super::exception::Exception;
 use super::list::{self, Lists};
@@ -27,6 +28,8 @@ static SHIPPED_LISTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/lists"
 pub struct Catalog {
     detections: BTreeMap<String, Arc<Detection>>,
     disabled: BTreeMap<String, Arc<Detection>>,
+    /// What is missing for those among the disabled that would run otherwise, by their ids.
+    lacking: BTreeMap<String, String>,
     origins: BTreeMap<String, Origin>,
     overrides: BTreeMap<String, Override>,
     exceptions: Vec<Arc<Exception>>,
@@ -83,7 +86,37 @@ impl Catalog {
             Err(found) => errors.extend(found),
         }
         errors.extend(catalog.exempt_listed());
+        let catalog = catalog.supplied(&Addresses::default());
         if errors.is_empty() { Ok(catalog) } else { Err(errors) }
+    }
+
+    /// The same, with this known of addresses: those that need more of it do not run, and
+    /// [`Catalog::lacking`] says why. Nothing is known of addresses until this is called.
+    #[must_use]
+    pub fn supplied(mut self, addresses: &Addresses) -> Self {
+        for id in std::mem::take(&mut self.lacking).into_keys() {
+            self.detections.extend(self.disabled.remove_entry(&id));
+        }
+        for detection in self.detections.values_mut().chain(self.disabled.values_mut()) {
+            Arc::make_mut(detection).addresses = addresses.clone();
+        }
+        let lacking = self.detections.extract_if(.., |_, of| of.needs.lacks(addresses).is_some());
+        for (id, detection) in lacking {
+            self.lacking.extend(detection.needs.lacks(addresses).map(|lacks| (id.clone(), lacks)));
+            self.disabled.insert(id, detection);
+        }
+        self
+    }
+
+    /// Why a detection that is on does not run: what it needs of addresses was not supplied.
+    #[must_use]
+    pub fn lacks(&self, id: &str) -> Option<&str> {
+        self.lacking.get(id).map(String::as_str)
+    }
+
+    /// The detections that are on and do not run, with what they need, in the order of ids.
+    pub fn lacking(&self) -> impl Iterator<Item = (&Arc<Detection>, &str)> {
+        self.lacking.iter().filter_map(|(id, lacks)| Some((self.disabled.get(id)?, lacks.as_str())))
     }
 
     /// Only the detections below `dir`, with its lists and the shipped ones.
@@ -106,6 +139,7 @@ impl Catalog {
             |id: &String| own.contains_key(id) || patterns.iter().any(|pattern| fits(pattern, id));
         let off = self.detections.extract_if(.., |id, _| !stays(id));
         self.disabled.extend(off);
+        self.lacking.retain(|id, _| stays(id));
         self.origins = own;
         self
     }
@@ -153,7 +187,7 @@ impl Catalog {
         let (mut catalog, mut errors) = Self::gather(texts);
         errors.extend(catalog.add_lists(dir));
         errors.extend(catalog.exempt_listed());
-        (catalog, errors)
+        (catalog.supplied(&Addresses::default()), errors)
     }
 
     fn gather(texts: impl IntoIterator<Item = (String, String)>) -> (Self, Vec<LoadError>) {
@@ -177,7 +211,8 @@ impl Catalog {
         self.detections.values()
     }
 
-    /// The detections that are off, by themselves or by `overrides.yaml`, in the order of ids.
+    /// The detections that are off, by themselves, by `overrides.yaml`, or because what they need
+    /// of addresses is not supplied, in the order of ids.
     pub fn disabled(&self) -> impl Iterator<Item = &Arc<Detection>> {
         self.disabled.values()
     }

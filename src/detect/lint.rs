@@ -6,6 +6,7 @@
 //! error is wrong for every policy and every cluster; a warning is mostly wrong. Never: a lint
 //! changes what a detection finds.
 
+mod addresses;
 mod needs;
 mod never;
 mod order;
@@ -112,6 +113,7 @@ pub fn lint(detection: &Detection) -> Vec<Complaint> {
             complaints.extend(stage::judge(&reading));
             complaints.extend(verb::judge(&reading));
             complaints.extend(needs::judge(&reading));
+            complaints.extend(addresses::judge(&reading));
             complaints.extend(order::judge(&reading));
             complaints.extend(prose::judge_sentence(&reading));
         }

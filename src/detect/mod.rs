@@ -14,6 +14,7 @@
 //! it says.
 
 pub(crate) mod absent;
+pub mod addresses;
 pub mod again;
 pub(crate) mod aged;
 pub(crate) mod budget;

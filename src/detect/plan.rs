@@ -31,6 +31,7 @@ use super::per_event::PerEvent;
 use super::windowed::windowed;
 use crate::event::schema::events_schema;
 use crate::sql::context::session;
+use crate::sql::functions::register_addresses;
 
 /// A detection taken apart: what it takes of events, and what comes of it.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ pub(crate) async fn plan_over(
     slot: &Arc<Slot>,
 ) -> Result<(SessionContext, LogicalPlan)> {
     let context = session()?;
+    register_addresses(&context, &detection.addresses);
     context.register_table(table_of(detection).0, slot.table()?)?;
     let logical = context.state().create_logical_plan(&detection.sql).await?;
     let read_only =

@@ -1,8 +1,8 @@
 //! What is counted of detections: their work, their state, their files, what they found.
 
 use super::{
-    ByDetection, ByDetectionAndCluster, ByDetectionAndSeverity, ByException, ByOutcome, Metrics,
-    Unit,
+    ByDetection, ByDetectionAndCluster, ByDetectionAndSeverity, ByException, ByOutcome, ByState,
+    Metrics, Unit,
 };
 
 impl Metrics {
@@ -22,6 +22,8 @@ impl Metrics {
         let help = "How much of its time to learn a detection of what is new knows";
         let learned = self.detection_learned.clone();
         registry.register("detection_learned_ratio", help, learned);
+        let help = "Detections, by whether they run, are off, or lack what they need of addresses";
+        registry.register("detections", help, self.detections.clone());
         let help = "Mistakes in the files of detections as they are now; those before stay in use";
         registry.register("detections_rejected", help, self.detections_rejected.clone());
         let help = "Times that changed files of detections were read, by what came of it";
@@ -63,6 +65,14 @@ impl Metrics {
         self.detection_seconds.remove(&label);
         self.detection_state.remove(&label);
         self.detection_keys.remove(&label);
+    }
+
+    /// So many run, are off, and lack a list or database of addresses.
+    pub fn detections(&self, running: usize, off: usize, lacking: usize) {
+        for (state, count) in [("running", running), ("off", off), ("lacking", lacking)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.detections.get_or_create(&ByState { state }).set(count);
+        }
     }
 
     /// So many mistakes are in the files of detections now.

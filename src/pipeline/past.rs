@@ -151,6 +151,9 @@ impl Pipeline {
 
     /// Says what detections cost, keep and know.
     pub(super) fn tell_of_detections(&self) {
+        let lacking = self.catalog.lacking().count();
+        let off = self.catalog.disabled().count().saturating_sub(lacking);
+        self.metrics.detections(self.catalog.detections().count(), off, lacking);
         for (detection, cost) in self.engine.costs() {
             let (work, kept) = ((cost.rows, cost.nanos), (cost.bytes, cost.keys));
             self.metrics.detection(detection, work, kept);

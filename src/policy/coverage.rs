@@ -65,12 +65,12 @@ fn judge(policy: &Policy, askers: &[Asker], demand: &Demand) -> (bool, Option<Ga
                 target: target.as_target(),
             };
             let ruling = policy.ruling(&request);
-            match reason(&ruling, demand) {
-                None => met = true,
+            met |= reason(&ruling, demand, demand.least).is_none();
+            match reason(&ruling, demand, demand.level) {
                 Some(why) if asker.ordinary && target.ordinary && gap.is_none() => {
                     gap = Some(Gap { what: demand.words(), why });
                 }
-                Some(_) => {}
+                _ => {}
             }
         }
     }
@@ -81,15 +81,15 @@ fn judge(policy: &Policy, askers: &[Asker], demand: &Demand) -> (bool, Option<Ga
     (met, gap)
 }
 
-/// Why this is not enough, if it is not.
-fn reason(ruling: &Ruling, demand: &Demand) -> Option<String> {
+/// Why this is not enough for what is needed at a level, if it is not.
+fn reason(ruling: &Ruling, demand: &Demand, level: Level) -> Option<String> {
     let by = ruling.rule.map_or_else(|| "no rule matches".to_owned(), |n| format!("rule {n}"));
     if ruling.level == Level::None {
         let what = if ruling.rule.is_some() { format!("{by} records nothing of it") } else { by };
         return Some(what);
     }
-    if ruling.level < demand.level {
-        return Some(format!("{by} records it at {} only, not at {}", ruling.level, demand.level));
+    if ruling.level < level {
+        return Some(format!("{by} records it at {} only, not at {level}", ruling.level));
     }
     let stages = &demand.stages;
     if !stages.is_empty() && stages.iter().all(|stage| ruling.omitted.contains(stage)) {

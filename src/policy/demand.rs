@@ -16,6 +16,8 @@ pub struct Demand {
     pub verb: String,
     /// How much of it.
     pub level: Level,
+    /// How much of it is enough for something.
+    pub least: Level,
     /// At which stages, one of which will do; none is any.
     pub stages: Vec<Stage>,
 }
@@ -97,6 +99,7 @@ const GROUPS: &[(&str, &[&str])] = &[
 #[must_use]
 pub fn demands(needs: &Needs) -> Vec<Demand> {
     let level = needs.level.as_deref().and_then(Level::named).unwrap_or(Level::Metadata);
+    let least = needs.least.as_deref().and_then(Level::named).unwrap_or(level).min(level);
     let stages: Vec<Stage> = needs.stages.iter().filter_map(|name| Stage::named(name)).collect();
     let demand = |groups: Vec<String>, resource: &str, subresource: &str, verb: &str| Demand {
         groups,
@@ -104,6 +107,7 @@ pub fn demands(needs: &Needs) -> Vec<Demand> {
         subresource: subresource.to_owned(),
         verb: verb.to_owned(),
         level: useful(level, resource, subresource, verb),
+        least: useful(least, resource, subresource, verb),
         stages: stages.clone(),
     };
     if needs.resources.is_empty() {

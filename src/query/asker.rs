@@ -10,6 +10,8 @@ use datafusion::prelude::SessionContext;
 
 use super::postgres::catalog::{self, Names};
 use crate::event::Clusters;
+use crate::sql::address::Addresses;
+use crate::sql::functions::register_addresses;
 use crate::sql::views;
 use crate::sql::within::{Bounded, MaskedTable, WithinTable};
 
@@ -96,6 +98,16 @@ impl Sights {
         let sessions = self.make(sight)?;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(made.entry(sight.clone()).or_insert(sessions).clone())
+    }
+
+    /// What is planned from now on knows this of addresses.
+    pub(super) fn supply(&self, addresses: &Addresses) {
+        register_addresses(&self.bare, addresses);
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        for sessions in made.values() {
+            register_addresses(&sessions.plain, addresses);
+            register_addresses(&sessions.postgres, addresses);
+        }
     }
 
     fn make(&self, sight: &Sight) -> Result<Sessions> {

@@ -46,7 +46,7 @@ fn optional(name: &str) -> Field {
 /// Columns of `detections`; lists and maps are JSON text. `window_seconds` is NULL without windows,
 /// `class` of what does not run, `learned` (shares by cluster) of what has nothing to learn. A
 /// file that cannot be read has `error`: in the row of the detection that was read from it before,
-/// else in one of its own with a path alone.
+/// else in one of its own with a path alone. `lacks` says why one that is on cannot be evaluated.
 fn detections_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         optional("id"),
@@ -63,6 +63,7 @@ fn detections_schema() -> SchemaRef {
         Field::new("exceptions", DataType::UInt64, false),
         optional("learned"),
         optional("error"),
+        optional("lacks"),
     ]))
 }
 
@@ -105,6 +106,7 @@ fn detections_rows(loaded: &Loaded) -> Result<RecordBatch, ArrowError> {
         Arc::new(UInt64Array::from_iter_values(exceptions)),
         text(&|of| loaded.learned.get(&of.id).map(json)),
         Arc::new(rows.iter().map(|(_, _, error)| error.clone()).collect::<StringArray>()),
+        text(&|of| catalog.lacks(&of.id).map(str::to_owned)),
     ];
     RecordBatch::try_new(detections_schema(), columns)
 }

@@ -30,6 +30,7 @@ use super::postgres::parameter::Parameter;
 use super::run::Run;
 use super::statement;
 use crate::findings::questions::QuestionLog;
+use crate::sql::address::Addresses;
 use crate::sql::context::analyst_session_with;
 use crate::sql::spill::Spill;
 
@@ -151,6 +152,11 @@ impl QueryService {
     pub fn with_log(mut self, log: Arc<QuestionLog>) -> Self {
         self.log = Some(log);
         self
+    }
+
+    /// Queries that are planned from now on know this of addresses.
+    pub fn supply(&self, addresses: &Addresses) {
+        self.sights.supply(addresses);
     }
 
     /// The answer to a query, from its first part on: what goes wrong before that is an error

@@ -11,7 +11,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
+mod address;
 pub(super) mod bounded;
+mod certificate;
 mod column;
 mod concatenation;
 pub(crate) mod glob;
@@ -19,7 +21,7 @@ mod identity;
 mod json;
 mod lists;
 mod members;
-mod network;
+pub(super) mod network;
 mod path_pattern;
 pub(crate) mod pattern;
 mod required;
@@ -27,6 +29,7 @@ mod text;
 mod url;
 mod workload;
 
+use super::address::Addresses;
 use text::TextUdf;
 
 /// Makes every function of this module known to `context`, and those of
@@ -42,7 +45,16 @@ pub fn register(context: &SessionContext) -> Result<()> {
     for function in functions() {
         context.register_udf(function);
     }
+    register_addresses(context, &Addresses::default());
     Ok(())
+}
+
+/// Makes the functions that tell what was supplied about addresses known to `context`, in place of
+/// those it had: queries planned from now on ask these.
+pub fn register_addresses(context: &SessionContext, addresses: &Addresses) {
+    for function in address::functions(addresses) {
+        context.register_udf(function);
+    }
 }
 
 /// The functions of our own, in the order a manual would list them.
@@ -60,6 +72,8 @@ fn functions() -> Vec<ScalarUDF> {
         TextUdf::<network::CidrMatch>::function(),
         TextUdf::<network::PrivateIp>::function(),
         TextUdf::<glob::Glob>::function(),
+        TextUdf::<certificate::CommonName>::function(),
+        TextUdf::<certificate::Organizations>::function(),
     ]
 }
 

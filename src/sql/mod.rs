@@ -1,6 +1,8 @@
 //! One SQL for detections, backtests and analysts: the same functions and the same settings
 //! wherever a query is planned.
 
+pub mod address;
+
 pub mod compact;
 
 pub mod context;

@@ -82,6 +82,7 @@ fn shipped_detections_are_listed() {
         "origin": "shipped",
         "changed": [],
         "enabled": true,
+        "lacks": null,
         "file": "queries/detections/credentials/many_secrets_read.sql",
     });
     assert_eq!(*found, expected);

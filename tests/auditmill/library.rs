@@ -37,12 +37,14 @@ fn table() -> String {
             area = of;
             writeln!(
                 table,
-                "\n### {area}\n\n| id | title | severity | audit level | ATT&CK | controls |"
+                "\n### {area}\n\n| id | title | severity | needs | ATT&CK | controls |"
             )
             .unwrap();
             table.push_str("|---|---|---|---|---|---|\n");
         }
         let level = detection.needs.level.as_deref().unwrap_or("Metadata");
+        let addresses: Vec<String> = detection.needs.of_addresses().collect();
+        let level = [&[level.to_owned()], addresses.as_slice()].concat().join(", ");
         let off = if detection.enabled { "" } else { " (off)" };
         writeln!(
             table,

@@ -29,10 +29,12 @@
 //! - `catalogue`: detections listed, explained, judged; overrides and exceptions
 //! - `recording`: what is found in the recording of a real cluster, whatever way it comes in
 //! - `noise`: an hour of an ordinary cluster, over which the detections are quiet
+//! - `addresses`: lists and databases of addresses, supplied, missing, changed, broken
 //! - `reload`: detections that change while the program runs
 //! - `scan`: the command line
 //! - `backtest`, `explain`: detections over the past, and why an event was found or not
 //! - `posture`, `reports`, `suggested_roles`, `audit_policies`: questions with answers made ready
+//! - `outputs`: what the main commands print, as a whole
 //! - `sql`: questions over HTTP and on the command line
 //! - `postgres`: the same over PostgreSQL's wire
 //! - `flight`: the same over Flight SQL
@@ -45,6 +47,7 @@
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod access;
+mod addresses;
 mod audit_policies;
 mod auth;
 mod backtest;
@@ -69,6 +72,7 @@ mod memory;
 mod minutes;
 mod noise;
 mod oracle;
+mod outputs;
 mod outward;
 mod postgres;
 mod posture;

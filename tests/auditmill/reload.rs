@@ -101,7 +101,7 @@ async fn deliver(server: &TestServer, events: &[Value]) {
     server.quiesce().await;
 }
 
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !is_so().await {
         assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");

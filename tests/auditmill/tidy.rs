@@ -74,6 +74,7 @@ const HOMES: [(&[&str], &[&str]); 19] = [
     (&["clap"], &["cli.rs", "cli/", "main.rs"]),
     (&["toml"], &["config.rs"]),
     (&["reqwest"], &["alert/", "command/sql/source.rs"]),
+    (&["maxminddb"], &["sql/address/database.rs"]),
     (&["rustyline"], &["command/sql/"]),
     (&["prometheus_client"], &["metrics.rs", "metrics/"]),
     (&["rusqlite"], &["findings/"]),

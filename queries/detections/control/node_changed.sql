@@ -5,7 +5,7 @@ severity: low
 attack: [T1036]
 controls: [API-6]
 key: [user_name, impersonated_user, name]
-needs: {level: Request, resources: [nodes, nodes/status], verbs: [update, patch], stages: [ResponseComplete]}
+needs: {level: Request, least: Metadata, resources: [nodes, nodes/status], verbs: [update, patch], stages: [ResponseComplete]}
 exempt: [control-plane, control-distributions, cloud, platform, control-setup]
 describe: "{{user_name}}{{acting_as}} {{change}} of node {{name}} by {{verb}} from {{source_ip}} ({{user_agent}})"
 false_positives: >-

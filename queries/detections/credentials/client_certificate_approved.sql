@@ -7,20 +7,24 @@ controls: [SA-2, API-3]
 key: [user_name, name]
 exempt: [control-plane, cloud, credentials-administration]
 needs: {level: Request, resources: [certificatesigningrequests/approval], verbs: [update, patch], stages: [ResponseComplete]}
-describe: "{{user_name}}{{acting_as}} approved certificate request {{name}} of {{requester}} (signer {{signer}}) from {{source_ip}} ({{user_agent}})"
+describe: "{{user_name}}{{acting_as}} approved certificate request {{name}} of {{requester}} for {{wanted}} (signer {{signer}}) from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   An administrator who gives access by certificate, or lets a node join by hand. Serving
   certificates of kubelets do not count.
 respond: >-
-  See for whom it is (`kubectl get csr NAME -o jsonpath={.spec.request} | base64 -d | openssl req
-  -noout -subject`) and ask the person. A certificate cannot be revoked: remove the bindings of its
-  name.
+  See for whom it is (where it is not told: `kubectl get csr NAME -o jsonpath={.spec.request} |
+  base64 -d | openssl req -noout -subject`) and ask the person. A certificate cannot be revoked:
+  remove the bindings of its name.
 */
 SELECT
   cluster, decision_reason,
   user_name, impersonated_user, source_ip, user_agent, name, credential_id,
   coalesce(json_value(request_object, '$.spec.username'), 'somebody') AS requester,
   coalesce(json_value(request_object, '$.spec.signerName'), 'not told') AS signer,
+  csr_organizations(json_value(request_object, '$.spec.request')) AS organizations,
+  -- Who asks chooses how long it is; a patch does not tell it.
+  coalesce(left(csr_common_name(json_value(request_object, '$.spec.request')), 200),
+    'somebody who is not told') AS wanted,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

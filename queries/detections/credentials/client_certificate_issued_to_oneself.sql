@@ -9,19 +9,22 @@ slide: 1m
 dedup: 24h
 exempt: [control-plane, cloud]
 needs: {level: Request, resources: [certificatesigningrequests, certificatesigningrequests/approval], verbs: [create, update, patch], stages: [ResponseComplete]}
-describe: "{{user_name}} requested client certificate {{name}} and approved it, from {{source_ip}} ({{user_agent}})"
+describe: "{{user_name}} requested client certificate {{name}} for {{wanted}} and approved it, from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   An administrator who makes a certificate for a new person, in one go; scripts of clusters put
   together by hand.
 respond: >-
-  See for whom it is (`kubectl get csr NAME -o jsonpath={.spec.request} | base64 -d | openssl req
-  -noout -subject`) and ask the person. A certificate cannot be revoked and outlives their account:
+  Ask the person. A certificate cannot be revoked and outlives their account:
   remove the bindings of its name, and rotate the signing authority if it is in a group such as
   system:masters.
 */
 SELECT
   cluster, user_name, name, min(source_ip) AS source_ip, min(user_agent) AS user_agent,
-  min(json_value(request_object, '$.spec.signerName')) AS signer
+  min(json_value(request_object, '$.spec.signerName')) AS signer,
+  min(csr_organizations(json_value(request_object, '$.spec.request'))) AS organizations,
+  -- Who asks chooses how long it is.
+  coalesce(left(min(csr_common_name(json_value(request_object, '$.spec.request'))), 200), 'nobody')
+    AS wanted
 FROM events
 WHERE resource = 'certificatesigningrequests' AND api_group = 'certificates.k8s.io'
   AND name IS NOT NULL AND response_code BETWEEN 200 AND 299

@@ -7,14 +7,13 @@ controls: [SA-2, API-3]
 key: [user_name, source_ip]
 exempt: [cloud, credentials-administration]
 needs: {level: Request, resources: [certificatesigningrequests], verbs: [create], stages: [ResponseComplete]}
-describe: "{{user_name}}{{acting_as}} requested a client certificate ({{request}}, signer {{signer}}) from {{source_ip}} ({{user_agent}})"
+describe: "{{user_name}}{{acting_as}} requested a client certificate for {{wanted}} ({{request}}, signer {{signer}}) from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   A person who is given access by certificate; programs that log in to the cluster by one. Nodes and
   what joins as one do not count.
 respond: >-
   Ask the person. Do not approve the request, or if it was: a certificate cannot be revoked, so
-  remove all bindings of the name it holds (`kubectl get csr NAME -o
-  jsonpath={.spec.request} | base64 -d | openssl req -noout -subject`).
+  remove all bindings of the name and the groups that it holds.
 */
 SELECT
   cluster, decision_reason,
@@ -22,6 +21,11 @@ SELECT
   -- A generated name is not told.
   coalesce(name, concat(json_value(request_object, '$.metadata.generateName'), '*')) AS request,
   json_value(request_object, '$.spec.signerName') AS signer,
+  csr_common_name(json_value(request_object, '$.spec.request')) AS common_name,
+  csr_organizations(json_value(request_object, '$.spec.request')) AS organizations,
+  -- Who asks chooses how long it is.
+  coalesce(left(csr_common_name(json_value(request_object, '$.spec.request')), 200), 'nobody')
+    AS wanted,
   CASE WHEN impersonated_user IS NULL THEN '' ELSE concat(' as ', impersonated_user) END
     AS acting_as
 FROM events

@@ -19,7 +19,8 @@ respond: Check whose credential it is, revoke it, rotate the secrets that it rea
 -- a request's completion has a code, so each counts once.
 SELECT
   cluster, user_name, source_ip, count(DISTINCT namespace || '/' || name) AS secrets,
-  count(DISTINCT namespace) AS namespaces, count(*) AS requests, min(user_agent) AS user_agent
+  count(DISTINCT namespace) AS namespaces, count(*) AS requests, min(user_agent) AS user_agent,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   AND (verb = 'get'

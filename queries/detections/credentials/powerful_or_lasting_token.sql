@@ -7,7 +7,7 @@ controls: [SA-2]
 key: [user_name, namespace, name]
 params: {seconds: 604800}
 exempt: [control-plane, cloud, gitops, platform, credentials-issuers]
-needs: {level: Request, resources: [serviceaccounts/token], verbs: [create], stages: [ResponseComplete]}
+needs: {level: Request, least: Metadata, resources: [serviceaccounts/token], verbs: [create], stages: [ResponseComplete]}
 describe: "{{user_name}}{{acting_as}} minted a token of {{namespace}}/{{name}}, good for {{hours}} hours, from {{source_ip}} ({{user_agent}})"
 false_positives: >-
   An administrator who makes a token for a pipeline or monitor outside the cluster, or logs in to a

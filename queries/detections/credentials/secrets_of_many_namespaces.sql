@@ -21,7 +21,8 @@ respond: >-
 -- of each namespace, or reads one here and one there.
 SELECT
   cluster, user_name, source_ip, count(DISTINCT namespace) AS namespaces, count(*) AS requests,
-  count(DISTINCT namespace || '/' || name) AS named_secrets, min(user_agent) AS user_agent
+  count(DISTINCT namespace || '/' || name) AS named_secrets, min(user_agent) AS user_agent,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   AND verb IN ('get', 'list', 'watch', 'update', 'patch', 'deletecollection')

@@ -20,7 +20,8 @@ respond: >-
 */
 SELECT
   cluster, user_name, source_ip, count(DISTINCT namespace || '/' || name) AS secrets,
-  count(DISTINCT namespace) AS namespaces, min(user_agent) AS user_agent
+  count(DISTINCT namespace) AS namespaces, min(user_agent) AS user_agent,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE resource = 'secrets' AND api_group IS NULL AND subresource IS NULL
   AND verb IN ('update', 'patch') AND response_code BETWEEN 200 AND 299

@@ -19,7 +19,8 @@ respond: >-
 */
 SELECT
   cluster, user_name, source_ip, count(DISTINCT namespace || '/' || name) AS accounts,
-  count(DISTINCT namespace) AS namespaces, count(*) AS requests, min(user_agent) AS user_agent
+  count(DISTINCT namespace) AS namespaces, count(*) AS requests, min(user_agent) AS user_agent,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE resource = 'serviceaccounts' AND subresource = 'token' AND api_group IS NULL
   AND verb = 'create' AND response_code BETWEEN 200 AND 299

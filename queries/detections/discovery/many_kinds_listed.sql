@@ -24,7 +24,8 @@ SELECT
   cluster, user_name, source_ip, min(user_agent) AS user_agent, count(*) AS requests,
   count(DISTINCT concat_ws('/', resource, api_group)) AS kinds,
   count(DISTINCT resource) FILTER (WHERE resource IN ('secrets', 'roles', 'rolebindings',
-    'clusterroles', 'clusterrolebindings', 'serviceaccounts', 'nodes')) AS telling_kinds
+    'clusterroles', 'clusterrolebindings', 'serviceaccounts', 'nodes')) AS telling_kinds,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE verb = 'list' AND namespace IS NULL AND subresource IS NULL AND stage = 'ResponseComplete'
   AND response_code BETWEEN 200 AND 299

@@ -23,7 +23,8 @@ SELECT
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   count(*) AS sessions,
   count(DISTINCT command) AS commands, count(DISTINCT namespace) AS namespaces,
-  count(DISTINCT namespace || '/' || name) AS pods, count(DISTINCT workload) AS workloads
+  count(DISTINCT namespace || '/' || name) AS pods, count(DISTINCT workload) AS workloads,
+  max(decision_reason) AS decision_reason
 FROM (
   SELECT *, exec_command(request_uri) AS command,
     -- Replicas of one thing: without what deployments, daemon sets, jobs and stateful sets add.

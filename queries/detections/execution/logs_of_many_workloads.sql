@@ -22,7 +22,8 @@ SELECT
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   count(*) AS requests,
   count(DISTINCT namespace) AS namespaces, count(DISTINCT namespace || '/' || name) AS pods,
-  count(DISTINCT workload) AS workloads, min(user_agent) AS user_agent
+  count(DISTINCT workload) AS workloads, min(user_agent) AS user_agent,
+  max(decision_reason) AS decision_reason
 FROM (
   SELECT *,
     -- Replicas of one thing: without what deployments, daemon sets, jobs and stateful sets add.

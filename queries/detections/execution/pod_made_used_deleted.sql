@@ -22,7 +22,8 @@ SELECT
     ELSE concat(' as ', impersonated_user) END AS acting_as,
   count(*) FILTER (WHERE subresource = 'exec') AS sessions,
   min(event_time) FILTER (WHERE verb = 'create' AND subresource IS NULL) AS made,
-  max(event_time) FILTER (WHERE verb = 'delete') AS deleted
+  max(event_time) FILTER (WHERE verb = 'delete') AS deleted,
+  max(decision_reason) AS decision_reason
 FROM (
   SELECT *,
     -- A generated name is not known when the pod is made, only what it begins with.

@@ -20,7 +20,8 @@ SELECT
   count(DISTINCT concat_ws('/', api_group, namespace, name)) FILTER (WHERE verb = 'delete')
     AS policies,
   count(*) FILTER (WHERE verb = 'deletecollection') AS collections,
-  min(concat_ws('/', namespace, coalesce(name, '(all)'))) AS first_object
+  min(concat_ws('/', namespace, coalesce(name, '(all)'))) AS first_object,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE ((resource = 'networkpolicies' AND api_group IN ('networking.k8s.io', 'crd.projectcalico.org',
         'projectcalico.org', 'crd.antrea.io'))

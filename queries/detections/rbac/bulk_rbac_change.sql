@@ -25,7 +25,8 @@ SELECT
       coalesce(name, json_value(response_object, '$.metadata.name'), '')) END) AS written,
   count(DISTINCT CASE WHEN verb IN ('delete', 'deletecollection')
     THEN concat_ws('/', resource, coalesce(namespace, ''), coalesce(name, '')) END) AS deleted,
-  count(DISTINCT namespace) AS namespaces
+  count(DISTINCT namespace) AS namespaces,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE resource IN ('roles', 'clusterroles', 'rolebindings', 'clusterrolebindings')
   AND api_group = 'rbac.authorization.k8s.io'

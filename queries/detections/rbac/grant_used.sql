@@ -8,7 +8,7 @@ window: 30m
 slide: 3m
 dedup: 1d
 exempt: [control-plane, cloud, gitops, rbac-writers, rbac-installers]
-needs: {level: Request, resources: [clusterrolebindings, rolebindings], verbs: [create, update, patch], stages: [ResponseStarted, ResponseComplete]}
+needs: {level: Request, least: Metadata, resources: [clusterrolebindings, rolebindings], verbs: [create, update, patch], stages: [ResponseStarted, ResponseComplete]}
 describe: "{{user_name}} used {{binding}} ({{role}}) {{uses}} times from {{source_ip}}, minutes after {{granted_by}} made it from {{granted_from}}"
 false_positives: >-
   A new administrator at work on the first day. Pods that use what their installation granted do not

@@ -23,7 +23,8 @@ SELECT
   cluster, user_name, source_ip, count(DISTINCT resource) AS kinds,
   min(resource) AS first_kind, max(resource) AS last_kind,
   count(*) FILTER (WHERE response_code = 403) AS denied,
-  min(user_agent) AS user_agent, min(credential_id) AS credential_id
+  min(user_agent) AS user_agent, min(credential_id) AS credential_id,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE resource IN ('roles', 'clusterroles', 'rolebindings', 'clusterrolebindings')
   AND api_group = 'rbac.authorization.k8s.io'

@@ -23,7 +23,8 @@ SELECT
   cluster, user_name, source_ip,
   count(DISTINCT concat_ws('/', resource, namespace, coalesce(name, audit_id))) AS objects,
   min(concat_ws('/', resource, namespace, name)) AS example, min(user_agent) AS user_agent,
-  count(*) FILTER (WHERE verb = 'deletecollection') AS collections
+  count(*) FILTER (WHERE verb = 'deletecollection') AS collections,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE resource IN ('backups', 'schedules', 'deletebackuprequests', 'backupstoragelocations',
     'volumesnapshotlocations', 'backuprepositories', 'volumesnapshots', 'volumesnapshotcontents',

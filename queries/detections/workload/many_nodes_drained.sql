@@ -17,7 +17,8 @@ respond: >-
 SELECT
   cluster, user_name, source_ip,
   count(DISTINCT name) FILTER (WHERE resource = 'nodes') AS nodes,
-  count(DISTINCT concat_ws('/', namespace, name)) FILTER (WHERE resource = 'pods') AS evicted
+  count(DISTINCT concat_ws('/', namespace, name)) FILTER (WHERE resource = 'pods') AS evicted,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE response_code BETWEEN 200 AND 299
   AND (url_param(request_uri, 'dryRun') IS DISTINCT FROM 'All')

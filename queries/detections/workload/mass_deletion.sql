@@ -24,7 +24,8 @@ SELECT
   count(DISTINCT concat_ws('/', resource, namespace, name))
     FILTER (WHERE resource IN ('persistentvolumeclaims', 'persistentvolumes')) AS volumes,
   count(DISTINCT name) FILTER (WHERE resource = 'namespaces') AS namespaces,
-  count(DISTINCT concat_ws('/', namespace, name)) FILTER (WHERE resource = 'pods') AS pods
+  count(DISTINCT concat_ws('/', namespace, name)) FILTER (WHERE resource = 'pods') AS pods,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE resource IN ('deployments', 'statefulsets', 'daemonsets', 'cronjobs', 'services', 'ingresses',
     'persistentvolumeclaims', 'persistentvolumes', 'namespaces', 'pods')

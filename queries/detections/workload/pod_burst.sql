@@ -17,7 +17,8 @@ respond: >-
 */
 SELECT
   cluster, user_name, source_ip, count(*) AS pods, count(DISTINCT namespace) AS namespaces,
-  min(user_agent) AS user_agent
+  min(user_agent) AS user_agent,
+  max(decision_reason) AS decision_reason
 FROM events
 -- Pods by hand; those of workloads are their controllers'.
 WHERE resource = 'pods' AND api_group IS NULL AND subresource IS NULL AND verb = 'create'

@@ -6,7 +6,7 @@ attack: [T1053.007]
 key: [user_name, resource, namespace]
 dedup: 1d
 exempt: [control-plane, cloud, gitops, platform, workload-programs]
-needs: {level: Request, resources: [jobs, cronjobs], verbs: [create, update, patch], stages: [ResponseComplete]}
+needs: {level: Request, least: Metadata, resources: [jobs, cronjobs], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} ({{images}}) by {{verb}} from {{source_ip}}"
 false_positives: >-
   Every migration, backup or report that somebody schedules or starts.

@@ -16,7 +16,8 @@ respond: >-
   within ten minutes are K8A-525.
 */
 SELECT
-  cluster, user_name, source_ip, count(DISTINCT name) AS namespaces, min(name) AS first_name
+  cluster, user_name, source_ip, count(DISTINCT name) AS namespaces, min(name) AS first_name,
+  max(decision_reason) AS decision_reason
 FROM events
 WHERE resource = 'namespaces' AND api_group IS NULL AND subresource IS NULL AND verb = 'delete'
   AND response_code BETWEEN 200 AND 299

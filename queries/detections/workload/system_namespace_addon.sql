@@ -7,7 +7,7 @@ controls: [API-6]
 key: [user_name, resource, workload]
 dedup: 1d
 exempt: [control-plane]
-needs: {level: Request, resources: [deployments, daemonsets, statefulsets, jobs, cronjobs], verbs: [create, update, patch], stages: [ResponseComplete]}
+needs: {level: Request, least: Metadata, resources: [deployments, daemonsets, statefulsets, jobs, cronjobs], verbs: [create, update, patch], stages: [ResponseComplete]}
 describe: "{{user_name}} wrote {{resource}} {{workload}} by {{verb}} from {{source_ip}}"
 false_positives: >-
   Every installation and upgrade of an add-on.

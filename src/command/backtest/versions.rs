@@ -29,8 +29,10 @@ impl Versions {
     /// When a detection cannot be read, or one that was asked for is in no version.
     pub(super) fn load(args: &BacktestArgs) -> Result<Self> {
         let shipped = args.shipped.patterns();
+        let addresses = args.addresses.files().read().map_err(BadDetections)?;
         let load = |dir: Option<&Path>| -> Result<Catalog, BadDetections> {
-            Ok(Catalog::load(dir).map_err(BadDetections)?.limited(&shipped))
+            let catalog = Catalog::load(dir).map_err(BadDetections)?;
+            Ok(catalog.supplied(&addresses).limited(&shipped))
         };
         let now = load(args.dir.as_deref())?;
         let before = args.diff.as_deref().map(|dir| load(Some(dir))).transpose()?;

@@ -92,7 +92,10 @@ fn needy(dir: Option<&Path>) -> Result<Vec<Needy>> {
         title: detection.title.clone(),
         needs: detection.needs.clone(),
     };
-    let mut all: Vec<Needy> = catalog.detections().filter(reads_events).map(of).collect();
+    // Address lists may be supplied any time; what the log must show stays the same.
+    let lacking = catalog.lacking().map(|(detection, _)| detection);
+    let detections = catalog.detections().chain(lacking);
+    let mut all: Vec<Needy> = detections.filter(reads_events).map(of).collect();
     for control in control::shipped().map_err(BadDetections)? {
         if control.evidence.is_some() {
             let (id, title, needs) = (control.id, control.title, control.needs);

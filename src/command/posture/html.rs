@@ -119,11 +119,9 @@ fn print_section(out: &mut impl Write, line: &Line) -> Result<()> {
         out.write_all(b"<details><summary>Detections</summary><table>\n")?;
         for of in &line.detections {
             let (id, title) = (escaped(&of.id), escaped(&of.title));
-            writeln!(
-                out,
-                "<tr><td>{id}</td><td>{title}</td><td>{} findings</td></tr>",
-                of.findings
-            )?;
+            let came = format!("{} findings", of.findings);
+            let came = escaped(of.lacks.as_ref().unwrap_or(&came));
+            writeln!(out, "<tr><td>{id}</td><td>{title}</td><td>{came}</td></tr>")?;
         }
         out.write_all(b"</table></details>\n")?;
     }

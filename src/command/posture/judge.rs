@@ -175,11 +175,15 @@ impl Judge<'_> {
     }
 
     fn behind(&self, control: &str) -> Vec<Behind> {
-        let named = self.catalog.detections().filter(|of| of.controls.iter().any(|c| c == control));
-        let behind = named.map(|detection| Behind {
-            id: detection.id.clone(),
-            title: detection.title.clone(),
-            findings: self.found.get(&detection.id).map_or(0, |found| found.all),
+        let lacking = self.catalog.lacking().map(|(detection, _)| detection);
+        let all = self.catalog.detections().chain(lacking);
+        let behind = all.filter(|of| of.controls.iter().any(|c| c == control)).map(|detection| {
+            let id = detection.id.clone();
+            let findings = self.found.get(&id).map_or(0, |found| found.all);
+            // What a server found while it had what it needs counts.
+            let lacks = if findings == 0 { self.catalog.lacks(&id) } else { None };
+            let (title, lacks) = (detection.title.clone(), lacks.map(str::to_owned));
+            Behind { id, title, findings, lacks }
         });
         behind.collect()
     }

@@ -31,6 +31,9 @@ pub(super) struct Behind {
     pub(super) title: String,
     /// Of them, in the time that was asked about.
     pub(super) findings: u64,
+    /// Why it was not asked, where it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lacks: Option<String>,
 }
 
 /// A figure beside it.

@@ -13,6 +13,7 @@ use super::line::{Line, Posture, Summary, Verdict};
 use super::print::{print_json, print_table};
 use crate::cli::{FailOn, PostureArgs, PostureFormat};
 use crate::clock::now_micros;
+use crate::command::catalogue::catalog;
 use crate::command::report::period;
 use crate::command::scan;
 use crate::command::sql::{Asked, Read, failed};
@@ -34,7 +35,7 @@ pub fn run(args: &PostureArgs) -> Result<command::Verdict> {
     let controls = selected(args)?;
     let known = known(&args.known, &controls)?;
     let policy = args.policy.as_deref().map(command::policy::read).transpose()?;
-    let catalog = Catalog::load(args.dir.as_deref()).map_err(BadDetections)?;
+    let catalog = catalog(args.dir.as_deref(), &args.addresses.files())?;
     let catalog = behind(catalog, &args.controls);
     let mut judge =
         if args.place.files.is_empty() { None } else { Some(scan::Judge::new(&catalog)?) };

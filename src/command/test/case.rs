@@ -4,6 +4,10 @@
 //! ```yaml
 //! id: K8A-401
 //! params: {n: 3}                 # optional: as in overrides.yaml, for all cases
+//! addresses:                     # optional: what is known of addresses, for all cases
+//!   lists: {tor: [198.51.100.0/24]}
+//!   asn: {203.0.113.0/24: 64501 Example Hosting}
+//!   country: {203.0.113.0/24: NL}
 //! templates:
 //!   exec: {stage: ResponseStarted, verb: get, ...}   # an audit.k8s.io/v1 Event
 //! cases:
@@ -29,6 +33,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
+use super::addresses::WrittenAddresses;
 use crate::detect::detection::Detection;
 use crate::detect::overrides;
 use crate::event::time::{parse_rfc3339, rfc3339};
@@ -40,6 +45,8 @@ pub(crate) struct TestFile {
     pub(crate) id: String,
     #[serde(default)]
     params: BTreeMap<String, Json>,
+    #[serde(default)]
+    addresses: WrittenAddresses,
     #[serde(default)]
     templates: BTreeMap<String, Json>,
     pub(crate) cases: Vec<Case>,
@@ -109,13 +116,19 @@ impl TestFile {
         serde_saphyr::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// The detection with the parameters of the file.
+    /// The detection with the parameters of the file, and what it knows of addresses.
     ///
     /// # Errors
-    /// In words, when it does not take one.
+    /// In words, when it does not take a parameter, or needs more.
     pub(crate) fn applied(&self, detection: &Detection) -> Result<Detection, String> {
+        let addresses = self.addresses.read()?;
+        if let Some(lacks) = detection.needs.lacks(&addresses) {
+            return Err(format!("{lacks}: write it under `addresses:`"));
+        }
+        let mut detection = detection.clone();
+        detection.addresses = addresses;
         if self.params.is_empty() {
-            return Ok(detection.clone());
+            return Ok(detection);
         }
         let text = serde_json::json!({ &detection.id: { "params": self.params } }).to_string();
         let overrides = overrides::parse("params", &text).map_err(|error| error.to_string())?;

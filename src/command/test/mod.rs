@@ -4,6 +4,7 @@
 //! small deliveries that each come twice. Both must find the same and what the file says. The lint
 //! judges each detection first, and its errors fail.
 
+mod addresses;
 mod case;
 pub(super) mod files;
 mod junit;

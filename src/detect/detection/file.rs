@@ -11,7 +11,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::kind::{Kind, WrittenAbsence, WrittenNovelty, WrittenSilence, kind};
+use super::needs::Needs;
 use super::severity::Severity;
+use crate::sql::address::Addresses;
 
 /// Aligned sliding windows of event time: `[k * slide - length, k * slide)` for every integer k.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,24 +48,6 @@ pub enum Param {
     Float(f64),
     /// A text.
     Text(String),
-}
-
-/// What an audit policy must record so that the detection can fire.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Needs {
-    /// The least audit level: `Metadata`, `Request` or `RequestResponse`.
-    #[serde(default)]
-    pub level: Option<String>,
-    /// Resources whose events it reads (`pods/exec` for a subresource).
-    #[serde(default)]
-    pub resources: Vec<String>,
-    /// Verbs it reads.
-    #[serde(default)]
-    pub verbs: Vec<String>,
-    /// Audit stages it reads.
-    #[serde(default)]
-    pub stages: Vec<String>,
 }
 
 /// A detection as loaded from its file; the query is not planned yet.
@@ -106,6 +90,8 @@ pub struct Detection {
     pub sql: String,
     /// Where it came from, for messages.
     pub path: Arc<str>,
+    /// What its query can ask about addresses; nothing until it is supplied.
+    pub addresses: Addresses,
 }
 
 /// Why a detection cannot be loaded: the file, the line where known, and what to do.
@@ -230,6 +216,7 @@ impl Detection {
             return Err(bad("dedup", "must be a multiple of the slide".to_owned()));
         }
         let (kind, key) = kind(&front, &bad)?;
+        front.needs.check().map_err(|message| bad("needs", message))?;
         let mut params = BTreeMap::new();
         for (name, value) in front.params {
             let value = param(&value).ok_or_else(|| {
@@ -256,6 +243,7 @@ impl Detection {
             enabled: front.enabled,
             sql: text.to_owned(),
             path,
+            addresses: Addresses::default(),
         })
     }
 

@@ -4,10 +4,12 @@
 
 mod file;
 mod kind;
+mod needs;
 mod severity;
 
-pub use file::{Detection, LoadError, Needs, Param, Window};
+pub use file::{Detection, LoadError, Param, Window};
 pub use kind::{Kind, Novelty};
+pub use needs::Needs;
 pub use severity::Severity;
 
 pub(super) use file::{DEDUP_MAX, line_of_key, micros, param};

@@ -84,6 +84,10 @@ pub(in super::super) fn check(condition: &str) -> Result<(), Told> {
     Ok(())
 }
 
+/// Functions whose answers come and go with files: an exception must hide the same today and
+/// tomorrow.
+const ASKS_ADDRESSES: [&str; 4] = ["listed_ip", "ip_asn", "ip_as_org", "ip_country"];
+
 /// What in a condition needs more than one row, or changes while the row does not.
 fn beyond_a_row(expr: &Expr) -> Option<(&'static str, &'static str)> {
     const ROW: &str = "a condition is asked of one event at a time";
@@ -99,6 +103,10 @@ fn beyond_a_row(expr: &Expr) -> Option<(&'static str, &'static str)> {
         {
             Some(("a function's value changes by itself", "`expires` says until when"))
         }
+        Expr::ScalarFunction(function) if ASKS_ADDRESSES.contains(&function.name()) => Some((
+            "what is supplied about addresses is for detections alone",
+            "name the network: `cidr_match(source_ip, '192.0.2.0/24')`",
+        )),
         Expr::BinaryExpr(BinaryExpr {
             op: Operator::IsDistinctFrom | Operator::IsNotDistinctFrom,
             right,

@@ -30,6 +30,14 @@ fn left_out(level: &str) -> (KnownRow, &'static str) {
 
 fn level(reading: &Reading<'_>) -> Vec<Complaint> {
     let declared = reading.detection.needs.level.as_deref();
+    if let Some(least) = reading.detection.needs.least.as_deref() {
+        let (missing, _) = left_out(least);
+        if !reading.scans.iter().all(|scan| scan.can_hold(&missing)) {
+            let message = format!("needs least {least}, at which it can never fire");
+            let line = reading.detection.line_of("needs");
+            return vec![reading.error(RULE, line, message, "leave `least` out")];
+        }
+    }
     let (missing, least) = left_out(declared.unwrap_or("Metadata"));
     if missing.is_empty() || reading.scans.is_empty() {
         return Vec::new();

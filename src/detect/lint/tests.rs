@@ -236,6 +236,10 @@ fn needs_that_do_not_carry_the_query() {
     fires("needs", &at(answer, "Request"), "error: needs level Request, at which it can never");
     fires("needs", &event(body).needs("{verbs: [get]}"), "error: needs no level, at which it can");
     silent("needs", &at(body, "Request"));
+    let partly = event(body).needs("{level: Request, least: Metadata}");
+    fires("needs", &partly, "error: needs least Metadata, at which it can never fire");
+    let either = event(&format!("({body} OR name = 'x')"));
+    silent("needs", &either.needs("{level: Request, least: Metadata}"));
     silent("needs", &at(answer, "RequestResponse"));
     // The answer may stay away where the question is enough.
     silent("needs", &at(&format!("({body} OR {answer})"), "Request"));
@@ -245,6 +249,29 @@ fn needs_that_do_not_carry_the_query() {
     let filter = format!("count(DISTINCT name) FILTER (WHERE {body}) > 3");
     let counted = window("verb = 'get'", &filter).needs("{level: Metadata}");
     fires("needs", &counted, "error: needs level Metadata, at which `count` counts nothing");
+}
+
+#[test]
+fn needs_of_addresses_that_say_something_else_than_the_query() {
+    let case = |condition: &str, needs: &str| {
+        event(condition).needs(&format!("{{level: Metadata, {needs}}}"))
+    };
+    let listed = "listed_ip(source_ip, 'tor')";
+    let say = "warning: needs: address_";
+    fires("needs", &case(listed, ""), &format!("{say}lists do not name `tor`, which is asked"));
+    fires("needs", &case(listed, "address_lists: [tor, vpn]"), &format!("{say}lists name `vpn`"));
+    silent("needs", &case(listed, "address_lists: [tor]"));
+    let far = "ip_country(source_ip) = 'NL'";
+    fires("needs", &case(far, ""), &format!("{say}databases do not name `country`"));
+    let both = "address_databases: [asn, country]";
+    fires("needs", &case(far, both), &format!("{say}databases name `asn`, which is never asked"));
+    silent("needs", &case(far, "address_databases: [country]"));
+    // What is only shown may be missing.
+    let shown = case("verb = 'get'", "verbs: [get]").select(
+        "user_name, ip_as_org(source_ip) AS \
+        name, verb",
+    );
+    silent("needs", &shown);
 }
 
 #[test]

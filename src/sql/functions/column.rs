@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayBuilder, ArrayRef, AsArray, BooleanBuilder, LargeStringArray, StringArray,
-    StringViewArray, StringViewBuilder,
+    Array, ArrayBuilder, ArrayRef, AsArray, BooleanBuilder, Int64Builder, LargeStringArray,
+    StringArray, StringViewArray, StringViewBuilder,
 };
 use arrow::datatypes::DataType;
 use datafusion::common::exec_err;
@@ -16,12 +16,19 @@ use datafusion::error::Result;
 pub(super) enum Value<'a> {
     Null,
     Boolean(bool),
+    Integer(i64),
     Text(Cow<'a, str>),
 }
 
 impl From<bool> for Value<'_> {
     fn from(answer: bool) -> Self {
         Self::Boolean(answer)
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(answer: i64) -> Self {
+        Self::Integer(answer)
     }
 }
 
@@ -41,6 +48,7 @@ impl<'a> From<Cow<'a, str>> for Value<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Gives {
     Boolean,
+    Integer,
     /// `Utf8View`: unlike `Utf8`, a batch of large bodies cannot overflow its offsets.
     Text,
 }
@@ -49,6 +57,7 @@ impl Gives {
     pub(super) fn data_type(self) -> DataType {
         match self {
             Self::Boolean => DataType::Boolean,
+            Self::Integer => DataType::Int64,
             Self::Text => DataType::Utf8View,
         }
     }
@@ -128,6 +137,7 @@ impl<'a> Texts<'a> {
 /// The answers so far.
 pub(super) enum Answers {
     Boolean(BooleanBuilder),
+    Integer(Int64Builder),
     Text(StringViewBuilder),
 }
 
@@ -135,6 +145,7 @@ impl Answers {
     pub(super) fn new(gives: Gives) -> Self {
         match gives {
             Gives::Boolean => Self::Boolean(BooleanBuilder::new()),
+            Gives::Integer => Self::Integer(Int64Builder::new()),
             Gives::Text => Self::Text(StringViewBuilder::new()),
         }
     }
@@ -143,7 +154,9 @@ impl Answers {
         match (self, value) {
             (Self::Boolean(builder), Value::Boolean(answer)) => builder.append_value(answer),
             (Self::Text(builder), Value::Text(answer)) => builder.append_value(answer),
+            (Self::Integer(builder), Value::Integer(answer)) => builder.append_value(answer),
             (Self::Boolean(builder), _) => builder.append_null(),
+            (Self::Integer(builder), _) => builder.append_null(),
             (Self::Text(builder), _) => builder.append_null(),
         }
     }
@@ -152,6 +165,7 @@ impl Answers {
     pub(super) fn last(&self) -> u32 {
         let answers = match self {
             Self::Boolean(builder) => builder.len(),
+            Self::Integer(builder) => builder.len(),
             Self::Text(builder) => builder.len(),
         };
         u32::try_from(answers.saturating_sub(1)).expect("a batch has fewer than 2^32 rows")
@@ -160,6 +174,7 @@ impl Answers {
     pub(super) fn finish(self) -> ArrayRef {
         match self {
             Self::Boolean(mut builder) => Arc::new(builder.finish()),
+            Self::Integer(mut builder) => Arc::new(builder.finish()),
             Self::Text(mut builder) => Arc::new(builder.finish()),
         }
     }

@@ -60,12 +60,12 @@ impl TextFunction for PrivateIp {
     }
 }
 
-fn address(text: &str) -> Option<IpAddr> {
+pub(in crate::sql) fn address(text: &str) -> Option<IpAddr> {
     let text = text.split_once('%').map_or(text, |(address, _zone)| address);
     text.parse().ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
-fn is_private(ip: IpAddr) -> bool {
+pub(in crate::sql) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let carrier_grade = u32::from(ip) >> 22 == 0b01_1001_0001; // 100.64.0.0/10, RFC 6598
@@ -76,7 +76,7 @@ fn is_private(ip: IpAddr) -> bool {
 }
 
 /// A network: the first `bits` bits of its addresses are those of `address`.
-pub(super) struct Network {
+pub(in crate::sql) struct Network {
     address: IpAddr,
     bits: u32,
 }
@@ -84,7 +84,7 @@ pub(super) struct Network {
 impl Network {
     /// Bits of the address beyond the network's are ignored, as routers do: `10.1.2.3/8` is
     /// `10.0.0.0/8`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(in crate::sql) fn parse(text: &str) -> Option<Self> {
         let Some((address, bits)) = text.split_once('/') else {
             let address = address(text)?;
             let bits = if address.is_ipv4() { 32 } else { 128 };
@@ -107,7 +107,23 @@ impl Network {
         }
     }
 
-    fn contains(&self, ip: IpAddr) -> bool {
+    /// Its first and its last address.
+    pub(in crate::sql) fn range(&self) -> (IpAddr, IpAddr) {
+        match self.address {
+            IpAddr::V4(ip) => {
+                let rest = u32::MAX.checked_shr(self.bits).unwrap_or(0);
+                let first = u32::from(ip) & !rest;
+                (IpAddr::V4(first.into()), IpAddr::V4((first | rest).into()))
+            }
+            IpAddr::V6(ip) => {
+                let rest = u128::MAX.checked_shr(self.bits).unwrap_or(0);
+                let first = u128::from(ip) & !rest;
+                (IpAddr::V6(first.into()), IpAddr::V6((first | rest).into()))
+            }
+        }
+    }
+
+    pub(in crate::sql) fn contains(&self, ip: IpAddr) -> bool {
         match (self.address, ip) {
             (IpAddr::V4(network), IpAddr::V4(ip)) => {
                 let differing = u32::from(network) ^ u32::from(ip);

@@ -8,11 +8,25 @@ use arrow::datatypes::{Int32Type, UInt8Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::SessionContext;
 
+use crate::sql::address::Addresses;
+
 /// Evaluates `expression` over these rows, `{}` standing for the column, in every form a text
 /// column has, and expects these answers (booleans and text; `NULL`).
 #[track_caller]
 pub(super) fn check(rows: &[Option<&str>], expression: &str, expected: &[&str]) {
+    check_over(&Addresses::default(), rows, expression, expected);
+}
+
+/// [`check`] with what is supplied about addresses.
+#[track_caller]
+pub(super) fn check_over(
+    addresses: &Addresses,
+    rows: &[Option<&str>],
+    expression: &str,
+    expected: &[&str],
+) {
     let context = context(rows);
+    super::register_addresses(&context, addresses);
     for column in ["plain", "large", "view", "dictionary", "small_dictionary", "wide_dictionary"] {
         let query = format!("SELECT {} FROM t", expression.replace("{}", column));
         let answers = run(&context, &query).unwrap_or_else(|error| panic!("{query}: {error}"));
@@ -139,7 +153,8 @@ fn each_function_is_documented_and_works_as_its_example_shows() {
     let context = context(&[]);
     let columns = "'{}' AS request_object, '{}' AS annotations, '[]' AS user_groups, \
         'u' AS user_name, '/x' AS request_uri, '::1' AS source_ip";
-    for function in super::functions() {
+    let of_addresses = super::address::functions(&Addresses::default());
+    for function in super::functions().into_iter().chain(of_addresses) {
         let documentation = function.documentation().unwrap();
         assert!(documentation.description.ends_with('.'), "{}", function.name());
         let example = documentation.sql_example.as_deref().unwrap();

@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
 
 use super::column::{Answers, Column};
 pub(super) use super::column::{Gives, Value};
+use crate::sql::address::Addresses;
 
 /// One named argument of a function, for the manual.
 pub(super) struct Argument {
@@ -49,6 +50,11 @@ pub(super) trait TextFunction: Send + Sync + 'static {
     /// row's content must never fail a detection. Functions of one argument are given "".
     fn prepare(argument: &str) -> Result<Self::Prepared>;
 
+    /// As [`TextFunction::prepare`], for functions that ask what was supplied about addresses.
+    fn prepare_over(_addresses: &Addresses, argument: &str) -> Result<Self::Prepared> {
+        Self::prepare(argument)
+    }
+
     /// Called once per row, or per distinct value of a dictionary, never with NULL.
     fn evaluate<'a>(prepared: &Self::Prepared, text: &'a str) -> Value<'a>;
 }
@@ -60,6 +66,7 @@ const SECTION: DocSection =
 pub(super) struct TextUdf<F: TextFunction> {
     signature: Signature,
     documentation: Documentation,
+    addresses: Addresses,
     /// Constants made ready, by their text.
     prepared: Mutex<HashMap<String, Arc<F::Prepared>>>,
 }
@@ -70,6 +77,11 @@ const PREPARED_MAX: usize = 1_024;
 impl<F: TextFunction> TextUdf<F> {
     /// The function, ready to be registered.
     pub(super) fn function() -> ScalarUDF {
+        Self::over(&Addresses::default())
+    }
+
+    /// The function over what was supplied about addresses.
+    pub(super) fn over(addresses: &Addresses) -> ScalarUDF {
         let names: Vec<&str> = F::ARGUMENTS.iter().map(|argument| argument.name).collect();
         let syntax = format!("{}({})", F::NAME, names.join(", "));
         let mut documentation = Documentation::builder(SECTION, F::DESCRIPTION, syntax)
@@ -80,6 +92,7 @@ impl<F: TextFunction> TextUdf<F> {
         ScalarUDF::from(Self {
             signature: Signature::user_defined(Volatility::Immutable),
             documentation: documentation.build(),
+            addresses: addresses.clone(),
             prepared: Mutex::default(),
         })
     }
@@ -89,7 +102,7 @@ impl<F: TextFunction> TextUdf<F> {
         if let Some(prepared) = kept.get(argument) {
             return Ok(Arc::clone(prepared));
         }
-        let prepared = Arc::new(F::prepare(argument)?);
+        let prepared = Arc::new(F::prepare_over(&self.addresses, argument)?);
         if kept.len() >= PREPARED_MAX {
             kept.clear();
         }
@@ -179,7 +192,9 @@ impl<F: TextFunction> ScalarUDFImpl for TextUdf<F> {
                 Some(None) => new_null_array(&F::GIVES.data_type(), rows),
                 None => return exec_err!("{} takes text, not {argument}", F::NAME),
             },
-            Some(ColumnarValue::Array(arguments)) => evaluate_pairs::<F>(&texts, &arguments)?,
+            Some(ColumnarValue::Array(arguments)) => {
+                evaluate_pairs::<F>(&self.addresses, &texts, &arguments)?
+            }
         };
         if constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&answers, 0)?));
@@ -232,7 +247,11 @@ fn evaluate_all<F: TextFunction>(prepared: &F::Prepared, column: &ArrayRef) -> R
 }
 
 /// An argument of its own for every row; a run of equal arguments is prepared once.
-fn evaluate_pairs<F: TextFunction>(texts: &ArrayRef, arguments: &ArrayRef) -> Result<ArrayRef> {
+fn evaluate_pairs<F: TextFunction>(
+    addresses: &Addresses,
+    texts: &ArrayRef,
+    arguments: &ArrayRef,
+) -> Result<ArrayRef> {
     let texts = Column::new(texts)?;
     let arguments = Column::new(arguments)?;
     let mut answers = Answers::new(F::GIVES);
@@ -243,7 +262,7 @@ fn evaluate_pairs<F: TextFunction>(texts: &ArrayRef, arguments: &ArrayRef) -> Re
             continue;
         };
         if last.as_ref().is_none_or(|(known, _)| *known != argument) {
-            last = Some((argument, F::prepare(argument).ok()));
+            last = Some((argument, F::prepare_over(addresses, argument).ok()));
         }
         let prepared = last.as_ref().and_then(|(_, prepared)| prepared.as_ref());
         answers.append(match (prepared, texts.get(row)) {
