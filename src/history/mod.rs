@@ -29,3 +29,4 @@ mod log;
 mod proven;
 mod prover;
 mod stored;
+mod wide;
