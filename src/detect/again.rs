@@ -36,16 +36,15 @@ pub struct Again {
 
 /// Notes what is owed; stretches of one detection that overlap become one.
 pub fn owe(owed: &mut BTreeSet<Beyond>, mut beyond: Beyond) {
-    let touches = |of: &Beyond| {
+    let overlaps = |of: &Beyond| {
         of.cluster == beyond.cluster
             && of.detection == beyond.detection
             && of.from <= beyond.to
             && beyond.from <= of.to
     };
-    let (touched, apart) = std::mem::take(owed).into_iter().partition(touches);
+    let (joined, apart): (BTreeSet<_>, _) = std::mem::take(owed).into_iter().partition(overlaps);
     *owed = apart;
-    let touched: BTreeSet<Beyond> = touched;
-    for of in touched {
+    for of in joined {
         beyond.from = beyond.from.min(of.from);
         beyond.to = beyond.to.max(of.to);
         beyond.arrived = beyond.arrived.min(of.arrived);

@@ -292,9 +292,9 @@ impl Engine {
             }
             cluster.stragglers.observe(oldest, now);
             // What came with it may have come later: since its own arrival a cluster is idle.
-            let arrived = arrivals.iter().copied().filter(|arrival| *arrival <= now).max();
+            let came = arrivals.iter().copied().filter(|arrival| *arrival <= now).max();
             let latest = times.iter().copied().max().unwrap_or(i64::MIN);
-            cluster.watermark.observe(latest, arrived.unwrap_or(now));
+            cluster.watermark.observe(latest, came.unwrap_or(now));
         }
         let watermark = cluster.watermark.advance(now);
         let first = outcome.findings.len();

@@ -1,5 +1,6 @@
 //! A history in a folder: what is written is there once, in order, after a restart too.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use datafusion::prelude::SessionContext;
