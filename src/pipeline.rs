@@ -5,13 +5,14 @@
 //! takes in the newest rows of the history again, then the records of the journal that history
 //! does not have yet. Time is the records' arrival, not the clock.
 
+mod owed;
 mod past;
+mod rebuilding;
 mod seen;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +39,9 @@ use crate::ingest::accept::Door;
 use crate::journal::{Entry, Journal, Position, Read};
 use crate::metrics::Metrics;
 
+pub use self::owed::Owed;
 pub use self::past::Reload;
+pub use self::rebuilding::Rebuilding;
 use self::seen::seen_by_cluster;
 
 /// How much is taken from the journal at once: enough rows to make evaluation worth its fixed
@@ -47,8 +50,8 @@ const READ_BYTES: usize = 8 << 20;
 /// How often time is looked at while nothing comes.
 const TICK: Duration = Duration::from_secs(1);
 const TICK_MICROS: i64 = 1_000_000;
-/// How often history is asked about events that came later than anything is held.
-const ASK_MICROS: i64 = 5_000_000;
+/// For how long what history is still to be asked about is asked at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How often it is looked for what may be forgotten.
 const RETAIN_MICROS: i64 = 60_000_000;
 
@@ -70,10 +73,10 @@ pub struct Pipeline {
     pub in_use: Arc<InUse>,
     /// What is asked of the past.
     pub recall: Recall,
-    /// What is still to be asked of it: it could not be.
-    pub owed: BTreeSet<Beyond>,
-    /// When it was last asked, microseconds.
-    pub asked_at: i64,
+    /// What is still to be asked of it.
+    pub owed: Owed,
+    /// Detections that are to take over.
+    pub rebuilding: Option<Box<Rebuilding>>,
     /// Which deliveries have been seen.
     pub deliveries: Horizon,
     /// Which events have been seen.
@@ -137,7 +140,12 @@ impl Pipeline {
                 retained_at = now;
                 self.retain(now);
             }
-            match self.journal.read(next, READ_BYTES, TICK)? {
+            let is_busy = ticked_at > 0 && self.is_busy();
+            if is_busy && !self.catch_up(now, next) {
+                break;
+            }
+            let wait = if is_busy { Duration::ZERO } else { TICK };
+            match self.journal.read(next, READ_BYTES, wait)? {
                 Read::Entries(entries) => {
                     // Steps of an earlier run and of this one do not overlap.
                     let at = |position| entries.partition_point(move |of| of.position < position);
@@ -164,9 +172,9 @@ impl Pipeline {
             self.hot.complete(next);
             self.door.processed(next);
         }
-        let (now, mut tally) = (now_micros(), Tally::default());
-        self.ask_again(now, &mut tally);
-        self.commit(tally, next, false);
+        // What is not answered by then is left to the next start.
+        let end = Instant::now() + LAST_ANSWERS;
+        while self.owed.is_busy() && Instant::now() < end && self.catch_up(now_micros(), next) {}
         self.close();
         Ok(())
     }
@@ -174,15 +182,26 @@ impl Pipeline {
     /// Lets time pass; false when the process is to stop before what came of it is stored.
     fn tick(&mut self, now: i64, next: Position) -> bool {
         let mut tally = Tally::default();
-        self.reload(now, &mut tally);
+        self.reload(now);
         let outcome = self.engine.on_time(now);
         self.note(outcome, now, &mut tally);
-        if now >= self.asked_at + ASK_MICROS {
-            self.asked_at = now;
-            self.ask_again(now, &mut tally);
-        }
         self.tell_of_detections();
         self.commit(tally, next, false)
+    }
+
+    /// Whether something of the past is to be read now.
+    fn is_busy(&self) -> bool {
+        self.rebuilding.is_some() || self.owed.is_busy()
+    }
+
+    /// Reads on of the past for a moment; false when the process is to stop before what came of it
+    /// is stored.
+    fn catch_up(&mut self, now: i64, next: Position) -> bool {
+        let mut tally = Tally::default();
+        let is_rebuilt = self.rebuild(now, &mut tally);
+        let is_answered = self.ask_again(now, &mut tally);
+        let is_news = is_rebuilt || is_answered;
+        !is_news || self.commit(tally, next, false)
     }
 
     /// False when the process is to stop and rows have nowhere to go.
@@ -232,7 +251,6 @@ impl Pipeline {
             self.set_aside(*hash, record.received_at, &quarantined, &mut tally)?;
         }
         self.evaluate(&rows.finish(), arrival, &mut tally);
-        self.ask_again(arrival, &mut tally);
         Some(tally)
     }
 
@@ -250,6 +268,9 @@ impl Pipeline {
         let (hot_rows, hot_bytes) = self.hot.size();
         self.metrics.hot(hot_rows, hot_bytes);
         let outcome = self.engine.on_batch(&batch, arrival);
+        if let Some(rebuilding) = &mut self.rebuilding {
+            rebuilding.take_in(&batch, arrival);
+        }
         debug!(events = batch.num_rows(), "batch processed");
         self.note(outcome, arrival, tally);
     }
@@ -316,7 +337,7 @@ impl Pipeline {
         for Beyond { cluster, detection, .. } in &outcome.beyond {
             tally.count(LedgerKind::Beyond, cluster, detection, at, 1);
         }
-        self.owed.extend(outcome.beyond);
+        self.owed.add(outcome.beyond);
         tally.findings.extend(outcome.findings);
     }
 
@@ -324,7 +345,7 @@ impl Pipeline {
     /// journal. False when the process is to stop before there is some.
     fn commit(&self, tally: Tally, next: Position, counted: bool) -> bool {
         point("step_evaluated");
-        let new = tally.step(next, counted, |step| {
+        let new = tally.step(next, counted, &self.owed.spans(), |step| {
             self.insist("findings not stored", || self.store.commit(step))
         });
         point("step_committed");

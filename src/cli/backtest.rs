@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::{AddressArgs, Format, ServerArgs, ShippedArgs};
+use super::{AddressArgs, ConfigArgs, Format, ServerArgs, ShippedArgs};
 use crate::detect::detection::Severity;
 use crate::event::ClusterName;
 
@@ -13,6 +13,7 @@ pub(super) const BACKTEST_EXAMPLES: &str = "Examples:
   auditmill backtest --data /var/lib/auditmill --since 30d --dir my-detections/
   auditmill backtest --data auditmill-data --since 2026-03-01 --until 2026-04-01
   auditmill backtest --data auditmill-data --detection K8A-205 --format json
+  auditmill backtest --config auditmill.toml --data s3://bucket/audit --since 7d
   auditmill backtest --dir new/ --diff old/ --data auditmill-data --since 7d
       what the detections in new/ find and those in old/ do not, and the other way round
 A time is RFC 3339, a day (its start, in UTC), or how long ago. Events from before `--since` are
@@ -30,6 +31,9 @@ Exit codes: 0 told; 1 there is no such event; 2 nobody there to ask, or nothing 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("input").required(true).args(["data", "files"])))]
 pub struct BacktestArgs {
+    /// Where settings come from: of a history in a bucket `[history] url` and `options`.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// Tell findings from this time on; without it, from the first event on
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
@@ -63,8 +67,9 @@ pub struct BacktestArgs {
     /// Name of the cluster that files are from
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub cluster: ClusterName,
-    /// A data directory whose history is read while no server runs on it
-    #[arg(long, value_name = "DIR")]
+    /// A data directory whose history is read while no server runs on it; or a bucket by URL
+    /// (`s3://bucket/path`, `gs://`, `az://`), also while a server writes there
+    #[arg(long, value_name = "DIR|URL")]
     pub data: Option<PathBuf>,
     /// Audit logs in every form that `scan` reads, plain, .gz or .zst; `-` is standard input
     #[arg(value_name = "FILE")]

@@ -1,7 +1,6 @@
 //! `auditmill serve`: builds every step, joins them, waits for a signal or a failed task, stops
 //! in order.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -50,7 +49,7 @@ use crate::ingest::accept::Door;
 use crate::ingest::budget::Budget;
 use crate::journal::{Journal, Position, Writer};
 use crate::metrics::Metrics;
-use crate::pipeline::{Pipeline, Reload};
+use crate::pipeline::{Owed, Pipeline, Reload};
 use crate::query::questions::questions_table;
 use crate::query::service::QueryService;
 use crate::query::tables::{Tables, tables};
@@ -242,8 +241,8 @@ impl Service {
             reloads,
             in_use,
             recall: Recall::new(events, Arc::new(history.table().without_imports())),
-            owed: BTreeSet::new(),
-            asked_at: 0,
+            owed: Owed::default(),
+            rebuilding: None,
             deliveries: Horizon::new(ingest.duplicates_events_max, ingest.deliveries_span.micros()),
             seen: Seen::new(ingest.duplicates_events_max, ingest.duplicates_span.micros()),
             hot,

@@ -171,7 +171,8 @@ impl Absent {
 
     /// Gives up the keys that were seen longest ago of those that do not fit into `bytes_max`.
     pub(crate) fn cap(state: &mut State, bytes_max: usize) {
-        let max = bytes_max / KEY_BYTES;
+        state.capped |= state.noted.cap(bytes_max / 2);
+        let max = bytes_max / 2 / KEY_BYTES;
         if state.streaks.len() > max {
             state.capped = true;
             while state.streaks.len() > max / 8 * 7

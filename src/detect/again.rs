@@ -7,14 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::{AsArray as _, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::error::ArrowError;
 
 use super::catalog::Catalog;
-use super::detection::LoadError;
+use super::detection::{Kind, LoadError};
 use super::engine::{Engine, EngineSettings, Pace};
 use super::finding::Finding;
 use super::outcome::{Beyond, Outcome};
+use super::rows::arrivals;
 
 /// Some detections over one stretch of one cluster's history.
 #[derive(Debug)]
@@ -32,25 +34,59 @@ pub struct Again {
     faults: BTreeSet<String>,
 }
 
-/// Parted into what one [`Again`] answers: of one cluster, and of stretches that overlap.
+/// Notes what is owed; stretches of one detection that overlap become one.
+pub fn owe(owed: &mut BTreeSet<Beyond>, mut beyond: Beyond) {
+    let overlaps = |of: &Beyond| {
+        of.cluster == beyond.cluster
+            && of.detection == beyond.detection
+            && of.from <= beyond.to
+            && beyond.from <= of.to
+    };
+    let (joined, apart): (BTreeSet<_>, _) = std::mem::take(owed).into_iter().partition(overlaps);
+    *owed = apart;
+    for of in joined {
+        beyond.from = beyond.from.min(of.from);
+        beyond.to = beyond.to.max(of.to);
+        beyond.arrived = beyond.arrived.min(of.arrived);
+    }
+    owed.insert(beyond);
+}
+
+/// How long before a bucket the first event may lie that matters to what it says, microseconds.
+fn reach(catalog: &Catalog, beyond: &Beyond) -> i64 {
+    let Some(detection) = catalog.get(&beyond.detection) else { return 0 };
+    match &detection.kind {
+        Kind::FirstSeen(novelty) => novelty.lookback,
+        Kind::Absent(length) | Kind::Silent(length) => *length,
+        Kind::Plain | Kind::OverFindings => detection.window.map_or(0, |window| window.length),
+    }
+}
+
+/// Parted into what one [`Again`] answers: of one cluster, and of stretches that overlap with what
+/// is before them. What looks back for weeks is asked alone: few columns are read for it.
 #[must_use]
-pub fn parted(all: BTreeSet<Beyond>) -> Vec<Vec<Beyond>> {
-    let mut all: Vec<Beyond> = all.into_iter().collect();
-    all.sort_by(|a, b| (&a.cluster, a.from).cmp(&(&b.cluster, b.from)));
-    let mut parts: Vec<(i64, Vec<Beyond>)> = Vec::new();
+pub fn parted(all: BTreeSet<Beyond>, catalog: &Catalog) -> Vec<Vec<Beyond>> {
+    let mut groups: BTreeMap<(String, Option<String>), Vec<(i64, Beyond)>> = BTreeMap::new();
     for beyond in all {
-        match parts.last_mut() {
-            Some((to, part))
-                if part.last().is_some_and(|of| of.cluster == beyond.cluster)
-                    && beyond.from <= *to =>
-            {
-                *to = (*to).max(beyond.to);
-                part.push(beyond);
+        let kind = catalog.get(&beyond.detection).map(|detection| &detection.kind);
+        let alone = matches!(kind, Some(Kind::FirstSeen(_))).then(|| beyond.detection.clone());
+        let first = beyond.from.saturating_sub(reach(catalog, &beyond));
+        groups.entry((beyond.cluster.clone(), alone)).or_default().push((first, beyond));
+    }
+    let mut parts: Vec<Vec<Beyond>> = Vec::new();
+    for mut group in groups.into_values() {
+        group.sort();
+        let mut last: Option<i64> = None;
+        for (first, beyond) in group {
+            let to = beyond.to.max(last.unwrap_or(i64::MIN));
+            match parts.last_mut() {
+                Some(part) if last.is_some_and(|last| first <= last) => part.push(beyond),
+                _ => parts.push(vec![beyond]),
             }
-            _ => parts.push((beyond.to, vec![beyond])),
+            last = Some(to);
         }
     }
-    parts.into_iter().map(|(_, part)| part).collect()
+    parts
 }
 
 impl Again {
@@ -66,11 +102,9 @@ impl Again {
     ) -> Result<Option<Self>, Vec<LoadError>> {
         let ids: BTreeSet<&str> = asked.iter().map(|beyond| beyond.detection.as_str()).collect();
         let catalog = catalog.selected(|id| ids.contains(id));
-        let from = |beyond: &Beyond| {
-            let window = catalog.get(&beyond.detection)?.window;
-            Some(beyond.from.saturating_sub(window.map_or(0, |window| window.length)))
-        };
-        let Some(first) = asked.iter().filter_map(from).min() else { return Ok(None) };
+        let is_there = |beyond: &&Beyond| catalog.get(&beyond.detection).is_some();
+        let from = |beyond: &Beyond| beyond.from.saturating_sub(reach(&catalog, beyond));
+        let Some(first) = asked.iter().filter(is_there).map(from).min() else { return Ok(None) };
         let last = asked.iter().map(|beyond| beyond.to).max().unwrap_or(first);
         let settings = EngineSettings { pace: Pace::Replay, limited: false, ..settings };
         Ok(Some(Self {
@@ -95,6 +129,17 @@ impl Again {
     #[must_use]
     pub fn arrived(&self) -> i64 {
         self.arrived
+    }
+
+    /// The columns that must have their values in the rows.
+    #[must_use]
+    pub fn columns(&self) -> BTreeSet<String> {
+        self.engine.columns(None)
+    }
+
+    /// The cluster's first event, microseconds of event time.
+    pub fn reaches(&mut self, cluster: &str, time: i64) {
+        self.engine.reaches(cluster, time);
     }
 
     /// Takes in the late rows; all of them first.
@@ -126,23 +171,18 @@ impl Again {
         self.said.extend(said);
     }
 
-    /// What the buckets say now.
+    /// What the buckets say now, and what they no longer say.
     ///
     /// # Errors
     /// What went wrong in a detection.
     pub fn findings(mut self) -> Result<Vec<Finding>, String> {
-        let outcome = self.engine.finish();
-        self.note(outcome);
-        for rows in std::mem::take(&mut self.late) {
-            let ids = rows.column_by_name("event_id").and_then(|of| of.as_string_view_opt());
-            let is_new = |id: Option<&str>| id.map(|id| self.ids.get(id) != Some(&true));
-            let new: BooleanArray = ids.into_iter().flatten().map(is_new).collect();
-            let rows = filter_record_batch(&rows, &new).map_err(|error| error.to_string())?;
+        self.close();
+        // One arrival after the other: what was told between two of them is known.
+        for rows in self.late_by_arrival().map_err(|error| error.to_string())? {
             let outcome = self.engine.on_batch(&rows, 0);
             self.note(outcome);
+            self.close();
         }
-        let outcome = self.engine.finish();
-        self.note(outcome);
         if let Some(fault) = self.faults.pop_first() {
             return Err(fault);
         }
@@ -156,5 +196,56 @@ impl Again {
             })
         };
         Ok(self.said.into_values().filter(asked).collect())
+    }
+
+    /// As if nothing came any more; what was missed within the span is told.
+    fn close(&mut self) {
+        let outcome = self.engine.finish_at(self.span.1);
+        self.note(outcome);
+    }
+
+    /// The late rows that no earlier row has, in parts that arrived one after the other.
+    fn late_by_arrival(&mut self) -> Result<Vec<RecordBatch>, ArrowError> {
+        let mut new = Vec::new();
+        for rows in std::mem::take(&mut self.late) {
+            let ids = rows.column_by_name("event_id").and_then(|of| of.as_string_view_opt());
+            let is_new = |id: Option<&str>| id.map(|id| self.ids.get(id) != Some(&true));
+            let is_new: BooleanArray = ids.into_iter().flatten().map(is_new).collect();
+            new.push(filter_record_batch(&rows, &is_new)?);
+        }
+        let Some(schema) = new.first().map(RecordBatch::schema) else { return Ok(new) };
+        let new = concat_batches(&schema, &new)?;
+        let arrivals = arrivals(&new);
+        let mut order: Vec<(i64, u32)> = arrivals.iter().copied().zip(0..).collect();
+        order.sort_unstable();
+        let parts = order.chunk_by(|a, b| a.0 == b.0);
+        let parts = parts.map(|part| {
+            let rows: UInt32Array = part.iter().map(|(_, row)| *row).collect();
+            take_record_batch(&new, &rows)
+        });
+        parts.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beyond(detection: &str, (from, to): (i64, i64), arrived: i64) -> Beyond {
+        Beyond { cluster: "c".to_owned(), detection: detection.to_owned(), from, to, arrived }
+    }
+
+    #[test]
+    fn what_overlaps_is_owed_once() {
+        let mut owed = BTreeSet::new();
+        let all = [("a", (0, 10), 5), ("a", (20, 30), 4), ("b", (5, 25), 3), ("a", (40, 50), 9)];
+        for (detection, span, arrived) in all {
+            owe(&mut owed, beyond(detection, span, arrived));
+        }
+        assert_eq!(owed.len(), 4);
+        owe(&mut owed, beyond("a", (10, 20), 7));
+        let one = [("a", (0, 30), 4), ("a", (40, 50), 9), ("b", (5, 25), 3)];
+        let one: BTreeSet<Beyond> = one.map(|(id, span, at)| beyond(id, span, at)).into();
+        assert_eq!(owed, one);
     }
 }

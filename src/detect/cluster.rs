@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tokio::runtime::Runtime;
 
+use super::execution::Execution;
 use super::outcome::Outcome;
 use super::requery::Ask;
 use super::running::{Kept, Running, nanos};
@@ -28,17 +29,19 @@ pub(crate) struct Now<'a> {
     pub(crate) limited: bool,
     /// How many clusters there are.
     pub(crate) sharers: usize,
+    /// The most bytes that a detection keeps.
+    pub(crate) state_bytes_max: usize,
     /// Where the cluster's findings begin in the outcome.
     pub(crate) first: usize,
 }
 
 impl Cluster {
     /// Hands what others found to those that read it; they are asked later. `first` is where the
-    /// cluster's findings begin in the outcome.
+    /// cluster's findings begin in the outcome, and then the most bytes that one keeps.
     pub(crate) fn tell_chains(
         &mut self,
         detections: &mut [Running],
-        first: usize,
+        (first, state_bytes_max): (usize, usize),
         outcome: &mut Outcome,
     ) {
         let read = outcome.findings.get(first..).unwrap_or_default();
@@ -49,6 +52,7 @@ impl Cluster {
             if running.is_chain() {
                 let told = unwound(|| running.execution.take_findings(&mut kept.state, read));
                 outcome.faults.extend(told.err().map(|error| running.fault(&error)));
+                Execution::cap(&mut kept.state, state_bytes_max);
             }
         }
     }
@@ -63,7 +67,7 @@ impl Cluster {
     ) {
         for chains in [false, true] {
             if chains {
-                self.tell_chains(detections, now.first, outcome);
+                self.tell_chains(detections, (now.first, now.state_bytes_max), outcome);
             }
             for (running, kept) in detections.iter_mut().zip(&mut self.states) {
                 if running.is_chain() != chains || now.limited && !kept.rest.is_over() {
@@ -80,8 +84,12 @@ impl Cluster {
                 }
                 let took = begun.elapsed();
                 running.nanos += nanos(took);
-                if now.limited && running.execution.is_run_again() {
-                    kept.rest.after(took, now.sharers);
+                if running.execution.is_run_again() {
+                    // What is found takes room too.
+                    Execution::cap(&mut kept.state, now.state_bytes_max);
+                    if now.limited {
+                        kept.rest.after(took, now.sharers);
+                    }
                 }
             }
         }

@@ -14,7 +14,6 @@ use super::catalog::Catalog;
 use super::cluster::{Cluster, Now};
 use super::detection::LoadError;
 use super::execution::{Execution, State};
-use super::first_seen::FirstSeen;
 use super::index::select::{Index, Selection};
 use super::requery::Ask;
 use super::rows::{arrivals, by_cluster, event_times};
@@ -162,12 +161,14 @@ impl Engine {
         let Self { runtime, settings, detections, clusters, .. } = self;
         let read = past::read_span(detections);
         let sharers = clusters.len();
+        let state_bytes_max = settings.state_bytes_max;
         for (name, cluster) in clusters {
             let watermark = cluster.watermark.advance(now);
             if settings.pace == Pace::Live {
                 let (ask, first) = (Ask::Ripe { watermark }, outcome.findings.len());
                 let limited = settings.limited;
-                let now = Now { cluster: name, ask, time: now, limited, sharers, first };
+                let now =
+                    Now { cluster: name, ask, time: now, limited, sharers, state_bytes_max, first };
                 cluster.evaluate(runtime, detections, &now, &mut outcome);
             }
             let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
@@ -185,13 +186,27 @@ impl Engine {
 
     /// The input has ended: asks every window that is still to be asked.
     pub fn finish(&mut self) -> Outcome {
+        self.finish_at(i64::MIN)
+    }
+
+    /// As [`Engine::finish`]; time has come at least so far, microseconds of event time.
+    pub fn finish_at(&mut self, time: i64) -> Outcome {
         let mut outcome = Outcome::default();
-        let Self { runtime, detections, clusters, .. } = self;
+        let Self { runtime, settings, detections, clusters, .. } = self;
+        let state_bytes_max = settings.state_bytes_max;
         for (name, cluster) in clusters {
             let first = outcome.findings.len();
             // There is no later event: time has come as far as the last one.
-            let time = cluster.watermark.latest();
-            let now = Now { cluster: name, ask: Ask::All, time, limited: false, sharers: 1, first };
+            let time = cluster.watermark.latest().max(time);
+            let now = Now {
+                cluster: name,
+                ask: Ask::All,
+                time,
+                limited: false,
+                sharers: 1,
+                state_bytes_max,
+                first,
+            };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
         }
         outcome
@@ -230,6 +245,13 @@ impl Engine {
         self.detections.iter().map(|of| (of.detection().id.as_str(), of.execution.class()))
     }
 
+    /// The columns of `events` that it reads: of all detections, or of these.
+    pub fn columns(&self, ids: Option<&BTreeSet<String>>) -> BTreeSet<String> {
+        let is_wanted =
+            |running: &&Running| ids.is_none_or(|ids| ids.contains(&running.detection().id));
+        self.detections.iter().filter(is_wanted).flat_map(Running::columns).collect()
+    }
+
     /// How much of the time to learn is covered, from 0 to 1: of each detection of what is new, by
     /// its id and the cluster.
     pub fn learning(&self) -> impl Iterator<Item = (&str, &str, f64)> {
@@ -259,6 +281,7 @@ impl Engine {
         let sharers = clusters.len();
         let Some(cluster) = clusters.get_mut(name) else { return Ok(()) };
         let oldest = times.iter().copied().min().unwrap_or(i64::MAX);
+        let first_arrived = arrivals(rows).iter().copied().min().unwrap_or(i64::MAX);
         let arrives = only.is_none();
         if arrives {
             let arrivals = if settings.pace == Pace::Live { arrivals(rows) } else { &[] };
@@ -268,7 +291,10 @@ impl Engine {
                 outcome.late.insert(name.to_owned(), late);
             }
             cluster.stragglers.observe(oldest, now);
-            cluster.watermark.observe(times.iter().copied().max().unwrap_or(i64::MIN), now);
+            // What came with it may have come later: since its own arrival a cluster is idle.
+            let came = arrivals.iter().copied().filter(|arrival| *arrival <= now).max();
+            let latest = times.iter().copied().max().unwrap_or(i64::MIN);
+            cluster.watermark.observe(latest, came.unwrap_or(now));
         }
         let watermark = cluster.watermark.advance(now);
         let first = outcome.findings.len();
@@ -291,9 +317,7 @@ impl Engine {
         }
         let states = detections.iter_mut().zip(&mut cluster.states);
         for (number, ((running, kept), selected)) in states.zip(selected).enumerate() {
-            if let State::FirstSeen(state) = &mut kept.state {
-                FirstSeen::reaches(state, oldest);
-            }
+            running.execution.reaches(&mut kept.state, oldest);
             if is_limited && running.budget.is_aside(begun) {
                 running.execution.misses(&mut kept.state, cluster.watermark.latest());
             }
@@ -308,6 +332,9 @@ impl Engine {
                 Ok(findings) => outcome.findings.extend(findings),
                 Err(error) => outcome.faults.push(running.fault(&error)),
             }
+            if oldest < kept.told_from {
+                outcome.beyond.extend(running.asks(kept, name, first_arrived));
+            }
             Execution::cap(&mut kept.state, settings.state_bytes_max);
         }
         if is_limited {
@@ -316,12 +343,12 @@ impl Engine {
             outcome.faults.extend(aside);
         }
         let ask = Ask::Ripe { watermark };
-        let limited = settings.limited;
-        let now = Now { cluster: name, ask, time: now, limited, sharers, first };
+        let EngineSettings { limited, state_bytes_max, .. } = *settings;
+        let now = Now { cluster: name, ask, time: now, limited, sharers, state_bytes_max, first };
         if is_live {
             cluster.evaluate(runtime, detections, &now, outcome);
         } else {
-            cluster.tell_chains(detections, first, outcome);
+            cluster.tell_chains(detections, (first, state_bytes_max), outcome);
         }
         Ok(())
     }

@@ -101,6 +101,13 @@ impl Execution {
         }
     }
 
+    /// The past of the cluster reaches back to this event time.
+    pub(crate) fn reaches(&self, state: &mut State, time: i64) {
+        if let (Self::FirstSeen(of), State::FirstSeen(state)) = (self, state) {
+            of.reaches(state, time);
+        }
+    }
+
     /// Takes in what other detections found.
     pub(crate) fn take_findings(&self, state: &mut State, findings: &[Finding]) -> Result<()> {
         match (self, state) {
@@ -185,6 +192,14 @@ impl State {
     pub(crate) fn owed(&self) -> Option<i64> {
         match self {
             Self::Requery(state) => state.owed(),
+            _ => None,
+        }
+    }
+
+    /// The first event of the cluster, if that matters to it.
+    pub(crate) fn began(&self) -> Option<i64> {
+        match self {
+            Self::FirstSeen(state) => state.began(),
             _ => None,
         }
     }

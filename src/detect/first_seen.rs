@@ -2,7 +2,8 @@
 //!
 //! A key's events make streaks: in one, no two neighbours are further apart than the lookback. Its
 //! first event is new, and all that is kept of the others is when the last was. An event that
-//! comes late can begin a streak earlier or join two: then what was new before is taken back.
+//! comes late can begin a streak earlier or join two: then what was new before is taken back. Where
+//! that is about buckets that are forgotten, history is to be asked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub(crate) struct State {
     capped: bool,
     /// When streaks that are over are next looked for.
     next_sweep: i64,
+    /// From when to when, of event time, it must be asked again what is new.
+    asks: Vec<(i64, i64)>,
 }
 
 /// An event of the past of which only the time is known. It comes behind those that are known and
@@ -77,6 +80,7 @@ impl FirstSeen {
             since: i64::MAX,
             capped: false,
             next_sweep: i64::MIN,
+            asks: Vec::new(),
         }
     }
 
@@ -97,7 +101,15 @@ impl FirstSeen {
             };
             let time = event.event_time;
             let streak = Streak { first: event.clone(), last: time, key: None };
+            let known = streaks.len();
             let mut joined = self.join(streaks, &mut state.noted, streak);
+            // Within a streak it changes nothing; else what was forgotten may have been before it,
+            // and what it makes known may have been told of as new.
+            if state.noted.is_forgotten(bucket(&self.detection, time))
+                && (joined.first == event || streaks.len() + 1 < known)
+            {
+                state.asks.push((time, time.saturating_add(self.novelty.lookback)));
+            }
             if joined.first == event {
                 keys.write(row, &mut finding_key);
                 let place: Place = (bucket(&self.detection, time), finding_key.as_slice().into());
@@ -133,8 +145,16 @@ impl FirstSeen {
     }
 
     /// The past reaches back to this event time.
-    pub(crate) fn reaches(state: &mut State, time: i64) {
+    pub(crate) fn reaches(&self, state: &mut State, time: i64) {
         if time < state.since {
+            // What was learned from is told of.
+            let learn = self.novelty.learn;
+            let learned = (time.saturating_add(learn), state.since.saturating_add(learn));
+            if state.since < i64::MAX
+                && state.noted.is_forgotten(bucket(&self.detection, learned.0))
+            {
+                state.asks.push(learned);
+            }
             state.since = time;
             state.noted.touch_all();
         }
@@ -181,7 +201,8 @@ impl FirstSeen {
 
     /// Gives up the keys that were seen longest ago of those that do not fit into `bytes_max`.
     pub(crate) fn cap(state: &mut State, bytes_max: usize) {
-        let max = bytes_max / KEY_BYTES;
+        state.capped |= state.noted.cap(bytes_max / 2);
+        let max = bytes_max / 2 / KEY_BYTES;
         if state.streaks.len() <= max {
             return;
         }
@@ -194,6 +215,16 @@ impl FirstSeen {
 }
 
 impl State {
+    /// The earliest event that is known of.
+    pub(crate) fn began(&self) -> Option<i64> {
+        Some(self.since).filter(|since| *since < i64::MAX)
+    }
+
+    /// From when to when, microseconds, it is to be asked of history what was new.
+    pub(crate) fn asks(&mut self) -> Vec<(i64, i64)> {
+        std::mem::take(&mut self.asks)
+    }
+
     /// Events were not judged.
     pub(crate) fn misses(&mut self) {
         self.capped = true;

@@ -34,6 +34,7 @@ pub mod explain;
 pub mod explained;
 pub mod finding;
 pub(crate) mod first_seen;
+mod held;
 pub mod in_use;
 pub(crate) mod incremental;
 pub(crate) mod index;

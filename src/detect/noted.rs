@@ -1,7 +1,8 @@
 //! Findings made of single events that can be taken back: what a later event disproves becomes
 //! withdrawn.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::detection::Detection;
@@ -11,6 +12,8 @@ use super::row::Row;
 
 /// A guess at what an event and its row take, bytes.
 const EVENT_BYTES: usize = 1_024;
+/// What a finding takes besides its events, in events.
+const PLACE_SIZE: usize = 2;
 
 /// Which finding: bucket and key.
 pub(crate) type Place = (i64, Box<[u8]>);
@@ -22,11 +25,13 @@ pub(crate) struct Noted {
     touched: BTreeSet<Place>,
     /// Earlier buckets are forgotten.
     first: i64,
+    /// What is kept, in events.
+    size: usize,
 }
 
 impl Default for Noted {
     fn default() -> Self {
-        Self { open: HashMap::new(), touched: BTreeSet::new(), first: i64::MIN }
+        Self { open: HashMap::new(), touched: BTreeSet::new(), first: i64::MIN, size: 0 }
     }
 }
 
@@ -37,20 +42,35 @@ struct Open {
     said: Option<Finding>,
 }
 
+impl Open {
+    fn size(&self) -> usize {
+        self.events.len() + PLACE_SIZE
+    }
+}
+
 impl Noted {
     /// An event counts for a finding, with the row it would show.
     pub(crate) fn note(&mut self, place: Place, event: Mark, row: Row) {
         if place.0 < self.first {
             return;
         }
-        self.open.entry(place.clone()).or_default().events.insert(event, row);
+        let open = self.open.entry(place.clone()).or_insert_with(|| {
+            self.size += PLACE_SIZE;
+            Open::default()
+        });
+        self.size += usize::from(open.events.insert(event, row).is_none());
         self.touched.insert(place);
+    }
+
+    /// Whether a bucket is forgotten.
+    pub(crate) fn is_forgotten(&self, bucket: i64) -> bool {
+        bucket < self.first
     }
 
     /// An event no longer counts.
     pub(crate) fn take_back(&mut self, place: Place, event: &Mark) {
         if let Some(open) = self.open.get_mut(&place) {
-            open.events.remove(event);
+            self.size -= usize::from(open.events.remove(event).is_some());
             self.touched.insert(place);
         }
     }
@@ -111,11 +131,46 @@ impl Noted {
     /// Forgets buckets before this one.
     pub(crate) fn forget(&mut self, first: i64) {
         self.first = self.first.max(first);
-        self.open.retain(|(bucket, _), _| *bucket >= first);
+        self.retain(|(bucket, _), _| *bucket >= first);
+    }
+
+    /// Gives up the findings of the oldest buckets, and of these the largest, that do not fit into
+    /// `bytes_max`; true when there were some.
+    pub(crate) fn cap(&mut self, bytes_max: usize) -> bool {
+        if self.bytes() <= bytes_max {
+            return false;
+        }
+        let size_max = bytes_max / EVENT_BYTES / 8 * 7;
+        let sized = self.open.iter();
+        let mut places: Vec<(i64, Reverse<usize>, Place)> =
+            sized.map(|(place, open)| (place.0, Reverse(open.size()), place.clone())).collect();
+        places.sort_unstable();
+        let mut left = self.size;
+        let mut gone = HashSet::new();
+        for (_, Reverse(size), place) in places {
+            if left <= size_max {
+                break;
+            }
+            left -= size;
+            gone.insert(place);
+        }
+        self.retain(|place, _| !gone.contains(place));
+        true
+    }
+
+    fn retain(&mut self, mut stays: impl FnMut(&Place, &Open) -> bool) {
+        let Self { open, size, .. } = self;
+        open.retain(|place, open| {
+            let stays = stays(place, open);
+            if !stays {
+                *size -= open.size();
+            }
+            stays
+        });
     }
 
     /// Bytes that it takes, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.open.values().map(|open| (open.events.len() + 2) * EVENT_BYTES).sum()
+        self.size * EVENT_BYTES
     }
 }

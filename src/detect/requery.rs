@@ -12,13 +12,13 @@ use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 use tokio::time::timeout;
 
-use super::buffer::Buffer;
-use super::chain::FindingsBuffer;
+use super::aged::gone_up_to;
 use super::cluster::Now;
 use super::compiled::Compiled;
 use super::detection::{Detection, Kind, Window};
 use super::evidence::Evidence;
 use super::finding::{Finding, bucket};
+use super::held::Held;
 use super::row::Row;
 use super::rows::{Columns, Events, event_times, key_bytes};
 use super::standing::{About, Standing};
@@ -56,6 +56,9 @@ pub(crate) struct Requery {
     plans: Plans,
 }
 
+/// A guess at what a key takes that is found, bytes.
+const KEY_BYTES: usize = 8_192;
+
 type Key = Vec<u8>;
 /// The keys that a window finds, with their values and rows.
 type Found = BTreeMap<Key, (Vec<Value>, Row)>;
@@ -79,41 +82,11 @@ pub(crate) struct State {
     failed: BTreeMap<i64, u32>,
 }
 
-/// The rows that windows are asked over.
-#[derive(Debug)]
-enum Held {
-    Events(Buffer),
-    Findings(FindingsBuffer),
-}
-
 #[derive(Debug)]
 struct Keyed {
     /// The key's events in each pane of the windows that found it.
     panes: BTreeMap<i64, Evidence>,
     standing: Standing,
-}
-
-impl Held {
-    fn window(&self, end: i64) -> Option<Vec<RecordBatch>> {
-        match self {
-            Self::Events(buffer) => buffer.window(end),
-            Self::Findings(buffer) => buffer.window(end),
-        }
-    }
-
-    fn forget(&mut self, first: i64) {
-        match self {
-            Self::Events(buffer) => buffer.forget(first),
-            Self::Findings(buffer) => buffer.forget(first),
-        }
-    }
-
-    fn cap(&mut self, bytes_max: usize) -> bool {
-        match self {
-            Self::Events(buffer) => buffer.cap(bytes_max),
-            Self::Findings(buffer) => buffer.cap(bytes_max),
-        }
-    }
 }
 
 impl State {
@@ -162,8 +135,8 @@ impl Requery {
     pub(crate) fn state(&self) -> State {
         State {
             held: match self.detection.kind {
-                Kind::OverFindings => Held::Findings(FindingsBuffer::new(self.window)),
-                _ => Held::Events(Buffer::new(self.window)),
+                Kind::OverFindings => Held::findings(self.window),
+                _ => Held::events(self.window),
             },
             dirty: BTreeSet::new(),
             keys: HashMap::new(),
@@ -275,16 +248,22 @@ impl Requery {
         if state.held.cap(bytes_max) {
             state.capped_to = state.latest;
         }
+        // Of keys, those that were found longest ago.
+        let last = |keyed: &Keyed| keyed.panes.last_key_value().map(|(pane, _)| *pane);
+        let ages = || state.keys.values().map(last).collect();
+        let max = bytes_max / 2 / KEY_BYTES;
+        if state.keys.len() > max
+            && let Some(newest) = gone_up_to(ages(), max)
+        {
+            state.keys.retain(|_, keyed| last(keyed) > newest);
+            state.capped_to = state.latest;
+        }
     }
 
     /// Bytes that the state takes.
     pub(crate) fn bytes(state: &State) -> usize {
         let standing: usize = state.keys.values().map(|keyed| keyed.standing.bytes()).sum();
-        let held = match &state.held {
-            Held::Events(buffer) => buffer.bytes(),
-            Held::Findings(buffer) => buffer.bytes(),
-        };
-        held + standing
+        state.held.bytes() + standing
     }
 
     /// Runs the query over one window and takes note of which keys it finds now.

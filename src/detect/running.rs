@@ -23,6 +23,7 @@ use super::mistake::located;
 use super::outcome::{Beyond, Exempted, Fault};
 use super::plan::{Planned, plan};
 use super::unwound::unwound;
+use crate::sql::functions::pattern::compiled;
 
 /// A detection that was planned.
 #[derive(Debug)]
@@ -109,6 +110,10 @@ impl Running {
         let exemptions = exemptions.map_err(|error| located(detection, &error))?;
         let outputs = intake.outputs;
         let conditions = intake.conditions;
+        for condition in &conditions {
+            // Patterns that are none or too large are this file's mistake.
+            compiled(condition.clone()).map_err(|error| located(detection, &error))?;
+        }
         let (budget, taken) = (Budget::default(), Duration::ZERO);
         Ok(Self { conditions, outputs, exemptions, execution, rows: 0, nanos: 0, budget, taken })
     }
@@ -120,6 +125,14 @@ impl Running {
     /// What makes these columns of its query, as far as it has them.
     pub(crate) fn expressions(&self, columns: &[String]) -> Vec<Expr> {
         columns.iter().filter_map(|name| self.outputs.expression(name)).cloned().collect()
+    }
+
+    /// The columns of `events` that it reads, some of them several times.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = String> {
+        let hidden = self.exemptions.iter().map(|exemption| &exemption.expr);
+        let read = self.conditions.iter().chain(hidden).flat_map(Expr::column_refs);
+        let read = read.map(|column| column.name.clone());
+        read.chain(self.outputs.columns().map(str::to_owned))
     }
 
     /// What is made of each of its rows.
@@ -262,8 +275,9 @@ impl Running {
     /// Takes the rows out that only buckets have which are forgotten; says which these are.
     pub(crate) fn beyond(&self, told_from: i64, taken: &mut Taken<'_>) -> Option<Beyond> {
         let detection = self.detection();
-        // These know of every key for long.
-        if matches!(detection.kind, Kind::FirstSeen(_) | Kind::Absent(_) | Kind::Silent(_)) {
+        // The one knows of every key for long and says itself what is to be asked; what arrives now
+        // is no news of who was silent then.
+        if matches!(detection.kind, Kind::FirstSeen(_) | Kind::Silent(_)) {
             return None;
         }
         let time = |row: u32| taken.times.get(row as usize).copied().unwrap_or(i64::MAX);
@@ -287,6 +301,21 @@ impl Running {
             to: to.min(told_from),
             arrived: arrived.unwrap_or(i64::MAX),
         })
+    }
+
+    /// What its state cannot tell of events that came for buckets that are forgotten; the first of
+    /// them arrived at `arrived`.
+    pub(crate) fn asks(&self, kept: &mut Kept, cluster: &str, arrived: i64) -> Vec<Beyond> {
+        let State::FirstSeen(state) = &mut kept.state else { return Vec::new() };
+        let (dedup, told_from) = (self.detection().dedup, kept.told_from);
+        let asks = state.asks().into_iter().map(|(first, last)| Beyond {
+            cluster: cluster.to_owned(),
+            detection: self.detection().id.clone(),
+            from: self.edge(first),
+            to: self.edge(last).saturating_add(dedup).min(told_from),
+            arrived,
+        });
+        asks.filter(|beyond| beyond.from < beyond.to).collect()
     }
 
     pub(crate) fn fault(&self, error: &DataFusionError) -> Fault {

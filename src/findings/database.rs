@@ -15,6 +15,7 @@
 //! ledger        (kind, cluster, item, hour) KEY, count     hour: its start, microseconds
 //! clusters      cluster KEY, last_event, last_arrival, events, duplicates
 //! deliveries    hash BLOB KEY (16 bytes, big endian), arrival, next: of the step it came with
+//! owed          (cluster, detection, first) KEY, last, arrived: `detect::outcome::Beyond`
 //! sinks         name KEY, change: all up to it is settled, used_at
 //! set_aside     (sink, finding) KEY, failures, next_at, why
 //! dead_letters  at, sink, finding, revision, cluster, why
@@ -105,7 +106,7 @@ pub enum StoreError {
 }
 
 /// In order; each once. One that was released is never changed.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE findings (
         change INTEGER PRIMARY KEY,
@@ -274,6 +275,16 @@ const MIGRATIONS: [&str; 2] = [
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE grouped (one INTEGER PRIMARY KEY CHECK (one = 1), done INTEGER NOT NULL) STRICT;
     INSERT INTO grouped VALUES (1, 0);
+",
+    "
+    CREATE TABLE owed (
+        cluster TEXT NOT NULL,
+        detection TEXT NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        arrived INTEGER NOT NULL,
+        PRIMARY KEY (cluster, detection, first)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

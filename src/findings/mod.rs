@@ -9,6 +9,7 @@ pub mod database;
 pub mod glance;
 pub mod incident;
 pub mod matcher;
+mod owed;
 pub mod paging;
 pub mod quarantine;
 pub mod questions;

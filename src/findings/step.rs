@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::detect::finding::Finding;
+use crate::detect::outcome::Beyond;
 
 /// The outcome of the records below a position that no earlier step covered.
 ///
@@ -21,6 +22,8 @@ pub struct Step<'a> {
     pub clusters: &'a [ClusterSeen],
     /// Hashes of deliveries and their arrival, microseconds since 1970, UTC.
     pub deliveries: &'a [(u128, i64)],
+    /// All that history is still to be asked about; `None` leaves it as it is.
+    pub owed: Option<&'a [Beyond]>,
 }
 
 /// So many of one kind within an hour.

@@ -142,6 +142,10 @@ impl Store {
                 see(transaction, step.clusters)?;
             }
             keep_deliveries(transaction, step)?;
+            // An earlier run may owe more than is known while its records are read again.
+            if let Some(owed) = step.owed.filter(|_| !repeated) {
+                super::owed::keep(transaction, owed)?;
+            }
             let position = place.position.max(step.next);
             let mut statement = transaction.prepare_cached(
                 "UPDATE place SET position = ?1, change = ?2, incident_change = ?3",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::step::{ClusterSeen, LedgerEntry, LedgerKind, Step};
 use crate::detect::finding::Finding;
+use crate::detect::outcome::Beyond;
 
 /// Findings, and what is counted, of the records of one step.
 #[derive(Debug, Default)]
@@ -41,9 +42,15 @@ impl Tally {
         }
     }
 
-    /// Gives the step that ends before the record `next` to `commit`. What was `counted` by an
-    /// earlier run is not counted again.
-    pub fn step<T>(self, next: u64, counted: bool, commit: impl FnOnce(&Step<'_>) -> T) -> T {
+    /// Gives the step that ends before the record `next` to `commit`, with all that is `owed` then.
+    /// What was `counted` by an earlier run is not counted again.
+    pub fn step<T>(
+        self,
+        next: u64,
+        counted: bool,
+        owed: &[Beyond],
+        commit: impl FnOnce(&Step<'_>) -> T,
+    ) -> T {
         let (mut ledger, mut clusters) = (Vec::new(), Vec::new());
         if !counted {
             ledger.extend(self.ledger.into_values());
@@ -55,6 +62,7 @@ impl Tally {
             ledger: &ledger,
             clusters: &clusters,
             deliveries: &self.deliveries,
+            owed: Some(owed),
         })
     }
 }

@@ -105,6 +105,17 @@ impl History {
         Self::open_within(Duration::MAX, location, writer, hot)
     }
 
+    /// Opens the table of a place to read it; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the place cannot be reached, or has a table of another kind.
+    pub fn open_existing(location: Location, hot: Arc<Hot>) -> Result<Option<Self>, HistoryError> {
+        let runtime = runtime()?;
+        // Nothing is written: no name is needed.
+        let log = runtime.block_on(Log::open_existing(&location, ""))?;
+        log.map(|log| Self::opened(location, hot, log, runtime)).transpose()
+    }
+
     /// As [`Self::open`], but gives up after this long.
     pub(super) fn open_within(
         limit: Duration,
@@ -112,13 +123,20 @@ impl History {
         writer: &str,
         hot: Arc<Hot>,
     ) -> Result<Self, HistoryError> {
-        let mut builder = Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).enable_all().thread_name("history").build();
-        let runtime = runtime.map_err(DataFusionError::from)?;
+        let runtime = runtime()?;
         let log = runtime.block_on(async {
             let opened = tokio::time::timeout(limit, Log::open(&location, writer)).await;
             opened.map_err(|_| HistoryError::Slow(limit))?
         })?;
+        Self::opened(location, hot, log, runtime)
+    }
+
+    fn opened(
+        location: Location,
+        hot: Arc<Hot>,
+        log: Log,
+        runtime: Runtime,
+    ) -> Result<Self, HistoryError> {
         let files = log.files()?;
         let rows: u64 = files.iter().map(|file| file.rows).sum();
         info!(files = files.len(), rows, position = log.position(), "history opened");
@@ -372,6 +390,12 @@ pub(super) fn day_name(day: i64) -> String {
         day.saturating_mul(DAY_MICROS / 1_000_000).clamp(-62_135_596_800, 253_402_128_000);
     let time = Timestamp::from_second(seconds).unwrap_or_default();
     time.to_zoned(TimeZone::UTC).date().to_string()
+}
+
+fn runtime() -> Result<Runtime, HistoryError> {
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().thread_name("history").build();
+    Ok(runtime.map_err(DataFusionError::from)?)
 }
 
 #[cfg(test)]

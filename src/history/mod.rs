@@ -30,3 +30,4 @@ mod log;
 mod proven;
 mod prover;
 mod stored;
+mod wide;

@@ -1,5 +1,6 @@
 //! Rows of the table in the order of their arrival: what detections are rebuilt from.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{AsArray as _, RecordBatch};
@@ -17,6 +18,7 @@ use super::error::HistoryError;
 use super::events::scan_files;
 use super::file::DataFile;
 use super::location::Location;
+use super::wide::{places, widened};
 
 /// The table as it was when it was asked for.
 #[derive(Debug)]
@@ -40,17 +42,20 @@ impl Past {
     }
 
     /// Gives the rows that arrived at or after `since`, in batches with the arrival of their last
-    /// row; gives their number. Files are taken in the order of their first arrivals, each sorted
-    /// by arrival: rows of different files can change places only where one flush wrote several,
-    /// which are of different clusters or days. Not for use inside an async runtime.
+    /// row; gives their number. Columns that are not wanted are NULL, unless every row has them.
+    /// Files are taken in the order of their first arrivals, each sorted by arrival: rows of
+    /// different files can change places only where one flush wrote several, which are of different
+    /// clusters or days. Not for use inside an async runtime.
     ///
     /// # Errors
     /// When files cannot be read.
     pub fn replay(
         &self,
         since: i64,
+        wanted: &BTreeSet<String>,
         mut take: impl FnMut(&RecordBatch, i64),
     ) -> Result<u64, HistoryError> {
+        let columns = places(wanted);
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(DataFusionError::from)?;
         let is_wanted = |file: &&DataFile| file.ingest_time.1 >= since;
@@ -61,7 +66,7 @@ impl Past {
             let mut stream = {
                 // Plans start tasks.
                 let _inside = runtime.enter();
-                self.read(file)?
+                self.read(file, &columns)?
             };
             // `take` may have a runtime of its own: it is called outside of ours.
             while let Some(batch) = runtime.block_on(stream.next()) {
@@ -72,7 +77,7 @@ impl Past {
                 let rows = batch.slice(first, batch.num_rows() - first);
                 if let Some(last) = arrivals.last().filter(|_| rows.num_rows() > 0) {
                     replayed += rows.num_rows() as u64;
-                    take(&rows, *last);
+                    take(&widened(&rows)?, *last);
                 }
             }
         }
@@ -84,11 +89,15 @@ impl Past {
     }
 
     /// The rows of a file by arrival.
-    fn read(&self, file: &DataFile) -> Result<SendableRecordBatchStream, HistoryError> {
+    fn read(
+        &self,
+        file: &DataFile,
+        columns: &Vec<usize>,
+    ) -> Result<SendableRecordBatchStream, HistoryError> {
         let config = SessionConfig::new().with_target_partitions(1);
         let context = SessionContext::new_with_config(config);
         let store = self.location.store();
-        let plan = scan_files(&context.state(), store, &[file], None, None)?;
+        let plan = scan_files(&context.state(), store, &[file], Some(columns), None)?;
         let plan = sorted(plan, &["ingest_time", "event_time", "event_id"])?;
         Ok(execute_stream(plan, context.task_ctx())?)
     }

@@ -2,20 +2,29 @@
 //! later than anything is held.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use tracing::{error, info, warn};
 
+use super::owed::{Answer, Asked};
+use super::rebuilding::Rebuilding;
 use super::{Pipeline, PipelineError};
 use crate::clock::now_micros;
-use crate::detect::again::{Again, parted};
 use crate::detect::catalog::Catalog;
-use crate::detect::engine::{Beyond, Engine, LongMemory, Outcome, Seen};
-use crate::detect::finding::Finding;
+use crate::detect::engine::{Beyond, Engine, LongMemory, Seen};
+use crate::detect::finding::{Finding, Status};
 use crate::detect::value::Value;
+use crate::findings::step::LedgerKind;
 use crate::findings::tally::Tally;
 use crate::history::error::HistoryError;
 use crate::history::replay::Past;
 use crate::journal::Position;
+
+/// For how long at once the past is read while there may be something new.
+const SLICE: Duration = Duration::from_millis(20);
+/// Columns that tell repeats and conflicts.
+const SEEN_BY: [&str; 2] = ["audit_id", "stage"];
 
 /// Detections to go on with.
 pub struct Reload {
@@ -34,10 +43,15 @@ impl Pipeline {
         written: Position,
     ) -> Result<Position, PipelineError> {
         let counted = self.store.position()?;
+        self.owed.add(self.store.owed()?);
         if let Some(last) = past.last_arrival() {
             let since = last.saturating_sub(self.engine.lookback());
             let (engine, seen) = (&mut self.engine, &mut self.seen);
-            let rows = past.replay(since, |rows, arrival| {
+            let begun = Instant::now();
+            let mut wanted = engine.columns(None);
+            let read = wanted.len();
+            wanted.extend(SEEN_BY.map(str::to_owned));
+            let rows = past.replay(since, &wanted, |rows, arrival| {
                 // None of them is a repeat: the history has each once.
                 if let Err(error) = seen.keep_new(rows, arrival) {
                     error!(%error, "repeats of old events may not be told");
@@ -47,8 +61,9 @@ impl Pipeline {
             if !past.begins_after(since) {
                 engine.remembered(since);
             }
-            self.recall_keys(since, |_| true)?;
-            info!(rows, "detections remember");
+            self.recall_keys(since)?;
+            let took_ms = begun.elapsed().as_millis();
+            info!(rows, columns = read, took_ms, "detections remember");
         }
         let since = now_micros().saturating_sub(self.deliveries.span());
         for (hash, arrival) in self.store.deliveries_since(since, written)? {
@@ -59,46 +74,46 @@ impl Pipeline {
 
     /// Tells detections of what is new which keys were seen before `until`, and how far back the
     /// past reaches.
-    fn recall_keys(
-        &mut self,
-        until: i64,
-        wanted: impl Fn(&LongMemory) -> bool,
-    ) -> Result<(), HistoryError> {
+    fn recall_keys(&mut self, until: i64) -> Result<(), HistoryError> {
         let memories = self.engine.long_memories();
-        let memories: Vec<_> = memories.into_iter().filter(wanted).collect();
         if memories.is_empty() {
             return Ok(());
         }
         let engine = &mut self.engine;
-        self.recall.earliest(|rows| {
-            for row in 0..rows.num_rows() {
-                if let [Value::Text(cluster), Value::Int(first)] = Value::row(rows, row).as_slice()
-                {
-                    engine.reaches(cluster, *first);
-                }
-            }
-        })?;
+        self.recall.earliest()?.each(|rows| recall_start(engine, rows))?;
         for memory in memories {
             let span = (until.saturating_sub(memory.lookback), until);
-            self.recall.keys(&memory.conditions, &memory.key, span, |rows| {
-                for row in 0..rows.num_rows() {
-                    if let [Value::Text(cluster), key @ .., Value::Int(first), Value::Int(last)] =
-                        Value::row(rows, row).as_slice()
-                    {
-                        let seen = Seen { key: key.to_vec(), first: *first, last: *last };
-                        engine.recall(&memory, cluster, &seen);
-                    }
-                }
-            })?;
+            let keys = self.recall.keys(&memory.conditions, &memory.key, span)?;
+            keys.each(|rows| recall_key(engine, &memory, rows))?;
         }
         Ok(())
     }
 
-    /// Goes on with other detections, if there are any; those that changed are made of the past
-    /// again.
-    pub(super) fn reload(&mut self, now: i64, tally: &mut Tally) {
+    /// Begins to go on with other detections, if there are any: those that changed are made of the
+    /// past again first, beside those that run. The last to come is the one that counts.
+    pub(super) fn reload(&mut self, now: i64) {
         let Some(Reload { catalog, engine }) = self.reloads.try_iter().last() else { return };
-        let new = self.engine.take_over(engine);
+        let begun = Rebuilding::begin(&self.engine, (catalog, engine), &self.recall, now);
+        let rebuilding = begun.unwrap_or_else(|(error, rebuilding)| {
+            without_past(error, &rebuilding.new);
+            rebuilding
+        });
+        self.rebuilding = Some(rebuilding);
+    }
+
+    /// Reads on for detections that changed; when they have caught up they take over: then it is
+    /// true.
+    pub(super) fn rebuild(&mut self, now: i64, tally: &mut Tally) -> bool {
+        let Some(rebuilding) = &mut self.rebuilding else { return false };
+        match rebuilding.go_on(&self.recall, now, SLICE) {
+            Ok(false) => return false,
+            Ok(true) => {}
+            Err(error) => without_past(error, &rebuilding.new),
+        }
+        let Some(mut rebuilt) = self.rebuilding.take() else { return false };
+        let (outcome, took) = rebuilt.outcome();
+        let Rebuilding { catalog, engine, new, rows, .. } = *rebuilt;
+        self.engine.take_over(engine);
         let gone = self.catalog.detections().filter(|of| catalog.get(&of.id).is_none());
         let gone: Vec<String> = gone.map(|detection| detection.id.clone()).collect();
         self.in_use.look(|loaded| {
@@ -108,45 +123,16 @@ impl Pipeline {
             }
         });
         self.catalog = catalog;
-        match self.rebuild(&new, now, tally) {
-            Ok(rows) => info!(changed = ?new, ?gone, rows, "detections loaded again"),
-            Err(error) => {
-                error!(error = format!("{:#}", anyhow::Error::from(error)), detections = ?new,
-                    "detections that changed begin without the past");
-            }
-        }
+        self.note(outcome, now, tally);
+        let (took_ms, held_ms) = (took.all.as_millis(), took.held.as_millis());
+        let held_ms_max = took.held_max.as_millis();
+        info!(
+            changed = ?new, ?gone, rows, took_ms, held_ms, held_ms_max,
+            "detections loaded again"
+        );
         self.in_use.run(self.catalog.clone(), owned(self.engine.classes()));
         self.metrics.detections_reloaded("taken");
-    }
-
-    /// Makes detections of what came lately, and of what is there to be read again.
-    fn rebuild(
-        &mut self,
-        new: &BTreeSet<String>,
-        now: i64,
-        tally: &mut Tally,
-    ) -> Result<u64, HistoryError> {
-        if new.is_empty() {
-            return Ok(0);
-        }
-        let since = now.saturating_sub(self.engine.lookback_of(new));
-        if self.recall.any_before(since)? {
-            self.engine.rebuilt_from(new, since);
-        }
-        let mut outcome = Outcome::default();
-        // The last word on each.
-        let mut said = BTreeMap::new();
-        let engine = &mut self.engine;
-        let rows = self.recall.arrived(since, |rows| {
-            let Outcome { findings, faults, .. } = engine.rebuild(new, rows, now);
-            said.extend(findings.into_iter().map(|finding| (finding.id.clone(), finding)));
-            outcome.faults.extend(faults);
-        });
-        outcome.findings = said.into_values().collect();
-        self.note(outcome, now, tally);
-        let rows = rows?;
-        self.recall_keys(since, |memory| new.contains(&memory.detection))?;
-        Ok(rows)
+        true
     }
 
     /// Says what detections cost, keep and know.
@@ -167,35 +153,66 @@ impl Pipeline {
         self.in_use.learn(learned);
     }
 
-    /// Asks history about buckets that are forgotten and that events came for, now and then: many
-    /// events that are late are late for the same buckets. What cannot be asked now is asked again.
-    pub(super) fn ask_again(&mut self, at: i64, tally: &mut Tally) {
-        for asked in parted(std::mem::take(&mut self.owed)) {
-            match self.again(&asked) {
-                Ok(findings) => {
-                    let outcome = self.engine.found_elsewhere(&findings, at);
-                    tally.findings.extend(findings);
-                    self.note(outcome, at, tally);
-                }
-                Err(error) => {
-                    let cluster = asked.first().map_or("", |beyond| beyond.cluster.as_str());
-                    warn!(%error, cluster, "history not asked about late events, trying again");
-                    self.owed.extend(asked);
+    /// Asks history on about buckets that are forgotten and that events came for; true when there
+    /// is an answer. What cannot be asked now is asked again.
+    pub(super) fn ask_again(&mut self, at: i64, tally: &mut Tally) -> bool {
+        let Self { owed, catalog, settings, engine, recall, .. } = self;
+        match owed.ask(&Asked { catalog, settings: *settings, engine, recall }, SLICE) {
+            Answer::NotYet => return false,
+            Answer::Findings(mut findings) => {
+                findings.retain(|finding| finding.status == Status::Open || self.is_told(finding));
+                let outcome = self.engine.found_elsewhere(&findings, at);
+                tally.findings.extend(findings);
+                self.note(outcome, at, tally);
+            }
+            Answer::Unread(cluster, error) => {
+                warn!(%error, cluster, "history not asked about late events, trying again");
+            }
+            Answer::Failed(asked, error) => {
+                for Beyond { cluster, detection, .. } in asked {
+                    error!(detection, cluster, error, "late events not judged");
+                    self.metrics.fault(&detection);
+                    tally.count(LedgerKind::Fault, &cluster, &detection, at, 1);
                 }
             }
         }
+        true
     }
 
-    fn again(&self, asked: &[Beyond]) -> anyhow::Result<Vec<Finding>> {
-        let again = Again::new(&self.catalog, self.settings, asked);
-        let again = again.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-        let (Some(mut again), Some(beyond)) = (again, asked.first()) else {
-            return Ok(Vec::new());
-        };
-        let (cluster, span, arrived) = (&beyond.cluster, again.span(), again.arrived());
-        self.recall.between(cluster, span, (arrived, i64::MAX), |rows| again.take_late(rows))?;
-        self.recall.between(cluster, span, (i64::MIN, arrived), |rows| again.take_in(rows))?;
-        again.findings().map_err(anyhow::Error::msg)
+    /// Whether a finding was told of, as far as that can be known.
+    fn is_told(&self, finding: &Finding) -> bool {
+        !matches!(self.store.get(&finding.id), Ok(None))
+    }
+}
+
+/// Detections cannot be made of the past.
+fn without_past(error: HistoryError, detections: &BTreeSet<String>) {
+    let error = format!("{:#}", anyhow::Error::from(error));
+    error!(error, ?detections, "detections that changed begin without the past");
+}
+
+/// Tells an engine when clusters begin, of an answer to [`Recall::earliest`].
+///
+/// [`Recall::earliest`]: crate::history::recall::Recall::earliest
+pub(super) fn recall_start(engine: &mut Engine, rows: &RecordBatch) {
+    for row in 0..rows.num_rows() {
+        if let [Value::Text(cluster), Value::Int(first)] = Value::row(rows, row).as_slice() {
+            engine.reaches(cluster, *first);
+        }
+    }
+}
+
+/// Tells an engine which keys were seen when, of an answer to [`Recall::keys`].
+///
+/// [`Recall::keys`]: crate::history::recall::Recall::keys
+pub(super) fn recall_key(engine: &mut Engine, memory: &LongMemory, rows: &RecordBatch) {
+    for row in 0..rows.num_rows() {
+        if let [Value::Text(cluster), key @ .., Value::Int(first), Value::Int(last)] =
+            Value::row(rows, row).as_slice()
+        {
+            let seen = Seen { key: key.to_vec(), first: *first, last: *last };
+            engine.recall(memory, cluster, &seen);
+        }
     }
 }
 

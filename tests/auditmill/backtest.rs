@@ -2,11 +2,14 @@
 //! version.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use auditmill::clock::now_micros;
+use auditmill::event::time::rfc3339;
 use serde_json::Value;
 
-use super::events::{exec, read, repository, secret};
-use super::program::{Ended, run, run_with_input};
+use super::events::{exec, list, read, repository, secret};
+use super::program::{Ended, LIMIT, run, run_with_input};
 use super::server::TestServer;
 
 fn text(path: &Path) -> String {
@@ -281,4 +284,98 @@ fn what_cannot_be_done_is_said() {
     let server = TestServer::start_over(&folder.0.path().join("data"), "");
     check(&["--data", &folder.path("data")], "a history is read while no server holds it");
     drop(server);
+}
+
+const NEW: &str = "/*
+id: R-NEW
+title: New
+severity: low
+dedup: 10m
+first_seen: {key: [user_name], lookback: 30d, learn: 10m}
+describe: \"{{user_name}} is new\"
+*/
+SELECT user_name FROM events WHERE verb = 'get'
+";
+
+const GONE: &str = "/*
+id: R-GONE
+title: Gone
+severity: low
+dedup: 10m
+absent: {key: [user_name], for: 10m}
+describe: \"{{user_name}} is gone\"
+*/
+SELECT user_name FROM events WHERE verb = 'get'
+";
+
+const CHAIN: &str = "/*
+id: R-CHAIN
+title: Came and went
+severity: low
+window: 1h
+slide: 10m
+over: findings
+describe: \"{{user_name}} {{n}}\"
+*/
+SELECT user_name, count(*) AS n FROM findings WHERE detection IN ('R-NEW', 'R-GONE')
+GROUP BY user_name HAVING count(*) >= 2
+";
+
+#[tokio::test]
+async fn what_is_new_missing_and_chained_is_as_it_was_live() {
+    let folder = Folder::new();
+    let dir = folder.overrides("dir", "");
+    let ids = ["R-NEW", "R-GONE", "R-CHAIN"];
+    for (id, text) in ids.iter().zip([NEW, GONE, CHAIN]) {
+        std::fs::write(Path::new(&dir).join(format!("{id}.sql")), text).unwrap();
+    }
+    let now = now_micros();
+    let ago = |user: &str, seconds: u32| {
+        let mut event = read(seconds);
+        event["user"]["username"] = user.into();
+        let time = rfc3339(now - i64::from(seconds) * 1_000_000);
+        event["requestReceivedTimestamp"] = time.clone().into();
+        event["stageTimestamp"] = time.into();
+        event
+    };
+    let mut events = vec![ago("old", 7_200), ago("ann", 3_000), ago("ann", 2_990)];
+    events.extend((1..=400).rev().step_by(60).map(|part| ago("bob", part * 5)));
+    let log = folder.log("a.log", events.clone());
+    let data = folder.path("data");
+    let mut server =
+        TestServer::start_over(Path::new(&data), &format!("[detect]\ndir = \"{dir}\"\n"));
+    for part in events.chunks(2) {
+        assert_eq!(server.post("default", list(part)).await, 200);
+        server.quiesce().await;
+    }
+    let deadline = Instant::now() + LIMIT;
+    let expected = loop {
+        let mut told = Vec::new();
+        for id in ids {
+            told.extend(server.findings(&format!("detection={id}")).await);
+        }
+        told.retain(|finding| finding["status"] == "open");
+        let shown = |id: &str| self::ids(&told).iter().filter(|of| **of == id).count();
+        if ids.map(shown).iter().zip([2, 2, 1]).all(|(shown, least)| *shown >= least) {
+            break told;
+        }
+        assert!(Instant::now() < deadline, "not all is found: {told:#?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(server.stop().success());
+    let known = |findings: &[Value]| {
+        let known = |finding: &Value| {
+            ["id", "detection", "count", "first_seen", "last_seen", "summary"]
+                .map(|name| finding[name].to_string())
+        };
+        let mut known: Vec<_> = findings.iter().map(known).collect();
+        known.sort();
+        known
+    };
+    let mut wanted = vec!["--dir", dir.as_str()];
+    wanted.extend(ids.iter().flat_map(|id| ["--detection", *id]));
+    for input in [["--data", data.as_str()].as_slice(), &[log.as_str()]] {
+        let found = findings(&[&wanted, input].concat());
+        assert_eq!(known(&found), known(&expected), "{input:?}");
+    }
 }

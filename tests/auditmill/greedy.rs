@@ -5,9 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::events::{exec, list, read};
+use super::program::run;
 use super::server::TestServer;
 
-/// Every event with every other, four times over: it would not end.
+/// Every event with every other, six times over: it would not end.
 const JOIN: &str = "/*
 id: GREEDY-JOIN
 title: All with all
@@ -16,9 +17,10 @@ severity: low
 window: 10m
 describe: \"{{user_name}} {{n}}\"
 */
-SELECT a.user_name, count(*) AS n FROM events a, events b, events c, events d
+SELECT a.user_name, count(*) AS n FROM events a, events b, events c, events d, events e, events f
 WHERE a.verb = 'get' AND b.verb = 'get' AND c.verb = 'get' AND d.verb = 'get'
-  AND a.name <> b.name AND b.name <> c.name AND c.name <> d.name
+  AND e.verb = 'get' AND f.verb = 'get' AND e.name <> f.name AND a.name <> b.name
+  AND b.name <> c.name AND c.name <> d.name
 GROUP BY a.user_name
 ";
 
@@ -121,4 +123,125 @@ async fn state_without_end_is_given_up() {
         let bytes = server.metric(name).await;
         assert!(bytes < 1_500_000.0, "{bytes} bytes of a MiB");
     }
+}
+
+/// Each keeps something of every event in a way of its own.
+const ENDLESS: [(&str, &str); 6] = [
+    ("EACH", "key: [audit_id]\n*/ SELECT audit_id FROM events WHERE verb = 'get'"),
+    (
+        "FIRST",
+        "first_seen: {key: [audit_id], lookback: 1h, learn: 1s}\n*/
+         SELECT audit_id FROM events WHERE verb = 'get'",
+    ),
+    (
+        "ABSENT",
+        "absent: {key: [audit_id], for: 1s}\n*/ SELECT audit_id FROM events WHERE verb = 'get'",
+    ),
+    (
+        "ODD",
+        "key: [audit_id]\nwindow: 10m\n*/ SELECT DISTINCT audit_id, verb FROM events
+         WHERE verb = 'get'",
+    ),
+    (
+        "LIST",
+        "window: 10m\n*/ SELECT user_name, array_agg(DISTINCT request_uri) AS all_of_them
+         FROM events GROUP BY user_name",
+    ),
+    (
+        "CHAIN",
+        "window: 10m\nover: findings\nkey: [name]\n*/ SELECT key AS name FROM findings
+         WHERE detection = 'GREEDY-EACH'",
+    ),
+];
+
+#[tokio::test]
+async fn state_of_any_kind_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, rest) in ENDLESS {
+        let front = format!("id: GREEDY-{name}\ntitle: t\nseverity: low\ndescribe: d\n{rest}");
+        std::fs::write(dir.path().join(format!("{name}.sql")), format!("/*\n{front}\n")).unwrap();
+    }
+    let server = start(dir.path(), "state.sql", STATE);
+    for round in 0..4 {
+        let events: Vec<Value> = (0..1_500).map(|number| read(round * 1_500 + number)).collect();
+        the_others_find(&server, &events, round).await;
+        for (name, _) in ENDLESS {
+            let name = format!("auditmill_detection_state_bytes{{detection=\"GREEDY-{name}\"}}");
+            let bytes = server.metric(&name).await;
+            assert!(bytes < 2_000_000.0, "{name} is {bytes} bytes of a MiB");
+        }
+    }
+    let incomplete = "SELECT count(DISTINCT detection) FROM findings WHERE incomplete
+                      AND detection LIKE 'GREEDY-%'";
+    assert!(server.number(incomplete).await >= 5, "what may miss something says so");
+}
+
+/// Rows without end, made of nothing.
+const SERIES: &str = "/*
+id: GREEDY-SERIES
+title: Numbers
+key: [user_name]
+severity: low
+window: 10m
+describe: \"{{user_name}} {{n}}\"
+*/
+SELECT user_name, sum(s.value) AS n FROM events, generate_series(1, 1000000000000) AS s
+WHERE verb = 'get' GROUP BY user_name
+";
+
+#[tokio::test]
+async fn rows_without_end_are_stopped_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path(), "series.sql", SERIES);
+    // Some windows are over.
+    let events: Vec<Value> = (0..10).map(|number| read(number * 200)).collect();
+    the_others_find(&server, &events, 1).await;
+    assert!(faults(&server, "GREEDY-SERIES").await >= 1.0);
+    assert!(server.log().contains("GREEDY-SERIES"), "it is named in the log");
+}
+
+/// A pattern that is small as a text and large as a machine.
+const PATTERN: &str = "/*
+id: GREEDY-PATTERN
+title: Pattern
+key: [user_name]
+severity: low
+describe: \"{{user_name}}\"
+*/
+SELECT user_name FROM events WHERE request_uri ~ '((((a{1,99}){1,99}){1,99}){1,99}){1,99}'
+";
+
+/// Patterns are what clients send.
+const CHOSEN: &str = "/*
+id: GREEDY-CHOSEN
+title: Chosen
+key: [user_name]
+severity: low
+describe: \"{{user_name}}\"
+*/
+SELECT user_name FROM events WHERE verb = 'get' AND request_uri ~ user_agent
+";
+
+#[tokio::test]
+async fn patterns_that_are_too_large_are_refused_or_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir_text, file) = (dir.path().display().to_string(), dir.path().join("pattern.sql"));
+    std::fs::write(&file, PATTERN).unwrap();
+    let log = dir.path().join("a.log");
+    std::fs::write(&log, read(1).to_string()).unwrap();
+    let ended =
+        run(["backtest".to_owned(), "--dir".to_owned(), dir_text, log.display().to_string()]);
+    assert_eq!(ended.code, Some(2), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("pattern.sql"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("exceeds size limit"), "{}", ended.stderr);
+    std::fs::remove_file(&file).unwrap();
+    let server = start(dir.path(), "chosen.sql", CHOSEN);
+    let hostile = |number: u32| {
+        let mut event = read(number);
+        event["userAgent"] = json!(format!("(((((a{{1,99}}){{1,99}}){{1,99}}){{1,99}}){number}"));
+        event
+    };
+    let events: Vec<Value> = (0..500).map(hostile).collect();
+    the_others_find(&server, &events, 1).await;
+    assert!(faults(&server, "GREEDY-CHOSEN").await >= 1.0);
 }

@@ -318,3 +318,105 @@ async fn later_than_anything_is_held_is_found_all_the_same() {
         assert!(at.server.number(&asked).await >= 1);
     }
 }
+
+/// Takes the files of a history away, or brings them back.
+fn move_files(data: &Path, (from, to): (&str, &str)) {
+    let mut folders = vec![data.join("history")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Some(name) = path.to_str().unwrap().strip_suffix(from) {
+                std::fs::rename(&path, format!("{name}{to}")).unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_history_could_not_be_asked_is_asked_after_kill_9() {
+    let few = MANY.replace("R-MANY", "R-FEW").replace(">= $least", "<= $least");
+    let few = few.replace("least: 10", "least: 2");
+    let files = [("each.sql", EACH), ("few.sql", few.as_str())];
+    let settings = format!("{QUICK}[history]\nflush_after = \"50ms\"\n");
+    let mut at = Reloading::start_with(&files, &settings);
+    at.deliver(&reads(0..2)).await;
+    let is_open = |finding: &Value| finding["status"] == "open";
+    until("two are few", async || !at.counts("R-FEW").await.is_empty()).await;
+    for id in ["R-EACH", "R-FEW"] {
+        let keys = format!("auditmill_detection_keys{{detection=\"{id}\"}}");
+        let rows = format!("auditmill_detection_rows{{detection=\"{id}\"}}");
+        until("it is forgotten", async || {
+            at.server.metric(&rows).await == 2.0 && at.server.metric(&keys).await == 0.0
+        })
+        .await;
+    }
+    let written = "auditmill_history_rows_total";
+    until("they are in files", async || at.server.metric(written).await == 2.0).await;
+    move_files(&at.server.data(), (".parquet", ".away"));
+    let mut late = read(2);
+    late["stageTimestamp"] = json!(time(30));
+    at.deliver(&[late]).await;
+    at.server.logged("history not asked about late events", 1);
+    until("it is in a file", async || at.server.metric(written).await == 3.0).await;
+    at.server.signal("KILL");
+    until("it has ended", async || at.server.has_ended()).await;
+    move_files(&at.server.data(), (".away", ".parquet"));
+    at.server.kill_and_restart();
+    until("each is found", async || at.counts("R-EACH").await == [3]).await;
+    until("three are not few", async || {
+        !at.server.findings("detection=R-FEW").await.iter().any(is_open)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_new_is_not_when_it_shows_later_that_it_was_there_before() {
+    let new = "/*
+id: R-NEW
+title: New
+severity: low
+dedup: 1s
+first_seen: {key: [user_name], lookback: 30d, learn: 1m}
+describe: \"{{user_name}} is new\"
+*/
+SELECT user_name FROM events WHERE verb = 'get'
+";
+    let gone = "/*
+id: R-GONE
+title: Gone
+severity: low
+dedup: 1s
+absent: {key: [user_name], for: 20s}
+describe: \"{{user_name}} is gone\"
+*/
+SELECT user_name FROM events WHERE verb = 'get' AND user_name = 'bob'
+";
+    let at = Reloading::start_with(&[("new.sql", new), ("gone.sql", gone)], QUICK);
+    let now = now_micros();
+    let ago = |user: &str, seconds: i64| {
+        let mut event = read_by(user, 0);
+        event["stageTimestamp"] = json!(rfc3339(now - seconds * 1_000_000));
+        event
+    };
+    let firsts = async |detection: &str| -> Vec<String> {
+        let findings = at.server.findings(&format!("detection={detection}")).await;
+        let open = findings.iter().filter(|finding| finding["status"] == "open");
+        let first = |finding: &Value| finding["first_seen"].as_str().unwrap().to_owned();
+        open.map(first).collect()
+    };
+    let time = |seconds: i64| rfc3339(now - seconds * 1_000_000);
+    at.deliver(&[ago("old", 900), ago("bob", 800), ago("ann", 100)]).await;
+    until("ann is new", async || firsts("R-NEW").await.contains(&time(100))).await;
+    until("bob is gone", async || firsts("R-GONE").await == [time(800)]).await;
+    let over = "SELECT count(*) FROM events WHERE ingest_time < now() - INTERVAL '8 seconds'";
+    until("that is forgotten", async || at.server.number(over).await == 3).await;
+    at.deliver(&[ago("ann", 300), ago("bob", 790)]).await;
+    until("ann was new before", async || {
+        let firsts = firsts("R-NEW").await;
+        firsts.contains(&time(300)) && !firsts.contains(&time(100))
+    })
+    .await;
+    until("bob went later", async || firsts("R-GONE").await == [time(790)]).await;
+}

@@ -242,6 +242,54 @@ async fn a_bucket_is_verified_and_what_changed_in_it_is_named() {
 }
 
 #[tokio::test]
+async fn a_backtest_reads_the_bucket_while_a_server_writes_there() {
+    let Some(bucket) = Bucket::start() else { return };
+    let server = TestServer::start(&bucket.settings());
+    let ids = deliver(&server, 0, 20).await;
+    wait_for_metric(&server, "auditmill_history_rows_total", 200.0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("auditmill.toml");
+    fs::write(&path, bucket.settings()).unwrap();
+    let path = path.to_str().unwrap();
+    let backtest = |data: &str| {
+        let ended = program::run([
+            "backtest",
+            "--config",
+            path,
+            "--data",
+            data,
+            "--format",
+            "json",
+            "--detection",
+            "K8A-401",
+        ]);
+        assert!(!ended.stderr.contains(SECRET), "{}", ended.stderr);
+        ended
+    };
+    let told = server.findings("detection=K8A-401").await;
+    assert_eq!(told.len(), 20);
+    // By its URL, and as what the settings name for a data directory.
+    for data in ["s3://bucket/audit", dir.path().to_str().unwrap()] {
+        let ended = backtest(data);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let lines = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines: Vec<Value> = lines.collect();
+        let events = lines.iter().find(|line| line["kind"] == "summary").unwrap();
+        assert_eq!(events["events"], ids.len());
+        let mut found: Vec<&Value> =
+            lines.iter().filter(|line| line["kind"] == "finding").map(|line| &line["id"]).collect();
+        let mut expected: Vec<&Value> = told.iter().map(|finding| &finding["id"]).collect();
+        found.sort_by_key(|id| id.as_str());
+        expected.sort_by_key(|id| id.as_str());
+        assert_eq!(found, expected);
+    }
+    let ended = backtest("s3://bucket/nothing");
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("has no history"), "{}", ended.stderr);
+    assert!(!bucket.dir.path().join("objects/bucket/nothing").exists(), "nothing is written");
+}
+
+#[tokio::test]
 async fn while_the_bucket_is_away_nothing_is_refused_and_later_all_is_written() {
     let Some(mut bucket) = Bucket::start() else { return };
     let mut server = TestServer::start(&bucket.settings());

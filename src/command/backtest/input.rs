@@ -15,6 +15,7 @@ use crate::clock::now_micros;
 use crate::command::input::Input as Chunks;
 use crate::command::meter::Meter;
 use crate::command::parts;
+use crate::config::Settings;
 use crate::decode::{Decoder, Delivery, Quarantined};
 use crate::detect::rows::event_times;
 use crate::event::Rows;
@@ -32,7 +33,7 @@ const ROWS_MAX: usize = 16_384;
 /// Where events come from.
 pub(super) enum Input {
     Files { cluster: String, paths: Vec<PathBuf> },
-    History { history: Box<History>, _lock: File },
+    History { history: Box<History>, _lock: Option<File> },
 }
 
 /// What was read.
@@ -53,7 +54,7 @@ impl Input {
     /// When it cannot be read, or a server holds it.
     pub(super) fn open(args: &BacktestArgs) -> Result<Self> {
         if let Some(data) = &args.data {
-            return open_history(data);
+            return open_history(data, &args.config.settings()?);
         }
         let mut placed: Vec<(i64, PathBuf)> = Vec::new();
         for path in &args.files {
@@ -214,14 +215,27 @@ impl Sieve<'_> {
     }
 }
 
-fn open_history(data: &Path) -> Result<Input> {
-    let folder = data.join("history");
-    if !folder.is_dir() {
-        bail!("`{}` has no history: start a server on it once, or import logs", data.display());
+/// Opens the history of a data directory, of where its settings say, or at a URL. One in a bucket
+/// is read as it is, whoever writes there.
+fn open_history(data: &Path, settings: &Settings) -> Result<Input> {
+    let named = data.to_str().filter(|text| text.contains("://"));
+    let location = match named {
+        Some(url) => Location::url(url, &settings.history.options.0)?,
+        None => parts::location(settings, data)?,
+    };
+    let mut lock = None;
+    if let Some(folder) = location.path() {
+        let (shown, has_lock) = (data.display(), named.is_none());
+        if !folder.is_dir() {
+            bail!("`{shown}` has no history: start a server on it once, or import logs");
+        }
+        let taken = has_lock.then(|| parts::lock(data)).transpose();
+        lock = taken.context("a history is read while no server holds it")?;
     }
-    let lock = parts::lock(data).context("a history is read while no server holds it")?;
-    // Nothing is written: no name is needed.
-    let history = History::open(Location::folder(&folder)?, "", Arc::new(Hot::new(0)))?;
+    let history = History::open_existing(location, Arc::new(Hot::new(0)))?;
+    let Some(history) = history else {
+        bail!("`{}` has no history: start a server with it once, or import logs", data.display());
+    };
     Ok(Input::History { history: Box::new(history), _lock: lock })
 }
 

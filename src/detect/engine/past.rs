@@ -5,11 +5,9 @@ use std::collections::BTreeSet;
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::Expr;
 
-use super::super::catalog::Catalog;
-use super::super::detection::LoadError;
+use super::super::cluster::Cluster;
 use super::super::execution::{Execution, State};
 use super::super::finding::Finding;
-use super::super::first_seen::FirstSeen;
 use super::super::rows::key_bytes;
 use super::super::running::{Kept, Running};
 use super::super::value::Value;
@@ -42,78 +40,78 @@ pub struct Seen {
 }
 
 impl Engine {
-    /// As [`Engine::take_over`], planned here.
-    ///
-    /// # Errors
-    /// All detections that cannot be planned; then nothing changes.
-    pub fn reload(&mut self, catalog: &Catalog) -> Result<BTreeSet<String>, Vec<LoadError>> {
-        Ok(self.take_over(Self::new(catalog, self.settings)?))
+    /// What would begin anew if this engine went on with the detections of another: the ids of
+    /// those that are not here or are not the same. One that reads what others find is made again
+    /// together with them.
+    #[must_use]
+    pub fn changed(&self, planned: &Self) -> BTreeSet<String> {
+        let from = known(&self.detections, &planned.detections);
+        let new = planned.detections.iter().zip(from).filter(|(_, from)| from.is_none());
+        new.map(|(running, _)| running.detection().id.clone()).collect()
     }
 
-    /// Goes on with the detections of another engine, one that has seen no rows. Those that stay
-    /// as they are keep their state; of the others the ids are given: [`Engine::rebuild`] them
-    /// from the rows of their [`Engine::lookback_of`]. One that reads what others find is made
-    /// again together with them.
-    pub fn take_over(&mut self, planned: Self) -> BTreeSet<String> {
-        let Self { mut detections, index, .. } = planned;
+    /// Goes on with the detections of another engine. Those that stay as they are keep their state;
+    /// of the others ([`Engine::changed`]) the other engine's is taken, which was made of the rows
+    /// of their [`Engine::lookback_of`] by [`Engine::rebuild`].
+    pub fn take_over(&mut self, planned: Self) {
+        let Self { mut detections, index, clusters: mut made, known_from, .. } = planned;
         let before = std::mem::take(&mut self.detections);
-        let known = |running: &Running| before.iter().position(|old| old.is_as(running));
-        let mut from: Vec<Option<usize>> = detections.iter().map(known).collect();
-        let chains = detections.iter().zip(&from);
-        if chains.into_iter().any(|(running, from)| running.is_chain() && from.is_none()) {
-            from.fill(None);
-        }
-        let mut new = BTreeSet::new();
+        let from = known(&before, &detections);
         for (running, from) in detections.iter_mut().zip(&from) {
-            match from.and_then(|at| before.get(at)) {
-                Some(old) => (running.rows, running.nanos) = (old.rows, old.nanos),
-                None => drop(new.insert(running.detection().id.clone())),
+            if let Some(old) = from.and_then(|at| before.get(at)) {
+                (running.rows, running.nanos) = (old.rows, old.nanos);
             }
         }
+        let new_told_from = told_from(&detections, known_from);
+        let old_told_from = told_from(&detections, self.known_from);
         // What is planned anew is the same plan: a state fits either.
-        for cluster in self.clusters.values_mut() {
-            let mut states: Vec<Option<Kept>> =
-                std::mem::take(&mut cluster.states).into_iter().map(Some).collect();
-            let kept = detections.iter().zip(&from).map(|(running, from)| {
-                let state = from.and_then(|at| states.get_mut(at)?.take());
-                state.unwrap_or_else(|| running.start(i64::MIN))
+        let states = |old: Vec<Kept>, made: Vec<Kept>| -> Vec<Kept> {
+            let mut old: Vec<Option<Kept>> = old.into_iter().map(Some).collect();
+            let mut made: Vec<Option<Kept>> = made.into_iter().map(Some).collect();
+            let kept = detections.iter().zip(&from).enumerate();
+            let kept = kept.map(|(number, (running, from))| match from {
+                Some(at) => {
+                    let state = old.get_mut(*at).and_then(Option::take);
+                    state.unwrap_or_else(|| running.start(old_told_from(running)))
+                }
+                None => {
+                    let state = made.get_mut(number).and_then(Option::take);
+                    state.unwrap_or_else(|| running.start(new_told_from(running)))
+                }
             });
-            cluster.states = kept.collect();
+            kept.collect()
+        };
+        for (name, cluster) in &mut self.clusters {
+            let made = made.remove(name).map(|cluster| cluster.states).unwrap_or_default();
+            cluster.states = states(std::mem::take(&mut cluster.states), made);
+        }
+        // Clusters that sent nothing for so long that only the others look back to them.
+        for (name, cluster) in made {
+            let states = states(Vec::new(), cluster.states);
+            self.clusters.insert(name, Cluster { states, ..cluster });
         }
         (self.detections, self.index) = (detections, index);
-        new
     }
 
     /// Takes in rows that other detections have had already, for these alone; gives what they find
-    /// at once. The rest comes when time is looked at next. What is counted of events as they
-    /// arrive is not counted again.
+    /// at once, and what is to be asked of history. The rest comes when time is looked at next.
+    /// What is counted of events as they arrive is not counted again.
     pub fn rebuild(&mut self, ids: &BTreeSet<String>, batch: &RecordBatch, now: i64) -> Outcome {
         let numbered = self.detections.iter().enumerate();
         let only = numbered.filter(|(_, running)| ids.contains(&running.detection().id));
         let only: BTreeSet<usize> = only.map(|(number, _)| number).collect();
-        let Outcome { findings, faults, .. } = self.take_in(batch, now, Some(&only));
-        Outcome { findings, faults, ..Outcome::default() }
+        let Outcome { findings, faults, beyond, .. } = self.take_in(batch, now, Some(&only));
+        Outcome { findings, faults, beyond, ..Outcome::default() }
     }
 
     /// The rows of which state was made so far arrived from `since` on: what happened before can
     /// only be asked of history.
     pub fn remembered(&mut self, since: i64) {
         self.known_from = since.saturating_add(self.settings.patience.skew);
-        self.know_from(self.known_from, |_| true);
-    }
-
-    /// As [`Engine::remembered`], for these detections alone, and before they are rebuilt.
-    pub fn rebuilt_from(&mut self, ids: &BTreeSet<String>, since: i64) {
-        let known_from = since.saturating_add(self.settings.patience.skew);
-        self.know_from(known_from, |running| ids.contains(&running.detection().id));
-    }
-
-    fn know_from(&mut self, known_from: i64, wanted: impl Fn(&Running) -> bool) {
-        let Self { detections, clusters, .. } = self;
-        let told_from = told_from(detections, known_from);
+        let Self { detections, clusters, known_from, .. } = self;
+        let told_from = told_from(detections, *known_from);
         for cluster in clusters.values_mut() {
-            let states = detections.iter().zip(&mut cluster.states);
-            for (running, kept) in states.filter(|(running, _)| wanted(running)) {
+            for (running, kept) in detections.iter().zip(&mut cluster.states) {
                 kept.told_from = kept.told_from.max(told_from(running));
                 running.execution.forget(&mut kept.state, kept.told_from);
             }
@@ -122,11 +120,21 @@ impl Engine {
 
     /// The past of a cluster reaches back to this event time.
     pub fn reaches(&mut self, cluster: &str, time: i64) {
-        for kept in &mut self.cluster(cluster).states {
-            if let State::FirstSeen(state) = &mut kept.state {
-                FirstSeen::reaches(state, time);
-            }
+        self.cluster(cluster);
+        let Self { detections, clusters, .. } = self;
+        let Some(cluster) = clusters.get_mut(cluster) else { return };
+        for (running, kept) in detections.iter().zip(&mut cluster.states) {
+            running.execution.reaches(&mut kept.state, time);
+            // It was known before.
+            drop(running.asks(kept, "", i64::MAX));
         }
+    }
+
+    /// The cluster's first event, microseconds of event time, if a detection asks for it.
+    #[must_use]
+    pub fn began(&self, cluster: &str) -> Option<i64> {
+        let states = &self.clusters.get(cluster)?.states;
+        states.iter().filter_map(|kept| kept.state.began()).min()
     }
 
     /// What detections of what is new must know of the past.
@@ -174,14 +182,23 @@ impl Engine {
         let names: BTreeSet<&str> = findings.iter().map(|of| of.cluster.as_str()).collect();
         for name in names {
             self.cluster(name);
-            let Self { runtime, detections, clusters, .. } = self;
+            let Self { runtime, settings, detections, clusters, .. } = self;
+            let state_bytes_max = settings.state_bytes_max;
             let Some(cluster) = clusters.get_mut(name) else { continue };
             let first = outcome.findings.len();
             let told = findings.iter().filter(|finding| finding.cluster == name).cloned();
             outcome.findings.extend(told);
             let own = outcome.findings.len();
             let ask = Ask::Ripe { watermark: cluster.watermark.reached() };
-            let now = Now { cluster: name, ask, time: now, limited: false, sharers: 1, first };
+            let now = Now {
+                cluster: name,
+                ask,
+                time: now,
+                limited: false,
+                sharers: 1,
+                state_bytes_max,
+                first,
+            };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
             // What was told is known.
             outcome.findings.drain(first..own);
@@ -214,6 +231,17 @@ impl Engine {
         };
         wanted.map(span).max().unwrap_or(0).saturating_add(held)
     }
+}
+
+/// Where the state of each detection is that goes on: the places of those before that are the same.
+fn known(before: &[Running], detections: &[Running]) -> Vec<Option<usize>> {
+    let place = |running: &Running| before.iter().position(|old| old.is_as(running));
+    let mut from: Vec<Option<usize>> = detections.iter().map(place).collect();
+    let mut chains = detections.iter().zip(&from);
+    if chains.any(|(running, from)| running.is_chain() && from.is_none()) {
+        from.fill(None);
+    }
+    from
 }
 
 /// How long before it changes last the first event of a finding may lie that chains read,

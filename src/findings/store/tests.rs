@@ -11,6 +11,7 @@ use super::*;
 use crate::detect::detection::Detection;
 use crate::detect::evidence::{EventRef, Evidence};
 use crate::detect::finding::{Finding, Status};
+use crate::detect::outcome::Beyond;
 use crate::detect::row::Row;
 use crate::detect::value::Value;
 use crate::event::time::rfc3339;
@@ -205,6 +206,7 @@ fn run(store: &Store, next: u64, plan: &Plan) {
         ledger: &[late],
         clusters: &[seen],
         deliveries: &deliveries,
+        owed: None,
     };
     let above = store.position().unwrap() < next;
     let step = if above { step } else { Step { ledger: &[], clusters: &[], ..step } };
@@ -520,4 +522,26 @@ fn files_are_their_owners_and_of_a_known_format() {
         .unwrap();
     let error = Store::open(&fixture.path(), SETTINGS).unwrap_err().to_string();
     assert!(error.contains("restore it from a backup"), "{error}");
+}
+
+#[test]
+fn what_is_owed_stays_until_a_later_step_says_otherwise() {
+    let fixture = Fixture::new();
+    let beyond = |from: i64| Beyond {
+        cluster: "c".to_owned(),
+        detection: "D".to_owned(),
+        from,
+        to: from + 10,
+        arrived: from + 1_000,
+    };
+    let commit = |next: u64, owed: Option<&[Beyond]>| {
+        fixture.open().commit(&Step { next, owed, ..Step::default() }).unwrap();
+        fixture.open().owed().unwrap()
+    };
+    let (one, two) = (vec![beyond(0)], vec![beyond(0), beyond(20)]);
+    assert_eq!(commit(5, Some(&two)), two);
+    assert_eq!(commit(5, None), two);
+    assert_eq!(commit(4, Some(&one)), two, "what is read again does not know of all");
+    assert_eq!(commit(5, Some(&one)), one);
+    assert_eq!(commit(6, Some(&[])), []);
 }

@@ -1,5 +1,6 @@
 //! A history in a folder: what is written is there once, in order, after a restart too.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use datafusion::prelude::SessionContext;
@@ -152,7 +153,7 @@ fn the_past_comes_in_the_order_of_arrival() {
         let runtime = Builder::new_current_thread().build().unwrap();
         runtime.block_on(async { arrivals.push((rows.num_rows(), last)) });
     };
-    let replayed = past.replay(2, take).unwrap();
+    let replayed = past.replay(2, &BTreeSet::new(), take).unwrap();
     assert_eq!((replayed, arrivals), (4, vec![(2, 3), (2, 3)]));
 }
 

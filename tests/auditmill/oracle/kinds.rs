@@ -21,8 +21,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::compare::difference;
 use super::event::{Event, named_event, rows, start};
 use super::fixed::{config, story};
+use super::model::Model;
 use super::plain::{Events, Plain, Row};
-use super::run::{Run, arrived_at, catalog, live, prompt, replayed};
+use super::run::{Looks, Run, arrived_at, catalog, late, live, prompt, replayed};
 use super::subject::Subject;
 use super::told::{Said, Told, identity, sentence};
 use super::way::Way;
@@ -51,6 +52,7 @@ enum Asks {
     },
     /// Findings of one user, at least so many within a window.
     Found {
+        reads: &'static [&'static str],
         window: i64,
         slide: i64,
         least: usize,
@@ -94,7 +96,12 @@ const KINDS: [Kind; 5] = [
         id: "K-CHAIN",
         dedup: 20 * MINUTE,
         key: &["user_name"],
-        asks: Asks::Found { window: 10 * MINUTE, slide: 5 * MINUTE, least: 2 },
+        asks: Asks::Found {
+            reads: &["K-NEW", "K-GONE"],
+            window: 10 * MINUTE,
+            slide: 5 * MINUTE,
+            least: 2,
+        },
         front: "window: 10m\nslide: 5m\ndedup: 20m\nover: findings",
         query: "SELECT user_name, count(*) AS name, min(detection) AS verb FROM findings
                 WHERE detection IN ('K-NEW', 'K-GONE')
@@ -147,8 +154,8 @@ fn model(events: &Events, reached: impl Fn(&[EventRef]) -> i64) -> Said {
                 Asks::Gone { length } => {
                     note(kind, gone(&hits(), kind.key, length, reached(&refs)))
                 }
-                Asks::Found { window, slide, least } => {
-                    said.extend(found(kind, cluster, &said, (window, slide), least));
+                Asks::Found { .. } => {
+                    said.extend(found(kind, cluster, &said));
                     continue;
                 }
             };
@@ -241,16 +248,13 @@ fn tell(
 }
 
 /// What the chain says of what the others said.
-fn found(
-    kind: &Kind,
-    cluster: &str,
-    said: &Said,
-    (window, slide): (i64, i64),
-    least: usize,
-) -> Said {
-    let read = said.iter().filter(|(_, told)| {
-        told.cluster == cluster && ["K-NEW", "K-GONE"].contains(&told.detection.as_str())
-    });
+fn found(kind: &Kind, cluster: &str, said: &Said) -> Said {
+    let Asks::Found { reads, window, slide, least } = kind.asks else {
+        panic!("{} reads events", kind.id);
+    };
+    let read = said
+        .iter()
+        .filter(|(_, told)| told.cluster == cluster && reads.contains(&told.detection.as_str()));
     let mut by_user: BTreeMap<String, Vec<(EventRef, &Told)>> = BTreeMap::new();
     for (id, told) in read {
         let event_time = told.first.as_ref().unwrap().event_time;
@@ -312,7 +316,14 @@ fn check(events: &Events, way: &Way) -> Said {
     same(&model(events, latest), &replayed(&catalog, events, way), "replayed");
     let expected = model(events, |_| i64::MAX);
     same(&expected, &live(&catalog, events, way).1, "live");
-    same(&expected, &prompt(&catalog, events, way), "at their times");
+    same(&expected, &prompt(&catalog, events, way, Looks::AllTheWhile), "at their times");
+    // What chains read of what is forgotten is another story.
+    let but_chains = |mut said: Said| {
+        said.retain(|_, told| told.detection != "K-CHAIN");
+        said
+    };
+    let (told, found) = (but_chains(expected.clone()), but_chains(late(&catalog, events, way)));
+    same(&told, &found, "later than held");
     expected
 }
 
@@ -464,4 +475,74 @@ fn what_is_read_again_is_not_new_when_its_key_was_seen_longer_ago() {
     let times: Vec<i64> =
         said.values().map(|told| told.first.as_ref().unwrap().event_time).collect();
     assert_eq!(times, [at(21)]);
+}
+
+/// What reads findings of windows, which wait until these close.
+const CHAIN: Kind = Kind {
+    id: "J-CHAIN",
+    dedup: 40 * MINUTE,
+    key: &["user_name"],
+    asks: Asks::Found {
+        reads: &["O-FEW", "O-WITHOUT", "O-COUNT"],
+        window: 20 * MINUTE,
+        slide: 10 * MINUTE,
+        least: 2,
+    },
+    front: "window: 20m\nslide: 10m\ndedup: 40m\nover: findings",
+    query: "SELECT user_name, count(*) AS name, min(detection) AS verb FROM findings
+            WHERE detection IN ('O-FEW', 'O-WITHOUT', 'O-COUNT')
+            GROUP BY user_name HAVING count(*) >= 2",
+};
+
+/// Time jumps by hours: what many windows say is told at once, and chains read it.
+fn check_jumps(events: &[Event], way: &Way, hours: i64) -> usize {
+    let jumped = events.iter().map(|event| {
+        let jumps = (event.time - start()) / (20 * MINUTE);
+        Event { time: event.time + jumps * hours * HOUR, ..*event }
+    });
+    let events = rows(&jumped.collect::<Vec<_>>());
+    let mut windowed = super::fixed::subjects();
+    windowed.retain(|subject| ["O-FEW", "O-WITHOUT", "O-COUNT"].contains(&subject.id.as_str()));
+    let mut expected = Model::default().all(&windowed, &events);
+    let mut chained = Said::new();
+    for cluster in events.clusters.iter().collect::<BTreeSet<_>>() {
+        chained.extend(found(&CHAIN, cluster, &expected));
+    }
+    let count = chained.len();
+    expected.extend(chained);
+    let chain = Subject { text: CHAIN.text(), id: CHAIN.id.to_owned(), ..Subject::default() };
+    windowed.push(chain);
+    let catalog = catalog(&windowed);
+    for looks in [Looks::AllTheWhile, Looks::WhenSomethingComes] {
+        let found = prompt(&catalog, &events, way, looks);
+        if let Some(difference) = difference(&expected, &found) {
+            panic!("engine and model differ, {looks:?}: {difference}");
+        }
+    }
+    let found = replayed(&catalog, &events, way);
+    if let Some(difference) = difference(&expected, &found) {
+        panic!("engine and model differ, replayed: {difference}");
+    }
+    count
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn chains_miss_nothing_when_time_jumps((events, way) in story(), hours in 0_i64..9) {
+        check_jumps(&events, &way, hours);
+    }
+}
+
+#[test]
+fn when_time_jumps_chains_of_a_fixed_seed_find_something() {
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let stories = (0..6).map(|hours| {
+        let (events, way) = story().new_tree(&mut runner).unwrap().current();
+        check_jumps(&events, &way, hours)
+    });
+    let found = stories.filter(|found| *found > 0).count();
+    assert!(found >= 2, "{found} of 6 stories have a chain");
 }

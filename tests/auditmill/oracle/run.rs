@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
                 engine.reaches(&cluster, number(rows, "first", row));
             }
         };
-        recall.earliest(earliest).unwrap();
+        recall.earliest().unwrap().each(earliest).unwrap();
         for memory in memories {
             let span = (until - memory.lookback, until);
             let keys = |rows: &RecordBatch| {
@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
                     engine.recall(&memory, &cluster, &SeenKey { key, first, last });
                 }
             };
-            recall.keys(&memory.conditions, &memory.key, span, keys).unwrap();
+            recall.keys(&memory.conditions, &memory.key, span).unwrap().each(keys).unwrap();
         }
     }
 
@@ -140,9 +140,13 @@ impl<'a> Run<'a> {
         for finding in outcome.findings {
             self.said.insert(finding.id.clone(), finding);
         }
-        for asked in parted(outcome.beyond.into_iter().collect()) {
+        for asked in parted(outcome.beyond.into_iter().collect(), self.catalog) {
             let again = Again::new(self.catalog, self.settings, &asked).unwrap();
             let mut again = again.expect("the detections are there");
+            let cluster = &asked[0].cluster;
+            if let Some(began) = self.engine.began(cluster) {
+                again.reaches(cluster, began);
+            }
             let arrived = again.arrived();
             for is_late in [true, false] {
                 for (_, rows) in &self.history {
@@ -150,9 +154,12 @@ impl<'a> Run<'a> {
                     if is_late { again.take_late(&rows) } else { again.take_in(&rows) }
                 }
             }
-            for finding in again.findings().unwrap() {
-                self.said.insert(finding.id.clone(), finding);
+            let findings = again.findings().unwrap();
+            for finding in &findings {
+                self.said.insert(finding.id.clone(), finding.clone());
             }
+            let more = self.engine.found_elsewhere(&findings, self.now);
+            self.listen(more);
         }
     }
 
@@ -239,17 +246,45 @@ pub(super) fn live(catalog: &Catalog, events: &Events, way: &Way) -> (Said, Said
     (stood, run.close(last))
 }
 
+/// As events come in any order into an engine that forgets what is over, with restarts: much comes
+/// for what is forgotten.
+pub(super) fn late(catalog: &Catalog, events: &Events, way: &Way) -> Said {
+    let mut run = Run::new(catalog, Pace::Live, way.hold * MINUTE);
+    let mut last = 0;
+    for (number, delivery) in (0..).zip(way.shuffled(start() + HOUR / 2)) {
+        // No two arrive at one time: what was told between them is told from their arrivals.
+        let now = delivery.now + number;
+        run.pass(now);
+        run.deliver(&events.pick(&delivery.events), now);
+        if delivery.restart {
+            run.restart(way.reread);
+        }
+        last = now;
+    }
+    run.close(last)
+}
+
+/// Whether time is looked at while nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looks {
+    AllTheWhile,
+    WhenSomethingComes,
+}
+
 /// As events come at their times, not too late, into an engine that forgets what is over, with
 /// restarts.
-pub(super) fn prompt(catalog: &Catalog, events: &Events, way: &Way) -> Said {
+pub(super) fn prompt(catalog: &Catalog, events: &Events, way: &Way, looks: Looks) -> Said {
     let mut run = Run::new(catalog, Pace::Live, way.hold * MINUTE);
     let mut last = 0;
     for delivery in way.prompt(events) {
-        // Time is looked at all the while.
-        run.pass(delivery.now - 1);
+        if looks == Looks::AllTheWhile {
+            run.pass(delivery.now - 1);
+        }
         let rows = events.pick(&delivery.events);
         run.deliver(&rows, delivery.now);
         if delivery.restart {
+            // A service looks at the time each second.
+            run.pass(delivery.now);
             run.restart(way.reread);
         }
         last = delivery.now;
