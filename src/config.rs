@@ -127,9 +127,9 @@ pub struct Detect {
     /// Folder of address lists for detections and questions: `NAME.txt`, an address or network a
     /// line.
     pub address_lists: Option<PathBuf>,
-    /// Database in MaxMind's format that says whose network an address is of.
+    /// Database in `MaxMind`'s format that says whose network an address is of.
     pub asn_database: Option<PathBuf>,
-    /// Database in MaxMind's format that says in which country an address is.
+    /// Database in `MaxMind`'s format that says in which country an address is.
     pub country_database: Option<PathBuf>,
     /// Which shipped detections run: ids or patterns of them (`K8A-2*`), with commas between.
     pub shipped: String,

@@ -230,7 +230,6 @@ impl Service {
             gate: Gate::new(&settings.auth),
         };
         shared.query.supply(&addresses);
-        let wires = ports.wires(settings, &server, &shared);
         let (watch, reloads) = watched(settings, looked, &in_use, &shared);
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
@@ -254,8 +253,8 @@ impl Service {
         let readers = readers(settings, data, &shared)?;
         Ok(Self {
             tasks,
+            wires: ports.wires(settings, &server, &shared),
             server,
-            wires,
             ready: shared.ready.clone(),
             shared: Arc::new(shared),
             journal,

@@ -116,9 +116,9 @@ fn postgres(
 /// The wire of Flight SQL on this port.
 fn flight(listener: TcpListener, settings: &Settings, server: &Server, shared: &Shared) -> Beside {
     let counts = counts(FLIGHT, Arc::clone(&shared.metrics));
-    let routes = query::flight::routes(Arc::clone(&shared.query), Arc::clone(&counts));
+    let calls = query::flight::routes(Arc::clone(&shared.query), Arc::clone(&counts));
     let gate = Gate::new(&settings.auth);
-    let router = router(routes, gate, Arc::clone(&counts), shared.body_timeout);
+    let router = router(calls, gate, Arc::clone(&counts), shared.body_timeout);
     let sessions_max = settings.query.sessions_max.get();
     server.beside(listener, router, (SESSIONS_MAX, sessions_max), counts)
 }

@@ -66,7 +66,7 @@ fn reach(catalog: &Catalog, beyond: &Beyond) -> i64 {
 /// is before them. What looks back for weeks is asked alone: few columns are read for it.
 #[must_use]
 pub fn parted(all: BTreeSet<Beyond>, catalog: &Catalog) -> Vec<Vec<Beyond>> {
-    let mut groups: BTreeMap<(String, Option<String>), Vec<(i64, Beyond)>> = BTreeMap::new();
+    let mut groups: BTreeMap<_, Vec<(i64, Beyond)>> = BTreeMap::new();
     for beyond in all {
         let kind = catalog.get(&beyond.detection).map(|detection| &detection.kind);
         let alone = matches!(kind, Some(Kind::FirstSeen(_))).then(|| beyond.detection.clone());

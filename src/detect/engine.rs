@@ -2,8 +2,8 @@
 
 mod past;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
@@ -287,9 +287,7 @@ impl Engine {
             let arrivals = if settings.pace == Pace::Live { arrivals(rows) } else { &[] };
             let watermark = cluster.watermark.follow(times, arrivals, now);
             let late = times.iter().filter(|time| **time < watermark).count() as u64;
-            if late > 0 {
-                outcome.late.insert(name.to_owned(), late);
-            }
+            outcome.late.extend((late > 0).then(|| (name.to_owned(), late)));
             cluster.stragglers.observe(oldest, now);
             // What came with it may have come later: since its own arrival a cluster is idle.
             let came = arrivals.iter().copied().filter(|arrival| *arrival <= now).max();
@@ -306,15 +304,12 @@ impl Engine {
         let aside = aside.filter(|(_, of)| is_limited && of.budget.is_aside(begun));
         index.set_aside(aside.map(|(number, _)| number).collect());
         let Selection { rows: selected, report } = index.select(rows)?;
-        for (number, message) in report.faults {
+        let faults = report.faults.into_iter().map(|(number, message)| {
             let detection = detections.get(number).map(|of| of.detection().id.clone());
-            outcome.faults.push(Fault { detection: detection.unwrap_or_default(), message });
-        }
-        for (number, took) in report.took {
-            if let Some(running) = detections.get_mut(number) {
-                running.take_time(took);
-            }
-        }
+            Fault { detection: detection.unwrap_or_default(), message }
+        });
+        outcome.faults.extend(faults);
+        take_times(detections, report.took);
         let states = detections.iter_mut().zip(&mut cluster.states);
         for (number, ((running, kept), selected)) in states.zip(selected).enumerate() {
             running.execution.reaches(&mut kept.state, oldest);
@@ -351,5 +346,14 @@ impl Engine {
             cluster.tell_chains(detections, (first, state_bytes_max), outcome);
         }
         Ok(())
+    }
+}
+
+/// Detections take note of the time that their conditions took.
+fn take_times(detections: &mut [Running], took: HashMap<usize, Duration>) {
+    for (number, took) in took {
+        if let Some(running) = detections.get_mut(number) {
+            running.take_time(took);
+        }
     }
 }

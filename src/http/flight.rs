@@ -45,8 +45,8 @@ struct Entry {
 /// The calls, for whom the gate knows; a request may take `body_timeout` to arrive.
 pub fn router(routes: Routes, gate: Gate, counts: Counts, body_timeout: Duration) -> Router {
     let entry = Arc::new(Entry { gate, counts, body_timeout });
-    let router = routes.into_axum_router();
-    router.layer(from_fn_with_state(entry, let_in)).layer(CatchPanicLayer::new())
+    let calls = routes.into_axum_router();
+    calls.layer(from_fn_with_state(entry, let_in)).layer(CatchPanicLayer::new())
 }
 
 async fn let_in(State(entry): State<Arc<Entry>>, mut request: Request, next: Next) -> Response {

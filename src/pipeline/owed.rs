@@ -1,8 +1,9 @@
 //! What history is still to be asked about: events came for buckets that detections had forgotten.
 //!
 //! It is stored with each step ([`crate::findings::step::Step::owed`]) until it is answered, so
-//! that a start goes on with what an earlier run could not ask. Answers are made a little at a time,
-//! so that what comes meanwhile does not wait, and take no more than a part of the loop's time.
+//! that a start goes on with what an earlier run could not ask. Answers are made a little at a
+//! time, so that what comes meanwhile does not wait, and take no more than a part of the loop's
+//! time.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};

@@ -277,11 +277,11 @@ impl FlightSqlService for Wire {
         command: CommandGetXdbcTypeInfo,
         request: Ask,
     ) -> Info {
-        list(listing::xdbc_types(&command), request)
+        list(listing::xdbc_types(command), request)
     }
 
     async fn do_get_xdbc_type_info(&self, command: CommandGetXdbcTypeInfo, _: Fetch) -> Data {
-        whole(listing::xdbc_types(&command))
+        whole(listing::xdbc_types(command))
     }
 
     async fn get_flight_info_primary_keys(&self, _: CommandGetPrimaryKeys, request: Ask) -> Info {

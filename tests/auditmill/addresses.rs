@@ -114,8 +114,10 @@ fn settings(lists: &Path, detections: &Path) -> String {
     }
     let (asn, country) = (database("asn"), database("country"));
     format!(
-        "[detect]\ndir = {detections:?}\naddress_lists = {lists:?}\nasn_database = {asn:?}\n\
-         country_database = {country:?}\n"
+        "[detect]\ndir = \"{}\"\naddress_lists = \"{}\"\nasn_database = {asn:?}\n\
+         country_database = {country:?}\n",
+        detections.display(),
+        lists.display()
     )
 }
 

@@ -171,9 +171,13 @@ async fn state_of_any_kind_is_given_up() {
             assert!(bytes < 2_000_000.0, "{name} is {bytes} bytes of a MiB");
         }
     }
-    let incomplete = "SELECT count(DISTINCT detection) FROM findings WHERE incomplete
-                      AND detection LIKE 'GREEDY-%'";
-    assert!(server.number(incomplete).await >= 5, "what may miss something says so");
+    // The others are asked when a window ends, and may rest: how many did is the machine's affair.
+    for name in ["EACH", "FIRST", "ABSENT"] {
+        let incomplete = format!(
+            "SELECT count(*) FROM findings WHERE incomplete AND detection = 'GREEDY-{name}'"
+        );
+        assert!(server.number(&incomplete).await > 0, "{name}: what may miss something says so");
+    }
 }
 
 /// Rows without end, made of nothing.

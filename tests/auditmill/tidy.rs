@@ -62,7 +62,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
 ];
 
 /// Foreign crates that have one home: where their names may appear.
-const HOMES: [(&[&str], &[&str]); 19] = [
+const HOMES: [(&[&str], &[&str]); 20] = [
     (&["ring"], &["proof/key.rs"]),
     (&["axum", "axum_server", "tower_http", "hyper_util", "http_body_util"], &["http/"]),
     // The rim makes credentials too.

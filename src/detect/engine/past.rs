@@ -69,12 +69,11 @@ impl Engine {
             let mut old: Vec<Option<Kept>> = old.into_iter().map(Some).collect();
             let mut made: Vec<Option<Kept>> = made.into_iter().map(Some).collect();
             let kept = detections.iter().zip(&from).enumerate();
-            let kept = kept.map(|(number, (running, from))| match from {
-                Some(at) => {
+            let kept = kept.map(|(number, (running, from))| {
+                if let Some(at) = from {
                     let state = old.get_mut(*at).and_then(Option::take);
                     state.unwrap_or_else(|| running.start(old_told_from(running)))
-                }
-                None => {
+                } else {
                     let state = made.get_mut(number).and_then(Option::take);
                     state.unwrap_or_else(|| running.start(new_told_from(running)))
                 }

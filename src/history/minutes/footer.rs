@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::tally::{Tally, schema};
@@ -49,7 +49,7 @@ pub(super) fn read(metadata: &ParquetMetaData) -> Option<RecordBatch> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).ok()?;
     let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).ok()?;
     let groups = builder.metadata().row_groups().iter();
-    let unpacked = groups.map(|group| group.total_byte_size()).fold(0, i64::saturating_add);
+    let unpacked = groups.map(RowGroupMetaData::total_byte_size).fold(0, i64::saturating_add);
     let is_large = rows > ROWS_MAX || unpacked > UNPACKED_BYTES_MAX;
     if is_large || builder.schema().fields() != schema().fields() {
         return None;

@@ -102,7 +102,7 @@ pub(super) fn sql_info(command: &CommandGetSqlInfo) -> Listing {
 }
 
 /// None: the types are Arrow's own.
-pub(super) fn xdbc_types(command: &CommandGetXdbcTypeInfo) -> Listing {
+pub(super) fn xdbc_types(command: CommandGetXdbcTypeInfo) -> Listing {
     Ok(XdbcTypeInfoDataBuilder::new().build()?.record_batch(command.data_type)?)
 }
 

@@ -1,4 +1,4 @@
-//! A database of addresses in the format of `MaxMind` (`.mmdb`), which GeoLite2 and most other
+//! A database of addresses in the format of `MaxMind` (`.mmdb`), which `GeoLite2` and most other
 //! providers publish; and the same written by hand, for tests.
 //!
 //! The whole file is checked before it is used: a damaged one would answer wrongly in silence.
@@ -122,7 +122,7 @@ fn public(text: &str) -> Option<IpAddr> {
     address(text).filter(|ip| !is_private(*ip))
 }
 
-/// GeoLite2 and its like have a number, of any width, others a text such as `AS64501`.
+/// `GeoLite2` and its like have a number, of any width, others a text such as `AS64501`.
 fn asn(found: &Found<'_>) -> Option<u32> {
     let number = found.decode_path::<serde_json::Number>(&path!["autonomous_system_number"]);
     if let Some(number) = number.ok().flatten() {

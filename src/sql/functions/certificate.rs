@@ -1,6 +1,7 @@
 //! For whom a certificate is requested: `csr_common_name`, `csr_organizations`.
 //!
-//! A CertificateSigningRequest has a PEM text in base64, and in that a PKCS #10 request (RFC 2986).
+//! A `CertificateSigningRequest` has a PEM text in base64, and in that a PKCS #10 request (RFC
+//! 2986).
 //! Its subject is read as Go's `crypto/x509` does, by which the API server makes a user of the last
 //! common name and groups of all organisations (kubernetes/apiserver,
 //! `pkg/authentication/request/x509`). Whatever that accepts is read here; no more of a request
