@@ -37,6 +37,9 @@ pub mod journal;
 #[path = "../../../src/detect/detection/mod.rs"]
 pub mod detection;
 
+/// Of the program's, what front matter may name.
+pub mod sql;
+
 /// What clients of PostgreSQL say.
 #[path = "../../../src/query/postgres/message.rs"]
 pub mod message;

@@ -1,0 +1,3 @@
+//! Of the program's SQL, what front matter may name.
+
+pub mod address;
