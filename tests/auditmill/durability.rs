@@ -44,7 +44,8 @@ async fn what_was_acknowledged_survives_kill_9_while_files_are_written_and_joine
     let server = TestServer::start(
         "[history]\nflush_after = \"10ms\"\n[journal]\nsegment = \"64KiB\"\nreserve = \"1MiB\"\n",
     );
-    let server = survive(server, rounds(), 400.0).await;
+    // So many rows that there is time to join files before it is killed.
+    let server = survive(server, rounds(), 1_500.0).await;
     let log = server.data().join("history/_delta_log");
     let commits = std::fs::read_dir(log).unwrap().map(|commit| commit.unwrap().path());
     let commits = commits.filter_map(|path| std::fs::read_to_string(path).ok());
