@@ -5,11 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The commands, as one writes them.
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 7] = [
     &["posture"],
-    &["policy", "check", "deployments/audit-policy.yaml"],
-    &["report", "secrets_read"],
-    &["report", "permissions_used"],
+    &["report", "secrets-read"],
+    &["report", "permissions-used"],
     &["report", "actor", "--user", "nobody@example"],
     &["rbac", "suggest", "--user", "kubernetes-admin"],
     &["backtest", "--since", "2026-03-02T00:00:00Z"],
