@@ -23,6 +23,7 @@
 //! - `hardening`: deeds that show each hardening control broken, and what only looks like them
 //! - `least_privilege`: a role made of what was used, and the workload under it
 //! - `policies`: what audit policies record, beside the model of them
+//! - `fed`: what fires under which audit policy, beside what `policy check` says of it
 //! - `first_finding`, `outage`, `walk`, `record`: the stories told with them
 
 #![expect(clippy::print_stdout, reason = "what a test prints is its report, seen with --nocapture")]
@@ -32,6 +33,7 @@ mod attack_end;
 mod attack_steps;
 mod audit_log;
 mod drive;
+mod fed;
 mod first_finding;
 mod hardening;
 mod kubeconfig;
@@ -83,6 +85,13 @@ fn record_hardening() {
 fn real_apiserver_suggested_role_is_enough() {
     if let Some(bin) = apiserver::programs() {
         least_privilege::tell(&bin);
+    }
+}
+
+#[test]
+fn real_apiserver_feeds_what_policy_check_says() {
+    if let Some(bin) = apiserver::programs() {
+        fed::tell(&bin);
     }
 }
 
