@@ -295,13 +295,8 @@ const READERS_MAX: usize = 4;
 
 /// Opens the file to write, creating it and bringing it to the present format.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    // SQLite gives its side files the mode of this one.
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-    // Closed before SQLite opens it: closing a file drops all locks that the process has on it.
-    drop(file.map_err(|source| StoreError::Create { path: path.to_owned(), source })?);
+    let mut writer = open_file(path)?;
     let fail = |source| StoreError::Open { path: path.to_owned(), source };
-    let mut writer = Connection::open(path).map_err(fail)?;
-    writer.busy_timeout(BUSY).map_err(fail)?;
     let found: i64 =
         writer.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
@@ -312,15 +307,34 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(writer)
 }
 
+/// A connection to a file that only its owner can read, which is made if need be.
+pub(super) fn open_file(path: &Path) -> Result<Connection, StoreError> {
+    // SQLite gives its side files the mode of this one.
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+    // Closed before SQLite opens it: closing a file drops all locks that the process has on it.
+    drop(file.map_err(|source| StoreError::Create { path: path.to_owned(), source })?);
+    let fail = |source| StoreError::Open { path: path.to_owned(), source };
+    let connection = Connection::open(path).map_err(fail)?;
+    connection.busy_timeout(BUSY).map_err(fail)?;
+    Ok(connection)
+}
+
+/// Commits survive the process at once, and do not wait for the disk; the log behind that is cut to
+/// so many bytes.
+pub(super) fn write_ahead(writer: &Connection, bytes_max: u64) -> rusqlite::Result<()> {
+    // It answers with the mode that is now in effect.
+    writer.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    writer.pragma_update(None, "synchronous", "normal")?;
+    let bytes_max = stored(bytes_max);
+    writer.pragma_update_and_check(None, "journal_size_limit", bytes_max, |_| Ok(()))
+}
+
 fn set_up(writer: &mut Connection, found: i64) -> rusqlite::Result<()> {
     if found == 0 {
         // What is deleted is given back to the disk; only before anything is written.
         writer.pragma_update(None, "auto_vacuum", "incremental")?;
     }
-    // It answers with the mode that is now in effect.
-    writer.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-    writer.pragma_update(None, "synchronous", "normal")?;
-    writer.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |_| Ok(()))?;
+    write_ahead(writer, 64 << 20)?;
     writer.set_prepared_statement_cache_capacity(64);
     for (number, migration) in (0_i64..).zip(MIGRATIONS).filter(|(number, _)| *number >= found) {
         let change = writer.transaction()?;

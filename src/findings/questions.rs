@@ -9,15 +9,13 @@
 //! Never: one client's questions push out another's, nor, until there are very many, their own: of
 //! the oldest first the text goes. Nobody changes a row through a wire.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, params};
 use tracing::error;
 
-use super::database::{BUSY, StoreError, restored, stored};
+use super::database::{Readers, StoreError, open_file, restored, stored, write_ahead};
 
 /// Letters of a statement that are kept: of a longer one so many at its start and at its end.
 const HEAD_CHARS: usize = 8_000;
@@ -107,7 +105,7 @@ pub struct Asked {
 /// The file that questions are written to.
 #[derive(Debug)]
 pub struct QuestionLog {
-    path: PathBuf,
+    readers: Readers,
     connection: Mutex<Connection>,
     keep: i64,
     clock: fn() -> i64,
@@ -123,23 +121,12 @@ impl QuestionLog {
     /// # Errors
     /// When the file cannot be used.
     pub fn open(path: &Path, keep: i64, clock: fn() -> i64) -> Result<Self, StoreError> {
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(0o600);
-        let made = options.open(path);
-        made.map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(BUSY)?;
-            connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-            connection.pragma_update(None, "synchronous", "normal")?;
-            connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
-            connection.execute_batch(SCHEMA)?;
-            Ok(connection)
-        };
-        let connection =
-            open().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        let path = path.to_owned();
-        let log = Self { path, connection: Mutex::new(connection), keep, clock };
+        let connection = open_file(path)?;
+        write_ahead(&connection, 16 << 20)
+            .and_then(|()| connection.execute_batch(SCHEMA))
+            .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        let readers = Readers::new(path);
+        let log = Self { readers, connection: Mutex::new(connection), keep, clock };
         log.sweep()?;
         Ok(log)
     }
@@ -198,14 +185,11 @@ impl QuestionLog {
     /// # Errors
     /// When they cannot be read.
     pub fn all(&self) -> Result<Vec<Asked>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<Asked>> {
-            // A connection of its own: whoever asks meanwhile does not wait.
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(&self.path, flags)?;
-            connection.busy_timeout(BUSY)?;
+        // Whoever asks meanwhile does not wait.
+        self.readers.read("read questions", |reader| {
             let text = "SELECT at, client, wire, query, parameters, chars, outcome, rows, micros
                         FROM questions ORDER BY number";
-            let mut statement = connection.prepare(text)?;
+            let mut statement = reader.prepare_cached(text)?;
             let asked = statement.query_map([], |row| {
                 Ok(Asked {
                     at: row.get(0)?,
@@ -220,8 +204,7 @@ impl QuestionLog {
                 })
             })?;
             asked.collect()
-        };
-        read().map_err(|source| StoreError::Failed { what: "read questions", source })
+        })
     }
 
     /// Gives up what is too old, and of each client what is too much.

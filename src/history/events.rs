@@ -25,7 +25,6 @@ use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectStore;
 
 use super::encode::{SEGMENT, file_schema, stored_schema};
-use super::error::HistoryError;
 use super::file::DataFile;
 use super::hot::{Hot, Kept};
 use super::location::Location;
@@ -87,10 +86,9 @@ impl TableProvider for EventsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if !self.hot.is_opened() {
-            return Err(DataFusionError::External(Box::new(HistoryError::NotOpen)));
-        }
-        let Kept { batches, files } = self.hot.kept();
+        let kept = self.hot.asked();
+        let Kept { batches, files } =
+            kept.map_err(|error| DataFusionError::External(Box::new(error)))?;
         let mut files = keep_relevant(state, &files, filters, &self.schema())?;
         files.retain(|file| self.imports || !file.is_import());
         let hot = MemTable::try_new(self.schema(), vec![batches])?;

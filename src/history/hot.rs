@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 
+use super::error::HistoryError;
 use super::file::DataFile;
 use crate::event::schema::events_schema;
 use crate::journal::Position;
@@ -147,6 +148,14 @@ impl Hot {
         let state = self.lock();
         let batches = state.batches.iter().map(|held| held.batch.clone()).collect();
         Kept { batches, files: Arc::clone(&state.files) }
+    }
+
+    /// The same, for questions.
+    ///
+    /// # Errors
+    /// While it is not known which files there are.
+    pub(crate) fn asked(&self) -> Result<Kept, HistoryError> {
+        if self.is_opened() { Ok(self.kept()) } else { Err(HistoryError::NotOpen) }
     }
 
     /// The files that hold rows.

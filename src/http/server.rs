@@ -153,7 +153,6 @@ impl Server {
     pub async fn serve(self, router: Router) -> std::io::Result<()> {
         // Also without TLS: by default, this signal would end the process.
         let hangup = signal(SignalKind::hangup())?;
-        let service = router.into_make_service();
         let mut server = axum_server::from_tcp(self.listener)?.handle(self.handle);
         let timer = hyper_util::rt::TokioTimer::new;
         server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT).timer(timer());
@@ -162,24 +161,37 @@ impl Server {
         http2.keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
         let setting = "[http] connections_max";
         let room = Room::new(setting, self.connections_max, Welcome::AtFirstBytes);
-        // Without TCP_NODELAY, HTTP/2 stalls for 40 ms at a time.
-        let plain = NoDelayAcceptor::new();
-        let Some(tls) = self.tls else {
-            let entrance = Entrance { inner: plain, peer: |_| Peer::default(), room };
-            return server.acceptor(entrance).serve(service).await;
-        };
-        let config = tls.config;
-        let inner = RustlsAcceptor::new(config.clone()).handshake_timeout(HANDSHAKE_TIMEOUT);
-        let entrance = Entrance {
-            inner: inner.acceptor(plain),
-            peer: |stream: &Encrypted| peer(stream.get_ref().1),
-            room,
+        let Some(Tls { files, seen, config }) = self.tls else {
+            return enter(server, router, None, room).await;
         };
         tokio::select! {
-            ended = server.acceptor(entrance).serve(service) => ended,
-            never = tls::follow(tls.files, tls.seen, config, hangup) => match never {},
+            ended = enter(server, router, Some(config.clone()), room) => ended,
+            never = tls::follow(files, seen, config, hangup) => match never {},
         }
     }
+}
+
+/// Serves whoever gets a place, in TLS if there is any, until it is stopped.
+async fn enter(
+    server: axum_server::Server<SocketAddr>,
+    router: Router,
+    tls: Option<RustlsConfig>,
+    room: Room,
+) -> std::io::Result<()> {
+    let service = router.into_make_service();
+    // Without TCP_NODELAY, HTTP/2 stalls for 40 ms at a time.
+    let plain = NoDelayAcceptor::new();
+    let Some(config) = tls else {
+        let entrance = Entrance { inner: plain, peer: |_| Peer::default(), room };
+        return server.acceptor(entrance).serve(service).await;
+    };
+    let inner = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE_TIMEOUT);
+    let entrance = Entrance {
+        inner: inner.acceptor(plain),
+        peer: |stream: &Encrypted| peer(stream.get_ref().1),
+        room,
+    };
+    server.acceptor(entrance).serve(service).await
 }
 
 /// What the TLS acceptor makes of a connection, whatever service it is for.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::auth::token_client;
+use super::auth::client_with_role;
 use super::events::{grant, list, read};
 use super::postgres::psql_with;
 use super::program::LIMIT;
@@ -16,12 +16,9 @@ const EAST: &str = "east-token";
 const RESPONDER: &str = "responder-token";
 
 fn settings() -> String {
-    let client = |name: &str, clusters: &str, token: &str, role: &str| {
-        token_client(name, clusters, token) + &format!("role = \"{role}\"\n")
-    };
-    client("root", "[\"*\"]", ADMIN, "admin")
-        + &client("ann", "[\"east\"]", EAST, "viewer")
-        + &client("bob", "[\"east\"]", RESPONDER, "responder")
+    client_with_role("root", "[\"*\"]", ADMIN, "admin")
+        + &client_with_role("ann", "[\"east\"]", EAST, "viewer")
+        + &client_with_role("bob", "[\"east\"]", RESPONDER, "responder")
 }
 
 /// What a request with a token gives: its status and its body.

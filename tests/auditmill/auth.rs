@@ -413,14 +413,18 @@ const LOOPBACK: &str = "[http]\nlisten = \"127.0.0.1:0\"\n";
 /// west.
 fn clients() -> String {
     token_client("east", "[\"east\"]", EAST)
-        + &(token_client("every", "[\"*\"]", EVERY) + "role = \"admin\"\n")
-        + &(token_client("reader", "[\"*\"]", READER) + "role = \"viewer\"\n")
-        + &(token_client("looker", "[\"east\"]", LOOKER) + "role = \"viewer\"\n")
+        + &client_with_role("every", "[\"*\"]", EVERY, "admin")
+        + &client_with_role("reader", "[\"*\"]", READER, "viewer")
+        + &client_with_role("looker", "[\"east\"]", LOOKER, "viewer")
         + &certificate_client("west", "[\"west\", \"far-west\"]", "CN=west-api")
 }
 
-pub(crate) fn token_client(name: &str, clusters: &str, token: &str) -> String {
+fn token_client(name: &str, clusters: &str, token: &str) -> String {
     client_of(name, clusters, "token_sha256", &sha256(token))
+}
+
+pub(crate) fn client_with_role(name: &str, clusters: &str, token: &str, role: &str) -> String {
+    token_client(name, clusters, token) + &format!("role = \"{role}\"\n")
 }
 
 fn certificate_client(name: &str, clusters: &str, common_name: &str) -> String {
@@ -431,7 +435,7 @@ fn client_of(name: &str, clusters: &str, key: &str, value: &str) -> String {
     format!("[[auth.client]]\nname = \"{name}\"\nclusters = {clusters}\n{key} = \"{value}\"\n")
 }
 
-pub(crate) fn sha256(token: &str) -> String {
+fn sha256(token: &str) -> String {
     let digest = Sha256::digest(token);
     digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

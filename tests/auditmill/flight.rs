@@ -18,7 +18,7 @@ use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 use tonic::transport::{Channel, Endpoint};
 
-use super::auth::{Pki, sha256};
+use super::auth::{Pki, client_with_role};
 use super::events::{list, read, repository};
 use super::program::LIMIT;
 use super::server::{TestServer, refused};
@@ -143,11 +143,7 @@ async fn becomes_free(server: &TestServer) {
 async fn adbc_shows_a_token_over_tls() {
     let pki = Pki::new();
     let token = "a-token-of-thirty-two-characters";
-    let client = format!(
-        "[[auth.client]]\nname = \"ann\"\nclusters = [\"*\"]\nrole = \"viewer\"\n\
-         token_sha256 = \"{}\"\n",
-        sha256(token)
-    );
+    let client = client_with_role("ann", "[\"*\"]", token, "viewer");
     let server = TestServer::start(&(pki.tls("127.0.0.1:0") + &client));
     let authority = pki.authority();
     let uri = format!("grpc+tls://{}", server.flight());

@@ -30,7 +30,6 @@ use tokio::sync::OnceCell;
 use super::footer;
 use super::tally::{READ, TEXTS, Tally, schema};
 use crate::event::schema::events_schema;
-use crate::history::error::HistoryError;
 use crate::history::events::{keep_relevant, scan_files};
 use crate::history::file::DataFile;
 use crate::history::hot::{Hot, Kept};
@@ -85,10 +84,9 @@ impl TableProvider for MinutesTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if !self.hot.is_opened() {
-            return Err(DataFusionError::External(Box::new(HistoryError::NotOpen)));
-        }
-        let Kept { batches, files } = self.hot.kept();
+        let kept = self.hot.asked();
+        let Kept { batches, files } =
+            kept.map_err(|error| DataFusionError::External(Box::new(error)))?;
         let files = keep_relevant(state, &files, filters, &schema())?;
         let minutes = Minutes {
             schema: schema(),

@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{Entrance, Room, Welcome};
-use super::{Encrypted, HANDSHAKE_TIMEOUT, PING_INTERVAL, PING_TIMEOUT, Server, peer};
-use crate::http::auth::Peer;
+use super::accept::{Room, Welcome};
+use super::{PING_INTERVAL, PING_TIMEOUT, Server, enter};
 use crate::query::postgres::Counts;
 
 /// Requests at the same time on one connection. Each may hold a message and a part of an answer;
@@ -74,23 +72,8 @@ impl Beside {
             handle.graceful_shutdown(Some(STOP_GRACE));
             std::future::pending::<Infallible>().await
         };
-        let (service, room, plain) =
-            (self.router.into_make_service(), self.room, NoDelayAcceptor::new());
-        let Some(config) = self.tls else {
-            let entrance = Entrance { inner: plain, peer: |_| Peer::default(), room };
-            return tokio::select! {
-                ended = server.acceptor(entrance).serve(service) => ended,
-                never = stopped => match never {},
-            };
-        };
-        let inner = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE_TIMEOUT);
-        let entrance = Entrance {
-            inner: inner.acceptor(plain),
-            peer: |stream: &Encrypted| peer(stream.get_ref().1),
-            room,
-        };
         tokio::select! {
-            ended = server.acceptor(entrance).serve(service) => ended,
+            ended = enter(server, self.router, self.tls, self.room) => ended,
             never = stopped => match never {},
         }
     }

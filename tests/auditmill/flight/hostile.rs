@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::{connect, filled, rows};
-use crate::auth::sha256;
+use crate::auth::client_with_role;
 use crate::program::LIMIT;
 use crate::server::TestServer;
 
@@ -97,11 +97,7 @@ async fn more_connections_than_there_may_be_are_closed() {
 #[tokio::test]
 async fn a_stranger_keeps_no_place() {
     let token = "a-token-of-thirty-two-characters";
-    let settings = format!(
-        "[[auth.client]]\nname = \"ann\"\nclusters = [\"*\"]\nrole = \"viewer\"\n\
-         token_sha256 = \"{}\"\n",
-        sha256(token)
-    );
+    let settings = client_with_role("ann", "[\"*\"]", token, "viewer");
     let server = TestServer::start(&settings);
     let mut stranger = raw(&server).await;
     let refused = stranger.get_flight_info(FlightDescriptor::default()).await.unwrap_err();

@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::client::{Client, open, start};
 use super::{ENDLESS, filled, psql_with};
-use crate::auth::{Pki, sha256};
+use crate::auth::{Pki, client_with_role};
 use crate::program::LIMIT;
 use crate::server::TestServer;
 
@@ -208,11 +208,7 @@ async fn random_messages_harm_no_one_else() {
 async fn a_password_is_a_token_and_tls_is_asked_for() {
     let pki = Pki::new();
     let token = "a-token-of-thirty-two-characters";
-    let client = format!(
-        "[[auth.client]]\nname = \"ann\"\nclusters = [\"*\"]\nrole = \"viewer\"\n\
-         token_sha256 = \"{}\"\n",
-        sha256(token)
-    );
+    let client = client_with_role("ann", "[\"*\"]", token, "viewer");
     let server = TestServer::start(&(pki.tls("127.0.0.1:0") + &client));
     let ask = |parameters: &str| psql_with(&server, parameters, &["SELECT 7 AS seven"]);
     let well = ask(&format!("sslmode=require password={token}"));
