@@ -19,6 +19,7 @@ use super::requery::Ask;
 use super::rows::{arrivals, by_cluster, event_times};
 use super::running::{Running, Taken, fault};
 use super::watermark::{Patience, Stragglers, Watermark};
+use crate::event::lookback::Lookback;
 use crate::sql::context::session;
 
 pub use self::past::{LongMemory, Seen};
@@ -72,8 +73,8 @@ pub struct Engine {
     index: Index,
     detections: Vec<Running>,
     clusters: BTreeMap<String, Cluster>,
-    /// Nothing that happened before this is known for sure.
-    known_from: i64,
+    /// The rows of the past that state was made of; `None` when there is no other past.
+    known: Option<Lookback>,
 }
 
 impl Engine {
@@ -89,8 +90,7 @@ impl Engine {
         let runtime =
             runtime.map_err(|error| failed(format!("start the engine's runtime: {error}")))?;
         let (detections, index) = Self::plan(&runtime, catalog)?;
-        let (clusters, known_from) = (BTreeMap::new(), i64::MIN);
-        Ok(Self { runtime, settings, index, detections, clusters, known_from })
+        Ok(Self { runtime, settings, index, detections, clusters: BTreeMap::new(), known: None })
     }
 
     fn plan(runtime: &Runtime, catalog: &Catalog) -> Result<(Vec<Running>, Index), Vec<LoadError>> {
@@ -116,9 +116,10 @@ impl Engine {
     }
 
     fn cluster(&mut self, name: &str) -> &mut Cluster {
-        let Self { settings, detections, clusters, known_from, .. } = self;
+        let Self { settings, detections, clusters, known, .. } = self;
         clusters.entry(name.to_owned()).or_insert_with(|| {
-            let told_from = past::told_from(detections, *known_from);
+            let known_from = past::known_from(known.as_ref(), name, settings.patience);
+            let told_from = past::told_from(detections, known_from);
             Cluster {
                 watermark: Watermark::new(settings.patience),
                 stragglers: Stragglers::new(settings.hold),
@@ -285,14 +286,8 @@ impl Engine {
         let arrives = only.is_none();
         if arrives {
             let arrivals = if settings.pace == Pace::Live { arrivals(rows) } else { &[] };
-            let watermark = cluster.watermark.follow(times, arrivals, now);
-            let late = times.iter().filter(|time| **time < watermark).count() as u64;
+            let late = cluster.arrive(times, arrivals, now);
             outcome.late.extend((late > 0).then(|| (name.to_owned(), late)));
-            cluster.stragglers.observe(oldest, now);
-            // What came with it may have come later: since its own arrival a cluster is idle.
-            let came = arrivals.iter().copied().filter(|arrival| *arrival <= now).max();
-            let latest = times.iter().copied().max().unwrap_or(i64::MIN);
-            cluster.watermark.observe(latest, came.unwrap_or(now));
         }
         let watermark = cluster.watermark.advance(now);
         let first = outcome.findings.len();
@@ -316,21 +311,24 @@ impl Engine {
             if is_limited && running.budget.is_aside(begun) {
                 running.execution.misses(&mut kept.state, cluster.watermark.latest());
             }
-            if selected.is_empty() || only.is_some_and(|only| !only.contains(&number)) {
+            if only.is_some_and(|only| !only.contains(&number)) {
                 continue;
             }
-            let mut taken = Taken { cluster: name, batch: rows, times, selected };
-            if oldest < kept.told_from {
-                outcome.beyond.extend(running.beyond(kept.told_from, &mut taken));
+            if !selected.is_empty() {
+                let mut taken = Taken { cluster: name, batch: rows, times, selected };
+                if oldest < kept.told_from {
+                    outcome.beyond.extend(running.beyond(kept.told_from, &mut taken));
+                }
+                match running.take_in(kept, taken, &mut outcome.exempted) {
+                    Ok(findings) => outcome.findings.extend(findings),
+                    Err(error) => outcome.faults.push(running.fault(&error)),
+                }
+                Execution::cap(&mut kept.state, settings.state_bytes_max);
             }
-            match running.take_in(kept, taken, &mut outcome.exempted) {
-                Ok(findings) => outcome.findings.extend(findings),
-                Err(error) => outcome.faults.push(running.fault(&error)),
-            }
+            // An event that it has no use for may show that the past reaches back further.
             if oldest < kept.told_from {
                 outcome.beyond.extend(running.asks(kept, name, first_arrived));
             }
-            Execution::cap(&mut kept.state, settings.state_bytes_max);
         }
         if is_limited {
             let now = Instant::now();

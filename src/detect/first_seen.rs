@@ -104,10 +104,10 @@ impl FirstSeen {
             let known = streaks.len();
             let mut joined = self.join(streaks, &mut state.noted, streak);
             // Within a streak it changes nothing; else what was forgotten may have been before it,
-            // and what it makes known may have been told of as new.
-            if state.noted.is_forgotten(bucket(&self.detection, time))
-                && (joined.first == event || streaks.len() + 1 < known)
-            {
+            // and what it makes known may have been told of as new, in a streak that is forgotten.
+            let is_within =
+                joined.first != event && joined.last != time && streaks.len() + 1 == known;
+            if !is_within && state.noted.is_forgotten(bucket(&self.detection, time)) {
                 state.asks.push((time, time.saturating_add(self.novelty.lookback)));
             }
             if joined.first == event {

@@ -23,6 +23,17 @@ impl Default for Patience {
     }
 }
 
+impl Patience {
+    /// How far a cluster's event time has come at `now`, at least: its latest event and its last
+    /// arrival are known.
+    #[must_use]
+    pub fn watermark(self, latest: i64, arrived: i64, now: i64) -> i64 {
+        let mut watermark = Watermark::new(self);
+        watermark.observe(latest, arrived);
+        watermark.advance(now)
+    }
+}
+
 /// The event clock of one cluster. It never goes back.
 #[derive(Clone, Copy, Debug)]
 pub struct Watermark {

@@ -9,7 +9,10 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DataFusionError, Result, ScalarValue};
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::optimizer::OptimizerRule as _;
+use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::prelude::SessionContext;
 
 use super::compiled::{Compiled, Slot};
@@ -102,7 +105,7 @@ async fn requery(
     logical: &LogicalPlan,
     slot: &Arc<Slot>,
 ) -> Result<Planned> {
-    let optimized = context.state().optimize(logical)?;
+    let optimized = with_filters_at_scans(&context.state()).optimize(logical)?;
     // The text may name columns, too, on which nothing depends: then they are there, as NULL.
     let reread = match reread(detection, context, &optimized, slot, Others::Left).await {
         Ok(reread) => reread,
@@ -115,6 +118,14 @@ async fn requery(
     };
     let requery = parts.compile(detection, &reread.context, &reread.buffer).await?;
     Ok(Planned { intake: reread.intake, execution: Execution::Requery(requery) })
+}
+
+/// Plans as the context does, except that nothing comes between a scan and what is filtered of it.
+fn with_filters_at_scans(state: &SessionState) -> SessionState {
+    let mut rules = state.optimizers().to_vec();
+    // Makes a projection of what several conditions have in common.
+    rules.retain(|rule| rule.name() != CommonSubexprEliminate::new().name());
+    SessionStateBuilder::new_from_existing(state.clone()).with_optimizer_rules(rules).build()
 }
 
 /// A query once more, over a table of just the columns that its buffer holds.
@@ -160,7 +171,6 @@ fn intake(
             LogicalPlan::TableScan(scan) => {
                 scans += 1;
                 needed.extend(scan.projected_schema.fields().iter().map(|f| f.name().clone()));
-                filters.extend(scan.filters.iter().cloned().reduce(Expr::and));
             }
             LogicalPlan::Filter(filter)
                 if matches!(filter.input.as_ref(), LogicalPlan::TableScan(_)) =>

@@ -12,6 +12,9 @@ pub mod cluster;
 // The content hash of an event: its identity for duplicates, evidence and order.
 pub mod digest;
 
+// Which rows of the past a state is made of.
+pub mod lookback;
+
 // Reading columns whose texts repeat.
 pub mod repeating;
 

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::error::HistoryError;
 use super::wide::{names, widened};
+use crate::event::lookback::Lookback;
 
 /// The table of events, to be asked outside of any async runtime.
 #[derive(Debug, Clone)]
@@ -56,14 +57,22 @@ impl Recall {
         ask_wide(&self.events, |events| events.filter(of), wanted)
     }
 
-    /// The rows that arrived at or after a time, microseconds, in no order. Columns that are not
-    /// wanted are NULL, unless every row has them. Imported rows do not count, here and below.
+    /// These rows, in no order. Columns that are not wanted are NULL, unless every row has them.
+    /// Imported rows do not count, here and below.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn arrived(&self, since: i64, wanted: &BTreeSet<String>) -> Result<Recalled, HistoryError> {
-        let since = col("ingest_time").gt_eq(time(since));
-        ask_wide(&self.news, |events| events.filter(since), wanted)
+    pub fn of(
+        &self,
+        lookback: &Lookback,
+        wanted: &BTreeSet<String>,
+    ) -> Result<Recalled, HistoryError> {
+        let arrived = col("ingest_time").gt_eq(time(lookback.since));
+        let further = lookback.further.iter().map(|(cluster, from)| {
+            col("cluster").eq(lit(cluster)).and(col("event_time").gt_eq(time(*from)))
+        });
+        let of = further.fold(arrived, Expr::or);
+        ask_wide(&self.news, |events| events.filter(of), wanted)
     }
 
     /// Whether a row arrived before a time, microseconds.
@@ -96,7 +105,8 @@ impl Recall {
 
     /// Which keys were seen when: columns `cluster`, those of the key, `first` and `last` in
     /// microseconds of event time; of the rows from `from` on for which all conditions are true,
-    /// and that arrived or happened before `until`.
+    /// and that arrived or happened before `until`. A key has several rows where it was seen over
+    /// more than `apart`: between `first` and `last` it was not away for as long.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -105,6 +115,7 @@ impl Recall {
         conditions: &[Expr],
         key: &[Expr],
         (from, until): (i64, i64),
+        apart: i64,
     ) -> Result<Recalled, HistoryError> {
         let old = col("ingest_time").lt(time(until)).or(col("event_time").lt(time(until)));
         let old = old.and(col("event_time").gt_eq(time(from)));
@@ -112,6 +123,8 @@ impl Recall {
         let mut groups = vec![col("cluster")];
         let numbered = key.iter().cloned().enumerate();
         groups.extend(numbered.map(|(number, expr)| expr.alias(format!("key_{number}"))));
+        groups
+            .push((cast(col("event_time"), DataType::Int64) / lit(apart.max(1))).alias("stretch"));
         ask(&self.events, |events| {
             let aggregates =
                 vec![min(col("event_time")).alias("first"), max(col("event_time")).alias("last")];

@@ -1,9 +1,10 @@
 //! Rows of the table in the order of their arrival: what detections are rebuilt from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{AsArray as _, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::error::DataFusionError;
 use datafusion::physical_expr::expressions::col;
@@ -19,6 +20,7 @@ use super::events::scan_files;
 use super::file::DataFile;
 use super::location::Location;
 use super::wide::{places, widened};
+use crate::event::lookback::Lookback;
 
 /// The table as it was when it was asked for.
 #[derive(Debug)]
@@ -41,8 +43,20 @@ impl Past {
         self.files.iter().all(|file| !file.is_import() && file.ingest_time.0 >= since)
     }
 
-    /// Gives the rows that arrived at or after `since`, in batches with the arrival of their last
-    /// row; gives their number. Columns that are not wanted are NULL, unless every row has them.
+    /// The latest event of each cluster, and its last arrival, microseconds.
+    #[must_use]
+    pub fn latest(&self) -> BTreeMap<&str, (i64, i64)> {
+        let mut latest = BTreeMap::new();
+        for file in self.arrived() {
+            let of: &mut (i64, i64) =
+                latest.entry(file.cluster.as_str()).or_insert((i64::MIN, i64::MIN));
+            *of = (of.0.max(file.event_time.1), of.1.max(file.ingest_time.1));
+        }
+        latest
+    }
+
+    /// Gives these rows, in batches with the arrival of their last row; gives their number.
+    /// Columns that are not wanted are NULL, unless every row has them.
     /// Files are taken in the order of their first arrivals, each sorted by arrival: rows of
     /// different files can change places only where one flush wrote several, which are of different
     /// clusters or days. Not for use inside an async runtime.
@@ -51,14 +65,15 @@ impl Past {
     /// When files cannot be read.
     pub fn replay(
         &self,
-        since: i64,
+        lookback: &Lookback,
         wanted: &BTreeSet<String>,
         mut take: impl FnMut(&RecordBatch, i64),
     ) -> Result<u64, HistoryError> {
         let columns = places(wanted);
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(DataFusionError::from)?;
-        let is_wanted = |file: &&DataFile| file.ingest_time.1 >= since;
+        let is_wanted =
+            |file: &&DataFile| lookback.has(&file.cluster, file.event_time.1, file.ingest_time.1);
         let mut files: Vec<&DataFile> = self.arrived().filter(is_wanted).collect();
         files.sort_by_key(|file| (file.ingest_time, &file.path));
         let mut replayed = 0;
@@ -71,11 +86,8 @@ impl Past {
             // `take` may have a runtime of its own: it is called outside of ours.
             while let Some(batch) = runtime.block_on(stream.next()) {
                 let batch = batch?;
-                let arrivals = batch.column(batch.schema().index_of("ingest_time")?);
-                let arrivals = arrivals.as_primitive::<TimestampMicrosecondType>().values();
-                let first = arrivals.partition_point(|arrival| *arrival < since);
-                let rows = batch.slice(first, batch.num_rows() - first);
-                if let Some(last) = arrivals.last().filter(|_| rows.num_rows() > 0) {
+                let rows = of(lookback, &file.cluster, &batch)?;
+                if let Some(last) = times(&rows, "ingest_time")?.last() {
                     replayed += rows.num_rows() as u64;
                     take(&widened(&rows)?, *last);
                 }
@@ -101,6 +113,19 @@ impl Past {
         let plan = sorted(plan, &["ingest_time", "event_time", "event_id"])?;
         Ok(execute_stream(plan, context.task_ctx())?)
     }
+}
+
+/// The rows of a cluster that are looked back to.
+fn of(lookback: &Lookback, cluster: &str, rows: &RecordBatch) -> Result<RecordBatch, HistoryError> {
+    let (events, arrivals) = (times(rows, "event_time")?, times(rows, "ingest_time")?);
+    let both = events.iter().zip(arrivals);
+    let has = both.map(|(event, arrival)| Some(lookback.has(cluster, *event, *arrival)));
+    Ok(filter_record_batch(rows, &has.collect())?)
+}
+
+fn times<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a [i64], HistoryError> {
+    let column = rows.column(rows.schema().index_of(name)?);
+    Ok(column.as_primitive::<TimestampMicrosecondType>().values())
 }
 
 /// The plan's rows sorted by these columns.

@@ -15,9 +15,11 @@ use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Beyond, Engine, LongMemory, Seen};
 use crate::detect::finding::{Finding, Status};
 use crate::detect::value::Value;
+use crate::event::lookback::Lookback;
 use crate::findings::step::LedgerKind;
 use crate::findings::tally::Tally;
 use crate::history::error::HistoryError;
+use crate::history::recall::{Recall, Recalled};
 use crate::history::replay::Past;
 use crate::journal::Position;
 
@@ -45,23 +47,23 @@ impl Pipeline {
         let counted = self.store.position()?;
         self.owed.add(self.store.owed()?);
         if let Some(last) = past.last_arrival() {
-            let since = last.saturating_sub(self.engine.lookback());
+            let lookback = self.looks_back(past, last);
             let (engine, seen) = (&mut self.engine, &mut self.seen);
             let begun = Instant::now();
             let mut wanted = engine.columns(None);
             let read = wanted.len();
             wanted.extend(SEEN_BY.map(str::to_owned));
-            let rows = past.replay(since, &wanted, |rows, arrival| {
+            let rows = past.replay(&lookback, &wanted, |rows, arrival| {
                 // None of them is a repeat: the history has each once.
                 if let Err(error) = seen.keep_new(rows, arrival) {
                     error!(%error, "repeats of old events may not be told");
                 }
                 engine.on_batch(rows, arrival);
             })?;
-            if !past.begins_after(since) {
-                engine.remembered(since);
+            if !past.begins_after(lookback.since) {
+                engine.remembered(lookback.clone());
             }
-            self.recall_keys(since)?;
+            self.recall_keys(&lookback)?;
             let took_ms = begun.elapsed().as_millis();
             info!(rows, columns = read, took_ms, "detections remember");
         }
@@ -72,9 +74,17 @@ impl Pipeline {
         Ok(counted)
     }
 
-    /// Tells detections of what is new which keys were seen before `until`, and how far back the
-    /// past reaches.
-    fn recall_keys(&mut self, until: i64) -> Result<(), HistoryError> {
+    /// What of the past they need; `last` is when the last of it arrived.
+    fn looks_back(&self, past: &Past, last: i64) -> Lookback {
+        let watermarks = past.latest().into_iter().map(|(cluster, (latest, arrived))| {
+            (cluster, self.settings.patience.watermark(latest, arrived, last))
+        });
+        self.engine.looks_back(None, last, watermarks)
+    }
+
+    /// Tells detections of what is new which keys were seen before what they took in, and how far
+    /// back the past reaches.
+    fn recall_keys(&mut self, taken: &Lookback) -> Result<(), HistoryError> {
         let memories = self.engine.long_memories();
         if memories.is_empty() {
             return Ok(());
@@ -82,8 +92,7 @@ impl Pipeline {
         let engine = &mut self.engine;
         self.recall.earliest()?.each(|rows| recall_start(engine, rows))?;
         for memory in memories {
-            let span = (until.saturating_sub(memory.lookback), until);
-            let keys = self.recall.keys(&memory.conditions, &memory.key, span)?;
+            let keys = keys_before(&self.recall, &memory, taken)?;
             keys.each(|rows| recall_key(engine, &memory, rows))?;
         }
         Ok(())
@@ -214,6 +223,16 @@ pub(super) fn recall_key(engine: &mut Engine, memory: &LongMemory, rows: &Record
             engine.recall(memory, cluster, &seen);
         }
     }
+}
+
+/// The keys of a long memory that were seen before what was taken in.
+pub(super) fn keys_before(
+    recall: &Recall,
+    memory: &LongMemory,
+    taken: &Lookback,
+) -> Result<Recalled, HistoryError> {
+    let span = (taken.earliest().saturating_sub(memory.lookback), taken.since);
+    recall.keys(&memory.conditions, &memory.key, span, memory.lookback)
 }
 
 /// How each detection runs, by its id.

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 
-use super::past::{recall_key, recall_start};
+use super::past::{keys_before, recall_key, recall_start};
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Engine, LongMemory, Outcome};
 use crate::detect::finding::Finding;
+use crate::event::lookback::Lookback;
 use crate::history::error::HistoryError;
 use crate::history::recall::{Part, Recall, Recalled};
 
@@ -36,7 +37,7 @@ pub struct Rebuilding {
     pub(super) engine: Engine,
     /// Ids of the new ones.
     pub(super) new: BTreeSet<String>,
-    since: i64,
+    lookback: Lookback,
     readings: VecDeque<Reading>,
     /// The last word on each finding, by its id.
     said: BTreeMap<String, Finding>,
@@ -65,15 +66,15 @@ impl Rebuilding {
     ) -> Result<Box<Self>, (HistoryError, Box<Self>)> {
         let begun = Instant::now();
         let new = running.changed(&engine);
-        let since = now.saturating_sub(engine.lookback_of(&new));
+        let lookback = engine.looks_back(Some(&new), now, running.watermarks());
         let mut failed = None;
         let mut readings = VecDeque::new();
         if !new.is_empty() {
-            let known = recall.any_before(since);
+            let known = recall.any_before(lookback.since);
             if known.as_ref().is_ok_and(|known| *known) {
-                engine.remembered(since);
+                engine.remembered(lookback.clone());
             }
-            let rows = known.and_then(|_| recall.arrived(since, &engine.columns(Some(&new))));
+            let rows = known.and_then(|_| recall.of(&lookback, &engine.columns(Some(&new))));
             match rows {
                 Ok(rows) => readings.push_back(Reading::Rows(rows)),
                 Err(error) => failed = Some(error),
@@ -90,7 +91,7 @@ impl Rebuilding {
             catalog,
             engine,
             new,
-            since,
+            lookback,
             readings,
             said: BTreeMap::new(),
             outcome: Outcome::default(),
@@ -144,8 +145,7 @@ impl Rebuilding {
                 return Ok(false);
             }
             Reading::Keys(memory) => {
-                let span = (self.since.saturating_sub(memory.lookback), self.since);
-                let keys = recall.keys(&memory.conditions, &memory.key, span)?;
+                let keys = keys_before(recall, memory, &self.lookback)?;
                 *reading = Reading::KeysOf(memory.clone(), keys);
                 return Ok(false);
             }

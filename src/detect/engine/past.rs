@@ -13,6 +13,7 @@ use super::super::running::{Kept, Running};
 use super::super::value::Value;
 use super::super::watermark::Patience;
 use super::{Ask, Engine, Now, Outcome};
+use crate::event::lookback::Lookback;
 
 /// What a detection of what is new must know of the past: which keys were seen when, of the rows
 /// for which all conditions are true.
@@ -45,7 +46,7 @@ impl Engine {
     /// together with them.
     #[must_use]
     pub fn changed(&self, planned: &Self) -> BTreeSet<String> {
-        let from = known(&self.detections, &planned.detections);
+        let from = places(&self.detections, &planned.detections);
         let new = planned.detections.iter().zip(from).filter(|(_, from)| from.is_none());
         new.map(|(running, _)| running.detection().id.clone()).collect()
     }
@@ -54,18 +55,20 @@ impl Engine {
     /// of the others ([`Engine::changed`]) the other engine's is taken, which was made of the rows
     /// of their [`Engine::lookback_of`] by [`Engine::rebuild`].
     pub fn take_over(&mut self, planned: Self) {
-        let Self { mut detections, index, clusters: mut made, known_from, .. } = planned;
+        let Self { mut detections, index, clusters: mut made, known, .. } = planned;
         let before = std::mem::take(&mut self.detections);
-        let from = known(&before, &detections);
+        let from = places(&before, &detections);
         for (running, from) in detections.iter_mut().zip(&from) {
             if let Some(old) = from.and_then(|at| before.get(at)) {
                 (running.rows, running.nanos) = (old.rows, old.nanos);
             }
         }
-        let new_told_from = told_from(&detections, known_from);
-        let old_told_from = told_from(&detections, self.known_from);
+        let (patience, before_known) = (self.settings.patience, self.known.as_ref());
         // What is planned anew is the same plan: a state fits either.
-        let states = |old: Vec<Kept>, made: Vec<Kept>| -> Vec<Kept> {
+        let states = |cluster: &str, old: Vec<Kept>, made: Vec<Kept>| -> Vec<Kept> {
+            let told_from_of = |known| told_from(&detections, known_from(known, cluster, patience));
+            let new_told_from = told_from_of(known.as_ref());
+            let old_told_from = told_from_of(before_known);
             let mut old: Vec<Option<Kept>> = old.into_iter().map(Some).collect();
             let mut made: Vec<Option<Kept>> = made.into_iter().map(Some).collect();
             let kept = detections.iter().zip(&from).enumerate();
@@ -82,11 +85,11 @@ impl Engine {
         };
         for (name, cluster) in &mut self.clusters {
             let made = made.remove(name).map(|cluster| cluster.states).unwrap_or_default();
-            cluster.states = states(std::mem::take(&mut cluster.states), made);
+            cluster.states = states(name, std::mem::take(&mut cluster.states), made);
         }
         // Clusters that sent nothing for so long that only the others look back to them.
         for (name, cluster) in made {
-            let states = states(Vec::new(), cluster.states);
+            let states = states(&name, Vec::new(), cluster.states);
             self.clusters.insert(name, Cluster { states, ..cluster });
         }
         (self.detections, self.index) = (detections, index);
@@ -103,18 +106,18 @@ impl Engine {
         Outcome { findings, faults, beyond, ..Outcome::default() }
     }
 
-    /// The rows of which state was made so far arrived from `since` on: what happened before can
-    /// only be asked of history.
-    pub fn remembered(&mut self, since: i64) {
-        self.known_from = since.saturating_add(self.settings.patience.skew);
-        let Self { detections, clusters, known_from, .. } = self;
-        let told_from = told_from(detections, *known_from);
-        for cluster in clusters.values_mut() {
-            for (running, kept) in detections.iter().zip(&mut cluster.states) {
+    /// State was made of these rows so far: what happened before can only be asked of history.
+    pub fn remembered(&mut self, lookback: Lookback) {
+        let known = Some(lookback);
+        for (name, cluster) in &mut self.clusters {
+            let known_from = known_from(known.as_ref(), name, self.settings.patience);
+            let told_from = told_from(&self.detections, known_from);
+            for (running, kept) in self.detections.iter().zip(&mut cluster.states) {
                 kept.told_from = kept.told_from.max(told_from(running));
                 running.execution.forget(&mut kept.state, kept.told_from);
             }
         }
+        self.known = known;
     }
 
     /// The past of a cluster reaches back to this event time.
@@ -211,9 +214,26 @@ impl Engine {
         self.lookback_where(|_| true)
     }
 
-    /// As [`Engine::lookback`], for the state of these detections.
-    pub fn lookback_of(&self, ids: &BTreeSet<String>) -> i64 {
-        self.lookback_where(|running| ids.contains(&running.detection().id))
+    /// Of which rows the state is made at a moment, of all detections or of these: `now` is when
+    /// the last of them arrived, microseconds, with the watermark of each cluster then.
+    ///
+    /// What is over has been told. Where a watermark is further behind than events are held, more
+    /// is needed than what arrived lately: windows are open of events that arrived before.
+    pub fn looks_back<'a>(
+        &self,
+        ids: Option<&BTreeSet<String>>,
+        now: i64,
+        watermarks: impl IntoIterator<Item = (&'a str, i64)>,
+    ) -> Lookback {
+        let is_wanted =
+            |running: &Running| ids.is_none_or(|ids| ids.contains(&running.detection().id));
+        let span = self.lookback_where(is_wanted);
+        let Patience { lateness, idle_after, .. } = self.settings.patience;
+        let usual = now.saturating_sub(lateness).saturating_sub(idle_after);
+        let behind = usual.saturating_sub(self.settings.hold);
+        let late = watermarks.into_iter().filter(|(_, reached)| *reached < behind);
+        let further = late.map(|(name, reached)| (name.to_owned(), reached.saturating_sub(span)));
+        Lookback { since: now.saturating_sub(span), further: further.collect() }
     }
 
     fn lookback_where(&self, wanted: impl Fn(&Running) -> bool) -> i64 {
@@ -233,7 +253,7 @@ impl Engine {
 }
 
 /// Where the state of each detection is that goes on: the places of those before that are the same.
-fn known(before: &[Running], detections: &[Running]) -> Vec<Option<usize>> {
+fn places(before: &[Running], detections: &[Running]) -> Vec<Option<usize>> {
     let place = |running: &Running| before.iter().position(|old| old.is_as(running));
     let mut from: Vec<Option<usize>> = detections.iter().map(place).collect();
     let mut chains = detections.iter().zip(&from);
@@ -249,6 +269,11 @@ pub(super) fn read_span(detections: &[Running]) -> i64 {
     let read = detections.iter().filter(|running| !running.is_chain());
     let span = |running: &Running| running.detection().dedup.saturating_add(running.length());
     read.map(span).max().unwrap_or(0)
+}
+
+/// From which event time on all of a cluster is known, when state was made of these rows.
+pub(super) fn known_from(known: Option<&Lookback>, cluster: &str, patience: Patience) -> i64 {
+    known.map_or(i64::MIN, |known| known.known_from(cluster, patience.skew))
 }
 
 /// From when on a detection tells what it finds, an edge of its buckets, when events are known that

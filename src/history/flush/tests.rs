@@ -8,6 +8,7 @@ use datafusion::prelude::SessionContext;
 use super::*;
 use crate::decode::{Decoder, Delivery};
 use crate::event::Rows;
+use crate::event::lookback::Lookback;
 
 /// An event of a cluster at a second of 2026-01-01, or of the next days.
 fn event(cluster: &str, second: i64, user: &str) -> (String, String) {
@@ -153,8 +154,16 @@ fn the_past_comes_in_the_order_of_arrival() {
         let runtime = Builder::new_current_thread().build().unwrap();
         runtime.block_on(async { arrivals.push((rows.num_rows(), last)) });
     };
-    let replayed = past.replay(2, &BTreeSet::new(), take).unwrap();
-    assert_eq!((replayed, arrivals), (4, vec![(2, 3), (2, 3)]));
+    let latest = past.latest();
+    assert_eq!(latest.keys().copied().collect::<Vec<_>>(), ["a", "b"]);
+    let second = |micros: i64| micros.div_euclid(1_000_000) % 60;
+    assert_eq!(
+        latest.values().map(|of| (second(of.0), of.1)).collect::<Vec<_>>(),
+        [(39, 999), (3, 999)]
+    );
+    let lookback = Lookback { since: 2, further: [("b".to_owned(), 1)].into() };
+    let replayed = past.replay(&lookback, &BTreeSet::new(), take).unwrap();
+    assert_eq!((replayed, arrivals), (5, vec![(2, 3), (3, 3)]));
 }
 
 /// Eight files of one cluster and day.

@@ -102,3 +102,25 @@ fn what_was_told_before_a_restart_can_be_withdrawn_after_it() {
     ];
     check(&events, &steps, 24 * 60 * MINUTE);
 }
+
+/// Events come five hours late, one soon after the other: time has not closed their windows when
+/// the engine is made again, and what made them lies further back than any look-back.
+#[test]
+fn a_cluster_whose_events_come_very_late_is_read_again_as_far_as_its_windows_go() {
+    let at = |seconds: i64| start() + seconds * SECOND;
+    let events = [
+        named_event("east", at(0), 1),
+        named_event("late", at(60), 2),
+        named_event("late", at(70), 3),
+    ];
+    let steps = [
+        Step::Arrive(0, 0),
+        Step::Arrive(1, 300),
+        Step::Arrive(2, 300),
+        Step::Pass(300),
+        Step::Restart,
+        Step::Pass(301),
+        Step::Restart,
+    ];
+    check(&events, &steps, 0);
+}

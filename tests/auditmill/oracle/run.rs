@@ -12,6 +12,7 @@ use auditmill::detect::detection::Kind;
 use auditmill::detect::engine::{Engine, EngineSettings, Outcome, Pace, Seen as SeenKey};
 use auditmill::detect::finding::{Finding, Status};
 use auditmill::detect::value::Value;
+use auditmill::event::lookback::Lookback;
 use auditmill::event::schema::events_schema;
 use auditmill::event::seen::Seen;
 use auditmill::history::recall::Recall;
@@ -79,29 +80,43 @@ impl<'a> Run<'a> {
         self.listen(outcome);
     }
 
-    /// A new engine, of what a start reads again: what arrived since the look-back, some
-    /// deliveries at once, at the time of the last of them.
+    /// A new engine, of what a start reads again, some deliveries at once, at the time of the last
+    /// of them.
     pub(super) fn restart(&mut self, at_once: usize) {
         self.engine = engine(self.catalog, self.settings);
         let last = self.history.last().map_or(0, |(now, _)| *now);
-        let since = last.saturating_sub(self.engine.lookback());
-        let first = self.history.partition_point(|(now, _)| *now < since);
-        for chunk in self.history[first..].chunks(at_once) {
+        let mut latest: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        for (cluster, event, arrival) in self.history.iter().flat_map(|(_, rows)| times(rows)) {
+            let of = latest.entry(cluster).or_insert((event, arrival));
+            *of = (of.0.max(event), of.1.max(arrival));
+        }
+        let watermarks = latest.iter().map(|(cluster, (event, arrival))| {
+            (cluster.as_str(), self.settings.patience.watermark(*event, *arrival, last))
+        });
+        let lookback = self.engine.looks_back(None, last, watermarks);
+        let wanted = |rows: &RecordBatch| {
+            let wanted = times(rows)
+                .map(|(cluster, event, arrival)| Some(lookback.has(&cluster, event, arrival)));
+            filter_record_batch(rows, &wanted.collect()).unwrap()
+        };
+        let read = self.history.iter().map(|(now, rows)| (*now, wanted(rows)));
+        let read: Vec<_> = read.filter(|(_, rows)| rows.num_rows() > 0).collect();
+        for chunk in read.chunks(at_once) {
             let rows = concat_batches(&events_schema(), chunk.iter().map(|(_, rows)| rows));
             let now = chunk.last().expect("chunks are not empty").0;
             let outcome = self.engine.on_batch(&rows.unwrap(), now);
             assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
         }
-        if first > 0 {
-            self.engine.remembered(since);
+        if self.history.first().is_some_and(|(now, _)| *now < lookback.since) {
+            self.engine.remembered(lookback.clone());
         }
-        self.recall_keys(since);
+        self.recall_keys(&lookback);
         // Before anything new comes time is looked at.
         self.pass(self.now);
     }
 
     /// What is new is asked of all that has come, as the service does.
-    fn recall_keys(&mut self, until: i64) {
+    fn recall_keys(&mut self, taken: &Lookback) {
         let memories = self.engine.long_memories();
         if memories.is_empty() {
             return;
@@ -121,7 +136,7 @@ impl<'a> Run<'a> {
         };
         recall.earliest().unwrap().each(earliest).unwrap();
         for memory in memories {
-            let span = (until - memory.lookback, until);
+            let span = (taken.earliest() - memory.lookback, taken.since);
             let keys = |rows: &RecordBatch| {
                 for row in 0..rows.num_rows() {
                     let value = |name: &str| Value::at(rows.column_by_name(name).unwrap(), row);
@@ -131,7 +146,8 @@ impl<'a> Run<'a> {
                     engine.recall(&memory, &cluster, &SeenKey { key, first, last });
                 }
             };
-            recall.keys(&memory.conditions, &memory.key, span).unwrap().each(keys).unwrap();
+            let of = (memory.conditions.as_slice(), memory.key.as_slice());
+            recall.keys(of.0, of.1, span, memory.lookback).unwrap().each(keys).unwrap();
         }
     }
 
@@ -203,6 +219,19 @@ fn arrivals(rows: &RecordBatch, wanted: impl Fn(i64) -> bool) -> RecordBatch {
     let times = column.as_primitive::<TimestampMicrosecondType>().values();
     let wanted = times.iter().map(|time| Some(wanted(*time))).collect();
     filter_record_batch(rows, &wanted).unwrap()
+}
+
+/// Cluster, event time and arrival of each row.
+fn times(rows: &RecordBatch) -> impl Iterator<Item = (String, i64, i64)> {
+    let time = |name: &str| {
+        let column = rows.column_by_name(name).unwrap();
+        column.as_primitive::<TimestampMicrosecondType>().clone()
+    };
+    let (clusters, events) = (rows.column_by_name("cluster").unwrap(), time("event_time"));
+    let arrivals = time("ingest_time");
+    (0..rows.num_rows()).map(move |row| {
+        (Value::at(clusters, row).to_string(), events.value(row), arrivals.value(row))
+    })
 }
 
 fn engine(catalog: &Catalog, settings: EngineSettings) -> Engine {
