@@ -24,7 +24,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectStore;
 
-use super::encode::{SEGMENT, file_schema, stored_schema};
+use super::encode::{ROW, SEGMENT, file_schema, stored_schema};
 use super::error::HistoryError;
 use super::file::DataFile;
 use super::hot::{Hot, Kept};
@@ -121,7 +121,7 @@ pub(super) fn scan_files(
 }
 
 /// A plan that reads these files whole: the columns of the events table, then with which commit
-/// each row came.
+/// each row came, and its number and mark there.
 pub(super) fn scan_stored(
     state: &dyn Session,
     store: &Arc<dyn ObjectStore>,
@@ -129,7 +129,7 @@ pub(super) fn scan_stored(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let events = events_schema();
     let columns = events.fields().iter().map(|field| field.name().as_str());
-    let columns: Vec<&str> = columns.chain([SEGMENT]).collect();
+    let columns: Vec<&str> = columns.chain([SEGMENT, ROW]).collect();
     scan_columns(state, store, files, &stored_schema(), &columns, None)
 }
 
