@@ -30,10 +30,12 @@ use super::postgres::parameter::Parameter;
 use super::run::Run;
 use super::statement;
 use crate::findings::questions::QuestionLog;
+use crate::history::whereabouts::Whereabouts;
 use crate::sql::address::Addresses;
 use crate::sql::context::analyst_session_with;
 use crate::sql::spill::Spill;
 
+mod evidence;
 mod flight;
 mod refused;
 
@@ -83,6 +85,7 @@ impl Default for Limits {
 pub struct QueryService {
     sights: Arc<Sights>,
     log: Option<Arc<QuestionLog>>,
+    whereabouts: Option<Arc<Whereabouts>>,
     /// Room for those that run and those that wait.
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
@@ -148,7 +151,7 @@ impl QueryService {
         Ok(Self {
             sights,
             log: None,
-           
+            whereabouts: None,
             admitted,
             running,
             limits,
@@ -160,6 +163,13 @@ impl QueryService {
     #[must_use]
     pub fn with_log(mut self, log: Arc<QuestionLog>) -> Self {
         self.log = Some(log);
+        self
+    }
+
+    /// The same service, which says where in the history events are.
+    #[must_use]
+    pub fn with_whereabouts(mut self, whereabouts: Whereabouts) -> Self {
+        self.whereabouts = Some(Arc::new(whereabouts));
         self
     }
 
