@@ -155,9 +155,9 @@ async fn who_finds_no_room_is_told_at_once() {
     assert!(waiting.is_err(), "{waiting:?}");
     assert!(matches!(refused, Err(QueryError::Busy { .. })), "{refused:?}");
     assert_eq!(text(&service, "SELECT 1 AS one", Format::Csv).await, "one\n1\n");
-    let asked = service.log.as_ref().unwrap().all().unwrap();
-    let errors: Vec<&str> = asked.iter().filter_map(|one| one.error.as_deref()).collect();
-    assert!(errors.iter().any(|error| error.contains("too many queries at once")), "{asked:?}");
+    let noted = service.log.as_ref().unwrap().all().unwrap();
+    let errors: Vec<&str> = noted.iter().filter_map(|one| one.error.as_deref()).collect();
+    assert!(errors.iter().any(|error| error.contains("too many queries at once")), "{noted:?}");
 }
 
 #[tokio::test]
@@ -168,16 +168,16 @@ async fn what_cannot_be_begun_is_written_down_too() {
     let asker = Asker { name: Arc::from("ann"), wire: "postgres", ..Asker::local() };
     service.describe(&asker, "SELECT n FROM t", Vec::new()).await.unwrap();
     service.describe(&asker, "SELECT nothing FROM t", Vec::new()).await.unwrap_err();
-    let long = format!("SELECT '{}'", "x".repeat(statement::BYTES_MAX));
-    service.ask(&asker, &long, Format::Json).await.unwrap_err();
-    service.ask_as_flight(&asker, &long, Vec::new()).await.unwrap_err();
+    let huge = format!("SELECT '{}'", "x".repeat(statement::BYTES_MAX));
+    service.ask(&asker, &huge, Format::Json).await.unwrap_err();
+    service.ask_as_flight(&asker, &huge, Vec::new()).await.unwrap_err();
     bytes(&service, "SELECT missing FROM t", Format::Json).await.unwrap_err();
-    let asked = service.log.as_ref().unwrap().all().unwrap();
+    let noted = service.log.as_ref().unwrap().all().unwrap();
     let failed = |one: &crate::findings::questions::Asked| {
         let error = one.error.clone().unwrap_or_default();
         (one.client.clone(), one.outcome.clone().unwrap_or_default(), error)
     };
-    let failed: Vec<_> = asked.iter().map(failed).collect();
+    let failed: Vec<_> = noted.iter().map(failed).collect();
     assert_eq!(failed.len(), 4, "{failed:?}");
     for ((client, outcome, error), (who, why)) in failed.iter().zip([
         ("ann", "nothing"),

@@ -1,5 +1,5 @@
-//! Any bytes as a handle that a client of Flight SQL gives back, or as parameters that it sends: one
-//! row or none, and nothing panics past the handle.
+//! Any bytes as a handle that a client of Flight SQL gives back, or as parameters that it sends:
+//! one row or none, and nothing panics past the handle.
 #![no_main]
 
 use arrow_array::Array as _;
