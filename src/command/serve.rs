@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::catalogue::address_files;
 use super::parts::{
     around, bytes, check, engine_settings, history, journal, limits, lock, signed_flush_settings,
-    sinks, spill, store_settings,
+    signing_key, sinks, spill, store_settings,
 };
 use super::source::{Reader, readers};
 use super::watch::{self, Look, Watch, look};
@@ -168,13 +168,20 @@ fn outlets(
     Ok(outlets)
 }
 
-fn query(settings: &Settings, data: &Path, mut tables: Tables) -> Result<Arc<QueryService>> {
+fn query(
+    settings: &Settings,
+    data: &Path,
+    mut tables: Tables,
+    history: &Opening,
+) -> Result<Arc<QueryService>> {
     // Who asked is known as long as what was found.
     let keep = settings.history.findings_keep.micros();
     let log = Arc::new(QuestionLog::open(&data.join(QuestionLog::FILE), keep, now_micros)?);
     tables.push(questions_table(&log));
     let query = QueryService::with_spill(tables, limits(settings), spill(settings, data)?);
-    Ok(Arc::new(query.context("set up SQL")?.with_log(log)))
+    let whereabouts = history.whereabouts(signing_key(settings, data)?.public().clone());
+    let query = query.context("set up SQL")?.with_log(log).with_whereabouts(whereabouts);
+    Ok(Arc::new(query))
 }
 
 /// Every part, built and joined, nothing running yet.
@@ -222,7 +229,7 @@ impl Service {
         let shared = Shared {
             door: Arc::clone(&door),
             store: Arc::clone(&store),
-            query: query(settings, data, tables)?,
+            query: query(settings, data, tables, &history)?,
             metrics: Arc::clone(&metrics),
             ready: Ready::default(),
             body_bytes_max: bytes(settings.http.body_bytes_max),

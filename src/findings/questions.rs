@@ -3,9 +3,10 @@
 //! ```text
 //! questions     number INTEGER KEY, at: microseconds since 1970, client, wire, query, parameters:
 //!               JSON list of texts, NULL without any, chars: of the query,
-//!               outcome: NULL while it runs, rows, micros: how long it took
+//!               outcome: NULL while it runs, rows, micros: how long it took, error: why it failed
 //! ```
-//! Promise: a question is written down before its answer begins, and survives the process then.
+//! Promise: a question is written down before its answer begins, and survives the process then; one
+//! that is refused, for want of room or because it cannot be planned, is written down too.
 //! Never: one client's questions push out another's, nor, until there are very many, their own: of
 //! the oldest first the text goes. Nobody changes a row through a wire.
 
@@ -23,6 +24,9 @@ const TAIL_CHARS: usize = 2_000;
 
 /// Letters of parameters that are kept.
 const PARAMETERS_CHARS_MAX: usize = 2_000;
+
+/// Letters of an error that are kept.
+const ERROR_CHARS_MAX: usize = 1_000;
 
 /// Texts of one client's questions, bytes, and their number.
 const CLIENT_BYTES_MAX: i64 = 16 << 20;
@@ -79,6 +83,21 @@ fn ends(query: &str, letters: usize) -> String {
     head + " ... " + &tail
 }
 
+/// The first letters of a text.
+fn start(text: &str, letters: usize) -> String {
+    text.chars().take(letters).collect()
+}
+
+/// Adds the column that logs of earlier versions lack.
+fn add_error(connection: &Connection) -> rusqlite::Result<()> {
+    let text = "SELECT count(*) FROM pragma_table_info('questions') WHERE name = 'error'";
+    let there: i64 = connection.query_row(text, [], |row| row.get(0))?;
+    if there == 0 {
+        connection.execute_batch("ALTER TABLE questions ADD COLUMN error TEXT")?;
+    }
+    Ok(())
+}
+
 /// A question that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -100,6 +119,8 @@ pub struct Asked {
     pub rows: Option<u64>,
     /// How long it took, microseconds.
     pub micros: Option<u64>,
+    /// Why it failed, as whoever asked was told.
+    pub error: Option<String>,
 }
 
 /// The file that questions are written to.
@@ -124,6 +145,7 @@ impl QuestionLog {
         let connection = open_file(path)?;
         write_ahead(&connection, 16 << 20)
             .and_then(|()| connection.execute_batch(SCHEMA))
+            .and_then(|()| add_error(&connection))
             .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
         let readers = Readers::new(path);
         let log = Self { readers, connection: Mutex::new(connection), keep, clock };
@@ -140,14 +162,43 @@ impl QuestionLog {
         query: &str,
         parameters: Option<&str>,
     ) -> Option<u64> {
+        self.put(client, wire, query, parameters, None)
+    }
+
+    /// Writes down that somebody asked and got no answer at all, and why not.
+    pub fn refuse(
+        &self,
+        client: &str,
+        wire: &str,
+        query: &str,
+        parameters: Option<&str>,
+        error: &str,
+    ) {
+        self.put(client, wire, query, parameters, Some(error));
+    }
+
+    /// A row of a question that begins, or that has failed already.
+    fn put(
+        &self,
+        client: &str,
+        wire: &str,
+        query: &str,
+        parameters: Option<&str>,
+        error: Option<&str>,
+    ) -> Option<u64> {
         let letters = query.chars().count();
         let (kept, chars) = (ends(query, letters), stored(letters as u64));
-        let parameters =
-            parameters.map(|text| text.chars().take(PARAMETERS_CHARS_MAX).collect::<String>());
+        let parameters = parameters.map(|text| start(text, PARAMETERS_CHARS_MAX));
+        let error = error.map(|text| start(text, ERROR_CHARS_MAX));
+        let outcome = error.as_ref().map(|_| Outcome::Failed.as_str());
+        let none = error.as_ref().map(|_| 0);
         let written = self.write("write a question down", |connection| {
-            let text = "INSERT INTO questions (at, client, wire, query, parameters, chars)
-                        VALUES (?, ?, ?, ?, ?, ?)";
-            let values = params![(self.clock)(), client, wire, kept, parameters, chars];
+            let text = "INSERT INTO questions
+                        (at, client, wire, query, parameters, chars, outcome, rows, micros, error)
+                        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            let at = (self.clock)();
+            let values =
+                params![at, client, wire, kept, parameters, chars, outcome, none, none, error];
             connection.prepare_cached(text)?.execute(values)?;
             Ok(restored(connection.last_insert_rowid()))
         });
@@ -167,12 +218,14 @@ impl QuestionLog {
         Some(number)
     }
 
-    /// Writes down how a question ended.
-    pub fn end(&self, number: u64, outcome: Outcome, rows: u64, micros: u64) {
+    /// Writes down how a question ended, and why it failed if it did.
+    pub fn end(&self, number: u64, outcome: Outcome, error: Option<&str>, rows: u64, micros: u64) {
+        let error = error.map(|text| start(text, ERROR_CHARS_MAX));
         let written = self.write("write down how a question ended", |connection| {
-            let text = "UPDATE questions SET outcome = ?, rows = ?, micros = ? WHERE number = ?";
+            let text = "UPDATE questions SET outcome = ?, error = ?, rows = ?, micros = ?
+                        WHERE number = ?";
             let number = stored(number);
-            let values = params![outcome.as_str(), stored(rows), stored(micros), number];
+            let values = params![outcome.as_str(), error, stored(rows), stored(micros), number];
             connection.prepare_cached(text)?.execute(values)
         });
         if let Err(error) = written {
@@ -187,7 +240,8 @@ impl QuestionLog {
     pub fn all(&self) -> Result<Vec<Asked>, StoreError> {
         // Whoever asks meanwhile does not wait.
         self.readers.read("read questions", |reader| {
-            let text = "SELECT at, client, wire, query, parameters, chars, outcome, rows, micros
+            let text = "SELECT at, client, wire, query, parameters, chars, outcome, rows, micros,
+                               error
                         FROM questions ORDER BY number";
             let mut statement = reader.prepare_cached(text)?;
             let asked = statement.query_map([], |row| {
@@ -201,6 +255,7 @@ impl QuestionLog {
                     outcome: row.get(6)?,
                     rows: row.get::<_, Option<i64>>(7)?.map(restored),
                     micros: row.get::<_, Option<i64>>(8)?.map(restored),
+                    error: row.get(9)?,
                 })
             })?;
             asked.collect()
@@ -219,9 +274,12 @@ impl QuestionLog {
                                 FROM questions)
                             WHERE place > ?)";
             connection.execute(text, [CLIENT_ROWS_MAX])?;
-            let text = "UPDATE questions SET query = '', parameters = NULL WHERE number IN (
+            let text = "UPDATE questions SET query = '', parameters = NULL, error = NULL
+                        WHERE number IN (
                             SELECT number FROM (
-                                SELECT number, query, sum(octet_length(query)) OVER (
+                                SELECT number, query, sum(octet_length(query)
+                                    + octet_length(coalesce(parameters, ''))
+                                    + octet_length(coalesce(error, ''))) OVER (
                                     PARTITION BY client ORDER BY number DESC) AS bytes
                                 FROM questions)
                             WHERE bytes > ? AND query <> '')";
@@ -257,7 +315,13 @@ mod tests {
         let first = log.begin("ann", "http", "SELECT $1", Some("[\"7\"]")).unwrap();
         let much = "é".repeat(HEAD_CHARS + TAIL_CHARS) + "the end";
         log.begin("bob", "postgres", &much, None).unwrap();
-        log.end(first, Outcome::Answered, 1, 250);
+        log.end(first, Outcome::Answered, None, 1, 250);
+        log.refuse("bob", "flight", "SELECT", None, &"no room ".repeat(1_000));
+        // As a log of an earlier version.
+        log.lock().execute_batch("ALTER TABLE questions DROP COLUMN error").unwrap();
+        drop(log);
+        let log = QuestionLog::open(&path, DAY, || 10 * DAY).unwrap();
+        log.refuse("bob", "flight", "SELECT", None, &"no room ".repeat(1_000));
         drop(log);
         let log = QuestionLog::open(&path, DAY, || 10 * DAY).unwrap();
         let asked = log.all().unwrap();
@@ -271,7 +335,11 @@ mod tests {
             outcome: Some("answered".to_owned()),
             rows: Some(1),
             micros: Some(250),
+            error: None,
         };
+        let refused = &asked[3];
+        assert_eq!((refused.outcome.as_deref(), refused.rows), (Some("failed"), Some(0)));
+        assert_eq!(refused.error.as_deref().map(str::len), Some(ERROR_CHARS_MAX));
         assert_eq!(asked[0], one);
         let two = &asked[1];
         assert_eq!((two.outcome.as_deref(), two.query_chars), (None, 10_007));

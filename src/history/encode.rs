@@ -5,9 +5,10 @@
 //! text: a table that every reader opens has no 16-byte type, and compressed they take 16 bytes
 //! all the same.
 //!
-//! Beside the table's columns a file has `_segment`: with which commit a row came
-//! ([`SegmentId`]). Readers of the table do not see it; files from before have none. The footer
-//! tells how many events there were in each minute (`minutes`).
+//! Beside the table's columns a file has `_segment`: with which commit a row came ([`SegmentId`]),
+//! and `_row`: its number there, and a mark of its content ([`Marks`]). Readers of the table do not
+//! see them; files from before have none. The footer tells how many events there were in each
+//! minute (`minutes`).
 
 use std::sync::Arc;
 
@@ -26,12 +27,15 @@ use super::file::DataFile;
 use super::minutes::{self, Tally};
 use crate::event::schema::{COLUMNS, Form, events_schema};
 use crate::event::time::rfc3339;
+use crate::proof::mark::Marks;
 use crate::proof::row::Contents;
 use crate::proof::statement::{File, Segment, SegmentId};
 use crate::proof::tree::{Frontier, Hash};
 
 /// The column that says with which commit a row came; it is no column of the table.
 pub(super) const SEGMENT: &str = "_segment";
+/// The column of its number among the rows of its segment, with a mark of its content.
+pub(super) const ROW: &str = "_row";
 /// Columns whose values are looked for one by one.
 const NEEDLES: [&str; 5] = ["event_id", "audit_id", "user_name", "source_ip", "name"];
 /// Text that is different in nearly each row.
@@ -70,6 +74,8 @@ pub(super) struct Encoded {
     pub(super) ingest_time: (i64, i64),
     /// The hash of the tree of its rows, where they are of one segment.
     pub(super) root: Hash,
+    /// The hash of their marks, likewise.
+    pub(super) marks: Option<Hash>,
 }
 
 impl Encoded {
@@ -89,6 +95,7 @@ impl Encoded {
             redacted,
             events: (rfc3339(self.event_time.0), rfc3339(self.event_time.1)),
             root: self.root,
+            marks: self.marks,
             file: self.file(&file.path),
         }
     }
@@ -104,9 +111,13 @@ pub(super) fn file_schema() -> SchemaRef {
 /// All columns of a file.
 pub(super) fn stored_schema() -> SchemaRef {
     let schema = file_schema();
-    let segment = Arc::new(Field::new(SEGMENT, DataType::Int64, true));
-    let fields = schema.fields().iter().cloned().chain([segment]);
+    let fields = schema.fields().iter().cloned().chain(beside());
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The columns that are none of the table.
+fn beside() -> [Arc<Field>; 2] {
+    [SEGMENT, ROW].map(|name| Arc::new(Field::new(name, DataType::Int64, true)))
 }
 
 /// Rows of one cluster, not none, as a file sorted by time: they are this segment.
@@ -117,21 +128,26 @@ pub(super) fn encode(rows: &RecordBatch, segment: SegmentId) -> Result<Encoded, 
     };
     let order = lexsort_to_indices(&[sort("event_time")?, sort("event_id")?], None)?;
     let rows = take_record_batch(rows, &order)?;
-    let mut root = Frontier::default();
+    let (mut root, mut marks) = (Frontier::default(), Marks::default());
     let wrong = || ArrowError::SchemaError("rows are not of the events table".to_owned());
     let mut contents = Contents::new(&rows).ok_or_else(wrong)?;
-    (0..rows.num_rows()).for_each(|row| root.push(contents.hash(row)));
+    for row in 0..rows.num_rows() {
+        let hash = contents.hash(row);
+        root.push(hash);
+        marks.push(hash);
+    }
     let mut file = FileWriter::new()?;
-    let segments: ArrayRef = Arc::new(Int64Array::from_value(segment.0, rows.num_rows()));
-    file.write(&with_segments(&rows, segments)?)?;
-    Ok(Encoded { root: root.root(), ..file.finish()? })
+    let segments = Int64Array::from_value(segment.0, rows.num_rows());
+    let (numbers, marks) = marks.finish();
+    let beside: [ArrayRef; 2] = [Arc::new(segments), Arc::new(Int64Array::from(numbers))];
+    file.write(&with_beside(&rows, beside)?)?;
+    Ok(Encoded { root: root.root(), marks: Some(marks), ..file.finish()? })
 }
 
-fn with_segments(rows: &RecordBatch, segments: ArrayRef) -> Result<RecordBatch, HistoryError> {
-    let field = Arc::new(Field::new(SEGMENT, DataType::Int64, true));
-    let fields = rows.schema_ref().fields().iter().cloned().chain([field]);
+fn with_beside(rows: &RecordBatch, values: [ArrayRef; 2]) -> Result<RecordBatch, HistoryError> {
+    let fields = rows.schema_ref().fields().iter().cloned().chain(beside());
     let schema = Schema::new(fields.collect::<Vec<_>>());
-    let columns = rows.columns().iter().cloned().chain([segments]).collect();
+    let columns = rows.columns().iter().cloned().chain(values).collect();
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
@@ -172,7 +188,7 @@ impl FileWriter {
         let counts = minutes::written(&minutes)?;
         writer.append_key_value_metadata(KeyValue::new(minutes::KEY.to_owned(), counts));
         let (bytes, root) = (writer.into_inner()?, Frontier::default().root());
-        Ok(Encoded { bytes, rows, event_time, ingest_time, root })
+        Ok(Encoded { bytes, rows, event_time, ingest_time, root, marks: None })
     }
 }
 
@@ -190,6 +206,12 @@ fn properties() -> Result<WriterProperties, HistoryError> {
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_created_by(concat!("auditmill ", env!("CARGO_PKG_VERSION")).to_owned());
+    // Nobody looks for one; what is random in them is no shorter as a dictionary.
+    let row = ColumnPath::from(ROW);
+    properties = properties
+        .set_column_dictionary_enabled(row.clone(), false)
+        .set_column_encoding(row.clone(), Encoding::DELTA_BINARY_PACKED)
+        .set_column_statistics_enabled(row, EnabledStatistics::None);
     for column in &COLUMNS {
         let path = ColumnPath::from(column.name);
         if UNIQUE.contains(&column.name) {

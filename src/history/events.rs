@@ -1,5 +1,6 @@
 //! The table `events`: rows in memory and in files as one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,12 +20,14 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
+use datafusion::prelude::{col, lit};
 use object_store::ObjectStore;
 
-use super::encode::{SEGMENT, file_schema, stored_schema};
+use super::encode::{ROW, SEGMENT, file_schema, stored_schema};
 use super::file::DataFile;
 use super::hot::{Hot, Kept};
 use super::location::Location;
@@ -115,11 +118,11 @@ pub(super) fn scan_files(
         Some(projection) => projection.iter().filter_map(|index| name(*index)).collect(),
         None => (0..events.fields().len()).filter_map(name).collect(),
     };
-    scan_columns(state, store, files, &file_schema(), &columns, limit)
+    scan_columns(state, store, files, &file_schema(), &columns, limit, None)
 }
 
 /// A plan that reads these files whole: the columns of the events table, then with which commit
-/// each row came.
+/// each row came, and its number and mark there.
 pub(super) fn scan_stored(
     state: &dyn Session,
     store: &Arc<dyn ObjectStore>,
@@ -127,11 +130,28 @@ pub(super) fn scan_stored(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let events = events_schema();
     let columns = events.fields().iter().map(|field| field.name().as_str());
-    let columns: Vec<&str> = columns.chain([SEGMENT]).collect();
-    scan_columns(state, store, files, &stored_schema(), &columns, None)
+    let columns: Vec<&str> = columns.chain([SEGMENT, ROW]).collect();
+    scan_columns(state, store, files, &stored_schema(), &columns, None, None)
 }
 
-/// A plan that reads columns of files that have these, and the cluster.
+/// A plan that reads of these files the ids of events with what is beside them, and passes over row
+/// groups that have none of these ids; other rows come too.
+pub(super) fn scan_ids(
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[&DataFile],
+    ids: &BTreeSet<&str>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = stored_schema();
+    let ids = ids.iter().map(|id| lit(ScalarValue::Utf8View(Some((*id).to_owned()))));
+    let wanted = col("event_id").in_list(ids.collect(), false);
+    let wanted = state.create_physical_expr(wanted, &DFSchema::try_from(Arc::clone(&schema))?)?;
+    let columns = ["event_id", SEGMENT, ROW];
+    scan_columns(state, store, files, &schema, &columns, None, Some(wanted))
+}
+
+/// A plan that reads columns of files that have these, and the cluster; row groups that have no
+/// row which is `wanted` are passed over.
 fn scan_columns(
     state: &dyn Session,
     store: &Arc<dyn ObjectStore>,
@@ -139,6 +159,7 @@ fn scan_columns(
     schema: &SchemaRef,
     columns: &[&str],
     limit: Option<usize>,
+    wanted: Option<Arc<dyn PhysicalExpr>>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let url = ObjectStoreUrl::parse(STORE)?;
     let runtime = state.runtime_env();
@@ -155,6 +176,10 @@ fn scan_columns(
     let source = ParquetSource::new(table.clone())
         .with_table_parquet_options(options)
         .with_parquet_file_reader_factory(Arc::new(factory));
+    let source = match wanted {
+        Some(wanted) => source.with_predicate(wanted),
+        None => source,
+    };
     // The files' columns come first, the cluster last.
     let table_schema = table.table_schema();
     let place = |name: &&str| Ok(table_schema.index_of(name)?);

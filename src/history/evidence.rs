@@ -135,7 +135,7 @@ async fn find(
     Ok(found)
 }
 
-fn is_maybe_in(event: &Wanted, file: &DataFile) -> bool {
+pub(super) fn is_maybe_in(event: &Wanted, file: &DataFile) -> bool {
     let (first, last) = file.event_time;
     event.cluster == file.cluster && (first..=last).contains(&event.event_time)
 }
@@ -148,9 +148,9 @@ async fn find_in(
 ) -> Result<(), HistoryError> {
     let mut trees: BTreeMap<SegmentId, Tree> = BTreeMap::new();
     let mut here = Vec::new();
-    each_row(location, file, |segment, contents, row| {
-        let id = contents.event_id(row).filter(|id| ids.contains(id)).map(str::to_owned);
-        let Some(segment) = segment else {
+    each_row(location, file, |beside, contents, row| {
+        let id = contents.text("event_id", row).filter(|id| ids.contains(id)).map(str::to_owned);
+        let Some(segment) = beside.segment else {
             if let Some(id) = id {
                 found.entry(id).or_insert(None);
             }

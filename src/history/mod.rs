@@ -20,6 +20,7 @@ pub mod replay;
 pub mod slice;
 pub mod upkeep;
 pub mod verify;
+pub mod whereabouts;
 pub mod writer;
 
 mod durable;

@@ -16,7 +16,9 @@ use super::flush::History;
 use super::hot::Hot;
 use super::location::Location;
 use super::minutes::MinutesTable;
+use super::whereabouts::Whereabouts;
 use crate::journal::Position;
+use crate::proof::key::VerifierKey;
 
 /// How long a start waits for what may be about to answer.
 const FIRST_LIMIT: Duration = Duration::from_secs(10);
@@ -87,6 +89,12 @@ impl Opening {
     #[must_use]
     pub fn minutes(&self) -> MinutesTable {
         MinutesTable::new(Arc::clone(&self.hot), &self.location)
+    }
+
+    /// Where events are in what this key signs.
+    #[must_use]
+    pub fn whereabouts(&self, key: VerifierKey) -> Whereabouts {
+        Whereabouts::new(Arc::clone(&self.hot), self.location.clone(), key)
     }
 
     /// Tries until it is open; `None` when `stopped`, which waits for so long, says so first.

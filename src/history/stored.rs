@@ -1,5 +1,8 @@
-//! A file of the table against what was said of it: its bytes first, and only of the file that was
-//! written the rows.
+//! A file of the table against what was said of it: its bytes first, then its rows.
+//!
+//! The rows of a file that is not the one that was written are somebody else's bytes: they are read
+//! all the same, to say which of them were changed, once the file was named in the log. They can
+//! make the reader give up, or take its memory; they cannot make the file sound.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -12,19 +15,21 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
+use tracing::warn;
 
-use super::encode::SEGMENT;
+use super::encode::{ROW, SEGMENT};
 use super::error::{HistoryError, is_away};
 use super::events::scan_stored;
 use super::file::DataFile;
 use super::location::Location;
 use super::log::Log;
 use super::verify::{Asked, Report};
-use crate::proof::account::{Account, Held};
+use crate::proof::account::{Account, Held, Made};
+use crate::proof::mark::{Found, Named, Row, told};
 use crate::proof::problem::{Kind, Problem};
 use crate::proof::row::Contents;
 use crate::proof::statement::SegmentId;
-use crate::proof::tree::{Frontier, Hash};
+use crate::proof::tree::Hash;
 
 /// Whose rows a file has, to be added to a sentence.
 pub(super) fn rows_of(account: &Account, held: &Held) -> String {
@@ -67,8 +72,8 @@ pub(super) async fn check_file(
         }
         return Ok(());
     };
-    let hash = match hash(location, path).await {
-        Ok(hash) => hash,
+    let (hash, bytes) = match hash(location, path).await {
+        Ok(hashed) => hashed,
         Err(object_store::Error::NotFound { .. }) => {
             // A running server may have let go of it meanwhile, and deleted it.
             let now = Log::open_existing(location, "").await?;
@@ -82,7 +87,11 @@ pub(super) async fn check_file(
     };
     if hash != written.sha256 {
         let what = format!("`{path}` is not the file that was written{}", rows_of(account, held));
-        report.tell(problem(Kind::FileChanged, what));
+        // Whatever becomes of who reads its rows: this was said.
+        warn!("{what}");
+        let as_it_is = DataFile { bytes, ..file.clone() };
+        let (rows, which) = changed_rows(location, account, &as_it_is, held).await;
+        report.tell(problem(Kind::FileChanged, what + &which).of_rows(rows));
         return Ok(());
     }
     report.files += 1;
@@ -99,13 +108,35 @@ pub(super) async fn check_file(
     Ok(())
 }
 
-async fn hash(location: &Location, path: &str) -> Result<Hash, object_store::Error> {
-    let mut bytes = location.store().get(&Path::from(path)).await?.into_stream();
-    let mut hash = Sha256::new();
-    while let Some(part) = bytes.try_next().await? {
+/// The hash of a file's bytes, and how many there are.
+async fn hash(location: &Location, path: &str) -> Result<(Hash, u64), object_store::Error> {
+    let mut parts = location.store().get(&Path::from(path)).await?.into_stream();
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    while let Some(part) = parts.try_next().await? {
         hash.update(&part);
+        bytes += part.len() as u64;
     }
-    Ok(Hash(hash.finalize().into()))
+    Ok((Hash(hash.finalize().into()), bytes))
+}
+
+/// Which rows of a file that is another one are not those that came, and the end of a sentence that
+/// says so.
+async fn changed_rows(
+    location: &Location,
+    account: &Account,
+    file: &DataFile,
+    held: &Held,
+) -> (Vec<Row>, String) {
+    let mut inner = Report::default();
+    let read = AssertUnwindSafe(check_rows(location, account, file, held, &mut inner));
+    if !matches!(read.catch_unwind().await, Ok(Ok(()))) {
+        return (Vec::new(), "; its rows cannot be read".to_owned());
+    }
+    let which = match inner.problems.first() {
+        None => "; its rows are those that came".to_owned(),
+        Some(first) => format!("; {}", first.what),
+    };
+    (inner.problems.into_iter().flat_map(|problem| problem.rows).collect(), which)
 }
 
 /// That the rows of each segment in a file are those that came with it.
@@ -116,40 +147,40 @@ async fn check_rows(
     held: &Held,
     report: &mut Report,
 ) -> Result<(), HistoryError> {
-    let mut trees: BTreeMap<SegmentId, Frontier> = BTreeMap::new();
-    let mut uncovered = 0_u64;
-    each_row(location, file, |segment, contents, row| match segment {
-        Some(segment) => trees.entry(segment).or_default().push(contents.hash(row)),
-        None => uncovered += 1,
+    let mut segments: BTreeMap<SegmentId, Found> = BTreeMap::new();
+    let (mut uncovered, mut place) = (0_u64, 0_u64);
+    each_row(location, file, |beside, contents, row| {
+        let Some(segment) = beside.segment else {
+            uncovered += 1;
+            place += 1;
+            return;
+        };
+        let came = || account.segment(segment).map_or(0, |made| made.rows);
+        let found = segments.entry(segment).or_insert_with(|| Found::new(segment, came()));
+        let hash = contents.hash(row);
+        let text = |name| contents.text(name, row);
+        found.push(hash, beside.mark, place, || Named {
+            event_id: text("event_id"),
+            audit_id: text("audit_id"),
+            stage: text("stage"),
+        });
+        place += 1;
     })
     .await?;
     let path = &file.path;
-    let mut wrong = |segment: SegmentId, leaf, what: String| {
-        let problem = Problem::new(Kind::RowsChanged, what).of_file(path);
-        report.tell(problem.of_segment(segment).of_leaf(leaf));
-    };
     let mut rows = 0;
     for segment in &held.segments {
-        let (tree, made) = (trees.remove(segment).unwrap_or_default(), account.segment(*segment));
-        let Some(made) = made else { continue };
-        let (leaf, found, came) = (made.leaf, tree.size(), made.rows);
-        if found != came {
-            let what = format!("`{path}` has {found} rows of segment {segment}, and {came} came");
-            wrong(*segment, leaf, what);
-        } else if tree.root() != made.root {
-            let (from, to) = (&made.events.0, &made.events.1);
-            let what = format!(
-                "rows of segment {segment} in `{path}` are not those that came: one of {found} \
-                 events of {from} to {to}"
-            );
-            wrong(*segment, leaf, what);
+        let found = segments.remove(segment).unwrap_or_else(|| Found::new(*segment, 0));
+        let Some(made) = account.segment(*segment) else { continue };
+        if found.is(made) {
+            rows += found.size();
         } else {
-            rows += found;
+            report.tell(changed(path, *segment, found, made));
         }
     }
-    for (segment, tree) in trees {
-        let what = format!("`{path}` has {} rows of segment {segment} too many", tree.size());
-        wrong(segment, None, what);
+    for (segment, found) in segments {
+        let what = format!("`{path}` has {} rows of segment {segment} too many", found.size());
+        report.tell(Problem::new(Kind::RowsChanged, what).of_file(path).of_segment(segment));
     }
     if uncovered > 0 && !held.is_partly_uncovered {
         let what = format!("`{path}` has {uncovered} rows of no segment");
@@ -161,27 +192,57 @@ async fn check_rows(
     Ok(())
 }
 
-/// Gives each row of a file in its order, with the segment that it came with.
+/// That a segment's rows in a file are not those that came.
+fn changed(path: &str, segment: SegmentId, found: Found, made: &Made) -> Problem {
+    let (there, came) = (found.size(), made.rows);
+    let (wrong, more) = found.wrong(made);
+    let mut what = if there == came {
+        format!("rows of segment {segment} in `{path}` are not those that came")
+    } else {
+        format!("`{path}` has {there} rows of segment {segment}, and {came} came")
+    };
+    if !wrong.is_empty() {
+        what += &format!(": {}", told(&wrong, more));
+    } else if there == came {
+        let (from, to) = (&made.events.0, &made.events.1);
+        what += &format!(": one of {there} events of {from} to {to}");
+    }
+    let problem = Problem::new(Kind::RowsChanged, what).of_file(path).of_rows(wrong);
+    problem.of_segment(segment).of_leaf(made.leaf)
+}
+
+/// What a file has beside a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside {
+    /// The segment that it came with.
+    pub(super) segment: Option<SegmentId>,
+    /// Its number there and its mark.
+    pub(super) mark: Option<i64>,
+}
+
+/// Gives each row of a file in its order, with what is beside it.
 pub(super) async fn each_row(
     location: &Location,
     file: &DataFile,
-    mut take: impl FnMut(Option<SegmentId>, &mut Contents<'_>, usize),
+    mut take: impl FnMut(Beside, &mut Contents<'_>, usize),
 ) -> Result<(), HistoryError> {
     let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
     let plan = scan_stored(&context.state(), location.store(), &[file])?;
     let mut rows = execute_stream(plan, context.task_ctx())?;
     while let Some(batch) = rows.next().await {
         let batch = batch?;
-        let segments = batch.column_by_name(SEGMENT);
-        let segments = segments.and_then(|array| array.as_primitive_opt::<Int64Type>());
-        let Some((segments, mut contents)) = segments.zip(Contents::new(&batch)) else {
+        let numbers = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
+        let (Some(segments), Some(marks), Some(mut contents)) =
+            (numbers(SEGMENT), numbers(ROW), Contents::new(&batch))
+        else {
             return Err(HistoryError::Rows(arrow::error::ArrowError::SchemaError(
                 "columns of other types".to_owned(),
             )));
         };
         for row in 0..batch.num_rows() {
             let segment = segments.is_valid(row).then(|| SegmentId(segments.value(row)));
-            take(segment, &mut contents, row);
+            let mark = marks.is_valid(row).then(|| marks.value(row));
+            take(Beside { segment, mark }, &mut contents, row);
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use super::auth::Viewer;
 use super::routes::{Failure, Shared, json};
@@ -93,7 +94,7 @@ struct Whole {
     trail: Vec<Done>,
 }
 
-/// One finding.
+/// One finding, with the places of its events in the history.
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
     Viewer(viewer): Viewer,
@@ -111,7 +112,21 @@ pub(super) async fn one(
         }))
     });
     let unknown = || Failure::NotFound("no finding of this id".to_owned());
-    Ok(json(&whole.await?.ok_or_else(unknown)?))
+    let whole = whole.await?.ok_or_else(unknown)?;
+    let spots = shared.query.evidence(&whole.finding).await;
+    // Texts and numbers only: there is nothing that cannot be written.
+    let mut shown = serde_json::to_value(&whole).unwrap_or_default();
+    let events = shown.get_mut("evidence").and_then(Json::as_array_mut);
+    for (event, spot) in events.into_iter().flatten().zip(spots.into_iter().flatten()) {
+        if let Some(event) = event.as_object_mut() {
+            let of = |of: Option<u64>| of.map_or(Json::Null, Json::from);
+            let segment = spot.map_or(Json::Null, |spot| spot.segment.to_string().into());
+            event.insert("segment".to_owned(), segment);
+            event.insert("row".to_owned(), of(spot.and_then(|spot| spot.row)));
+            event.insert("leaf".to_owned(), of(spot.and_then(|spot| spot.leaf)));
+        }
+    }
+    Ok(json(&shown))
 }
 
 /// Asks the store on a thread that may wait for the disk.

@@ -20,10 +20,8 @@ use super::routes::{Failure, Shared, json};
 use crate::clock::now_micros;
 use crate::event::Clusters;
 use crate::event::time::{parse_rfc3339, rfc3339};
-use crate::findings::database::StoreError;
 use crate::findings::matcher::Matcher;
 use crate::findings::paging::silence::Silence;
-use crate::findings::store::Store;
 
 /// The longest that a silence may last, microseconds: what is known for longer is an exception.
 const LASTS_MAX: i64 = 30 * 86_400_000_000;
@@ -110,13 +108,8 @@ pub(super) async fn add(
     let matcher = body.matches;
     let silence = Silence { name, owner, reason: body.reason, begins: now, expires, matcher };
     let kept = silence.clone();
-    let put = ask(&shared, move |store| {
-        if others(store, &caller, &kept.name)? {
-            return Ok(false);
-        }
-        store.put_silence(&kept)?;
-        Ok(true)
-    });
+    let put =
+        ask(&shared, move |store| store.put_silence(&kept, |matcher| is_theirs(&caller, matcher)));
     if !put.await? {
         let message = "name: a silence of clusters that you do not see has this name already";
         return Err(Failure::Conflict(message.to_owned()));
@@ -130,12 +123,6 @@ fn is_theirs(caller: &Caller, matcher: &Matcher) -> bool {
         || (!matcher.cluster.is_empty() && matcher.cluster.iter().all(|name| caller.sees(name)))
 }
 
-/// Whether a silence of this name is not for whoever asks to change.
-fn others(store: &Store, caller: &Caller, name: &str) -> Result<bool, StoreError> {
-    let silences = store.silences(now_micros())?;
-    Ok(silences.iter().any(|held| held.name == name && !is_theirs(caller, &held.matcher)))
-}
-
 /// Ends a silence.
 pub(super) async fn end(
     State(shared): State<Arc<Shared>>,
@@ -143,8 +130,9 @@ pub(super) async fn end(
     caller: Caller,
 ) -> Result<Response, Failure> {
     caller.may_triage()?;
-    let ended =
-        ask(&shared, move |store| Ok(!others(store, &caller, &name)? && store.end_silence(&name)?));
+    let ended = ask(&shared, move |store| {
+        store.end_silence(&name, now_micros(), |matcher| is_theirs(&caller, matcher))
+    });
     if ended.await? {
         return Ok(json(&object!({ "ended": true })));
     }

@@ -43,6 +43,8 @@ pub struct Made {
     pub rows: u64,
     /// The hash of the tree of its rows.
     pub root: Hash,
+    /// The hash of the marks of its rows; `None` of one from before there were any.
+    pub marks: Option<Hash>,
     /// Its cluster.
     pub cluster: String,
     /// First and last event time, RFC 3339.
@@ -95,8 +97,8 @@ impl Account {
     }
 
     fn came(&mut self, leaf: Option<u64>, segment: Segment) {
-        let Segment { id, cluster, rows, root, events, file, .. } = segment;
-        let made = Made { leaf, rows, root, cluster, events };
+        let Segment { id, cluster, rows, root, marks, events, file, .. } = segment;
+        let made = Made { leaf, rows, root, marks, cluster, events };
         let path = file.path.clone();
         let held =
             Held { file: Some(file), segments: BTreeSet::from([id]), is_partly_uncovered: false };
@@ -214,6 +216,7 @@ mod tests {
             redacted: 0,
             events: (String::new(), String::new()),
             root: Hash::of(b""),
+            marks: None,
             file: file(path),
         };
         let what = What::Came { position: None, redaction: vec![], segments: vec![segment] };

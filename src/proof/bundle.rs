@@ -169,6 +169,7 @@ mod tests {
             redacted: 0,
             events: (String::new(), String::new()),
             root: root.root(),
+            marks: None,
             file: File { path: String::new(), bytes: 0, sha256: Hash::of(b"") },
         };
         let id = segment.id;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::mark::Row;
+
 /// One thing that is not as it was signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -17,6 +19,8 @@ pub struct Problem {
     pub leaf: Option<u64>,
     /// The segment that it is about.
     pub segment: Option<String>,
+    /// The first rows that it is about, where they are known.
+    pub rows: Vec<Row>,
 }
 
 /// Kinds of things that are wrong.
@@ -57,7 +61,7 @@ impl Problem {
     /// A problem that is about no file.
     #[must_use]
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), file: None, leaf: None, segment: None }
+        Self { kind, what: what.into(), file: None, leaf: None, segment: None, rows: Vec::new() }
     }
 
     /// The same, about a file.
@@ -76,6 +80,12 @@ impl Problem {
     #[must_use]
     pub fn of_segment(self, segment: impl fmt::Display) -> Self {
         Self { segment: Some(segment.to_string()), ..self }
+    }
+
+    /// The same, about these rows.
+    #[must_use]
+    pub fn of_rows(self, rows: Vec<Row>) -> Self {
+        Self { rows, ..self }
     }
 }
 

@@ -35,11 +35,23 @@ static SORTED: LazyLock<Vec<&'static Column>> = LazyLock::new(|| {
     columns
 });
 
+/// What stands before each value of a column, in the order of the columns.
+static PREFIXES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| SORTED.iter().map(prefix).collect());
+
 /// Rows of the events table, to be written one by one.
 #[derive(Debug)]
 pub struct Contents<'a> {
-    columns: Vec<(&'static str, Values<'a>)>,
+    columns: Vec<Written<'a>>,
+    /// Of the row that was hashed last, for all rows the same memory.
     bytes: Vec<u8>,
+}
+
+/// A column of a batch.
+#[derive(Debug)]
+struct Written<'a> {
+    name: &'static str,
+    prefix: &'static [u8],
+    values: Values<'a>,
 }
 
 #[derive(Debug)]
@@ -63,7 +75,7 @@ impl<'a> Contents<'a> {
     /// The rows of a batch; `None` when it is not of the events table.
     #[must_use]
     pub fn new(batch: &'a RecordBatch) -> Option<Self> {
-        let values = |column: &&'static Column| {
+        let written = |(column, prefix): (&&'static Column, &'static Vec<u8>)| {
             let array = batch.column_by_name(column.name)?;
             let values = match column.form {
                 Form::Repeating => {
@@ -75,9 +87,9 @@ impl<'a> Contents<'a> {
                 Form::Integer => Values::Integers(array.as_primitive_opt()?),
                 Form::Truth => Values::Truths(array.as_boolean_opt()?),
             };
-            Some((column.name, values))
+            Some(Written { name: column.name, prefix, values })
         };
-        let columns = SORTED.iter().map(values).collect::<Option<_>>()?;
+        let columns = SORTED.iter().zip(PREFIXES.iter()).map(written).collect::<Option<_>>()?;
         Some(Self { columns, bytes: Vec::new() })
     }
 
@@ -85,19 +97,22 @@ impl<'a> Contents<'a> {
     pub fn hash(&mut self, row: usize) -> Hash {
         let Self { columns, bytes } = self;
         bytes.clear();
-        for (name, values) in columns.iter() {
-            if let Some(cell) = values.at(row) {
-                write(bytes, name, &cell);
+        // A leaf's hash is of a zero byte and the leaf's own: so it is taken of one piece.
+        bytes.push(0);
+        for column in columns.iter() {
+            if let Some(cell) = column.values.at(row) {
+                bytes.extend_from_slice(column.prefix);
+                write(bytes, &cell);
             }
         }
-        Hash::of_leaf(bytes)
+        Hash::of(bytes)
     }
 
-    /// The id of a row's event.
+    /// The text that a row has in a column.
     #[must_use]
-    pub fn event_id(&self, row: usize) -> Option<&str> {
-        let (_, values) = self.columns.iter().find(|(name, _)| *name == "event_id")?;
-        match values.at(row)? {
+    pub fn text(&self, name: &str, row: usize) -> Option<&str> {
+        let column = self.columns.iter().find(|column| column.name == name)?;
+        match column.values.at(row)? {
             Cell::Text(text) => Some(text),
             _ => None,
         }
@@ -106,7 +121,7 @@ impl<'a> Contents<'a> {
     /// A row of the batch as JSON, which [`hash`] takes.
     #[must_use]
     pub fn json(&self, row: usize) -> Map<String, Json> {
-        let cells = self.columns.iter().filter_map(|(name, values)| {
+        let cells = self.columns.iter().filter_map(|Written { name, values, .. }| {
             let value = match values.at(row)? {
                 Cell::Text(text) => text.into(),
                 Cell::Time(micros) => {
@@ -138,25 +153,28 @@ impl Values<'_> {
     }
 }
 
-fn write(bytes: &mut Vec<u8>, name: &str, cell: &Cell<'_>) {
+/// What stands before a column's values: its name and its form.
+fn prefix(column: &&'static Column) -> Vec<u8> {
+    let form = match column.form {
+        Form::Repeating | Form::Text => b't',
+        Form::Time => b'm',
+        Form::Integer => b'i',
+        Form::Truth => b'b',
+    };
     // Names of columns are short.
-    bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-    bytes.extend_from_slice(name.as_bytes());
+    let length = u8::try_from(column.name.len()).unwrap_or(u8::MAX);
+    [&[length], column.name.as_bytes(), &[form]].concat()
+}
+
+fn write(bytes: &mut Vec<u8>, cell: &Cell<'_>) {
     match cell {
         Cell::Text(text) => {
-            bytes.push(b't');
             bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend_from_slice(text.as_bytes());
         }
-        Cell::Time(micros) => {
-            bytes.push(b'm');
-            bytes.extend_from_slice(&micros.to_le_bytes());
-        }
-        Cell::Integer(integer) => {
-            bytes.push(b'i');
-            bytes.extend_from_slice(&integer.to_le_bytes());
-        }
-        Cell::Truth(truth) => bytes.extend_from_slice(&[b'b', u8::from(*truth)]),
+        Cell::Time(micros) => bytes.extend_from_slice(&micros.to_le_bytes()),
+        Cell::Integer(integer) => bytes.extend_from_slice(&integer.to_le_bytes()),
+        Cell::Truth(truth) => bytes.push(u8::from(*truth)),
     }
 }
 
@@ -165,7 +183,7 @@ fn write(bytes: &mut Vec<u8>, name: &str, cell: &Cell<'_>) {
 pub fn hash(row: &Map<String, Json>) -> Option<Hash> {
     let mut bytes = Vec::new();
     let mut found = 0;
-    for column in SORTED.iter() {
+    for (column, prefix) in SORTED.iter().zip(PREFIXES.iter()) {
         let Some(value) = row.get(column.name) else { continue };
         found += 1;
         let cell = match (column.form, value) {
@@ -178,7 +196,8 @@ pub fn hash(row: &Map<String, Json>) -> Option<Hash> {
             (Form::Truth, Json::Bool(truth)) => Cell::Truth(*truth),
             _ => return None,
         };
-        write(&mut bytes, column.name, &cell);
+        bytes.extend_from_slice(prefix);
+        write(&mut bytes, &cell);
     }
     (found == row.len()).then(|| Hash::of_leaf(&bytes))
 }

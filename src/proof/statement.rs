@@ -92,6 +92,9 @@ pub struct Segment {
     pub events: (String, String),
     /// The hash of the tree of its rows, in the order of event time and id.
     pub root: Hash,
+    /// The hash of the marks of its rows; before there were marks it was not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Hash>,
     /// The file that had them first.
     pub file: File,
 }
@@ -221,6 +224,7 @@ mod tests {
             redacted: 1,
             events: (String::new(), String::new()),
             root: Hash::of(b"y"),
+            marks: Some(Hash::of(b"z")),
             file: file("a"),
         };
         let files = vec!["a".to_owned()];

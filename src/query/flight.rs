@@ -14,6 +14,7 @@ mod handle;
 mod listing;
 mod refusal;
 pub(super) mod rows;
+mod value;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::handle::Handle;
 use self::refusal::refusal;
+use self::value::values;
 use super::asker::Asker;
 use super::planning::Described;
 use super::postgres::{Counts, Happened};
@@ -93,7 +95,7 @@ impl Wire {
     /// The rows of a statement.
     async fn answer(&self, asker: &Asker, handle: &Handle) -> Data {
         let answer = async {
-            let values = handle.values().await?;
+            let values = values(handle).await?;
             let answer = self.query.ask_as_flight(asker, &handle.sql, values).await;
             answer.map_err(|error| refusal(&error))
         };
@@ -210,6 +212,7 @@ impl FlightSqlService for Wire {
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let handle = Handle::read(command.prepared_statement_handle)?;
         let handle = handle.with_parameters(request.into_inner()).await?;
+        values(&handle).await?;
         let prepared_statement_handle = Some(handle.encode_to_vec().into());
         Ok(DoPutPreparedStatementResult { prepared_statement_handle })
     }

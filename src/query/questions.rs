@@ -20,7 +20,8 @@ pub(crate) fn questions_table(log: &Arc<QuestionLog>) -> (&'static str, Arc<dyn 
     ("questions", Arc::new(table))
 }
 
-/// Columns of `questions`: `outcome` is answered, failed or stopped, NULL while it runs.
+/// Columns of `questions`: `outcome` is answered, failed or stopped, NULL while it runs; `error` is
+/// why it failed.
 fn questions_schema() -> SchemaRef {
     let number = |name: &str| Field::new(name, DataType::UInt64, true);
     Arc::new(Schema::new(vec![
@@ -33,6 +34,7 @@ fn questions_schema() -> SchemaRef {
         text("outcome").with_nullable(true),
         number("rows"),
         number("micros"),
+        text("error").with_nullable(true),
     ]))
 }
 
@@ -51,5 +53,6 @@ fn columns(asked: &[Asked]) -> Vec<ArrayRef> {
         Arc::new(outcomes),
         number(|one| one.rows),
         number(|one| one.micros),
+        Arc::new(asked.iter().map(|one| one.error.as_deref()).collect::<StringArray>()),
     ]
 }

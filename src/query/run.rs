@@ -40,7 +40,7 @@ impl Run {
     ) -> Result<(), QueryError> {
         let done = self.hand_all_on(question, turn, noted).await;
         if let Some(noted) = noted {
-            noted.ended(done.is_ok());
+            noted.ended(&done);
         }
         done
     }

@@ -30,11 +30,14 @@ use super::postgres::parameter::Parameter;
 use super::run::Run;
 use super::statement;
 use crate::findings::questions::QuestionLog;
+use crate::history::whereabouts::Whereabouts;
 use crate::sql::address::Addresses;
 use crate::sql::context::analyst_session_with;
 use crate::sql::spill::Spill;
 
+mod evidence;
 mod flight;
+mod refused;
 
 pub(super) use self::flight::Listed;
 
@@ -82,6 +85,7 @@ impl Default for Limits {
 pub struct QueryService {
     sights: Arc<Sights>,
     log: Option<Arc<QuestionLog>>,
+    whereabouts: Option<Arc<Whereabouts>>,
     /// Room for those that run and those that wait.
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
@@ -144,13 +148,28 @@ impl QueryService {
         let running = Arc::new(Semaphore::new(concurrent));
         let admitted = concurrent.saturating_add(limits.queue_max).min(Semaphore::MAX_PERMITS);
         let admitted = Arc::new(Semaphore::new(admitted));
-        Ok(Self { sights, log: None, admitted, running, limits, runtime: Some(runtime) })
+        Ok(Self {
+            sights,
+            log: None,
+            whereabouts: None,
+            admitted,
+            running,
+            limits,
+            runtime: Some(runtime),
+        })
     }
 
     /// The same service, which writes down who asks what.
     #[must_use]
     pub fn with_log(mut self, log: Arc<QuestionLog>) -> Self {
         self.log = Some(log);
+        self
+    }
+
+    /// The same service, which says where in the history events are.
+    #[must_use]
+    pub fn with_whereabouts(mut self, whereabouts: Whereabouts) -> Self {
+        self.whereabouts = Some(Arc::new(whereabouts));
         self
     }
 
@@ -171,7 +190,7 @@ impl QueryService {
         sql: &str,
         format: Format,
     ) -> Result<Answer, QueryError> {
-        statement::check_length(sql)?;
+        self.check_length(asker, sql).await?;
         let session = self.sessions(asker).await?.plain;
         self.answer(asker, session, Question::plain(sql), Written::As(format)).await
     }
@@ -187,17 +206,30 @@ impl QueryService {
         parameters: Vec<Parameter>,
         wanted: Wanted,
     ) -> Result<Answer, QueryError> {
-        statement::check_length(sql)?;
+        self.check_length(asker, sql).await?;
         let Sessions { postgres, names, .. } = self.sessions(asker).await?;
         let question = Question { parameters, names: Some(names), ..Question::plain(sql) };
         self.answer(asker, postgres, question, Written::Messages(wanted)).await
     }
 
-    /// What a statement would ask for and give, as a client of PostgreSQL is told.
+    /// What a statement would ask for and give, as a client of PostgreSQL is told. It is written
+    /// down when that cannot be said; otherwise once it is asked.
     ///
     /// # Errors
     /// As [`Self::ask`].
     pub(super) async fn describe(
+        &self,
+        asker: &Asker,
+        sql: &str,
+        declared: Vec<u32>,
+    ) -> Result<Described, QueryError> {
+        match self.described(asker, sql, declared).await {
+            Ok(described) => Ok(described),
+            Err(error) => Err(self.refused(asker, sql, None, error).await),
+        }
+    }
+
+    async fn described(
         &self,
         asker: &Asker,
         sql: &str,
@@ -243,7 +275,13 @@ impl QueryService {
         question: Question,
         written: Written,
     ) -> Result<Answer, QueryError> {
-        let permits = self.turn().await?;
+        let permits = match self.turn().await {
+            Ok(permits) => permits,
+            Err(error) => {
+                let parameters = question.shown();
+                return Err(self.refused(asker, &question.sql, parameters, error).await);
+            }
+        };
         let deadline = Instant::now() + self.limits.timeout;
         let (sender, parts) = mpsc::channel(PARTS_WAITING);
         let run = Run { context, limits: self.limits, written, parts: sender };

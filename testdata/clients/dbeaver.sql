@@ -101,3 +101,122 @@ WHERE p.pronamespace=2200 ORDER BY p.proname;
 SELECT x.* FROM public.events x LIMIT 200;
 
 SELECT count(*) FROM public.findings;
+
+-- What follows was recorded from DBeaver 25, or is as its source has it.
+-- has: public
+SELECT reset_val FROM pg_settings WHERE name = 'search_path';
+
+SELECT * FROM pg_catalog.pg_enum WHERE 1<>1 LIMIT 1;
+
+SELECT reltype FROM pg_catalog.pg_class WHERE 1<>1 LIMIT 1;
+
+SELECT * FROM pg_catalog.pg_enum;
+
+-- has: 2200
+SELECT s.oid as schema_id
+from pg_catalog.pg_namespace s
+WHERE s.nspname ='public';
+
+SELECT db.oid,db.* FROM pg_catalog.pg_database db WHERE datname='auditmill';
+
+SET search_path = public,public,"$user";
+
+SELECT c.relname,a.*,pg_catalog.pg_get_expr(ad.adbin, ad.adrelid, true) as def_value,dsc.description,dep.objid
+FROM pg_catalog.pg_attribute a
+INNER JOIN pg_catalog.pg_class c ON (a.attrelid=c.oid)
+LEFT OUTER JOIN pg_catalog.pg_attrdef ad ON (a.attrelid=ad.adrelid AND a.attnum = ad.adnum)
+LEFT OUTER JOIN pg_catalog.pg_description dsc ON (c.oid=dsc.objoid AND a.attnum = dsc.objsubid)
+LEFT OUTER JOIN pg_depend dep on dep.refobjid = a.attrelid AND dep.deptype = 'i' and dep.refobjsubid = a.attnum and dep.classid = dep.refclassid
+WHERE NOT a.attisdropped AND c.relkind not in ('i','I','c') AND c.oid=16384
+ORDER BY a.attnum;
+
+SELECT c.oid,c.*,d.description,pg_catalog.pg_get_expr(c.relpartbound, c.oid) as partition_expr,  pg_catalog.pg_get_partkeydef(c.oid) as partition_key
+FROM pg_catalog.pg_class c
+LEFT OUTER JOIN pg_catalog.pg_description d ON d.objoid=c.oid AND d.objsubid=0 AND d.classoid='pg_class'::regclass
+WHERE c.relnamespace=2200 AND c.relkind not in ('i','I','c') AND relname='events';
+
+select c.oid,pg_catalog.pg_total_relation_size(c.oid) as total_rel_size,pg_catalog.pg_relation_size(c.oid) as rel_size
+FROM pg_class c
+WHERE c.relnamespace=2200;
+
+SELECT db.datname,pg_database_size(db.oid) FROM pg_catalog.pg_database db WHERE db.oid=5;
+
+SELECT i.*,c.relnamespace FROM pg_catalog.pg_inherits i,pg_catalog.pg_class c WHERE i.inhrelid=16384 AND c.oid=i.inhparent ORDER BY i.inhseqno;
+
+SELECT i.*,i.indkey as keys,c.relname,c.relnamespace,c.relam,c.reltablespace,tc.relname as tabrelname,dsc.description,pg_catalog.pg_get_expr(i.indpred, i.indrelid) as pred_expr,pg_catalog.pg_get_expr(i.indexprs, i.indrelid, true) as expr,pg_catalog.pg_relation_size(i.indexrelid) as index_rel_size,pg_catalog.pg_stat_get_numscans(i.indexrelid) as index_num_scans
+FROM pg_catalog.pg_index i
+INNER JOIN pg_catalog.pg_class c ON c.oid=i.indexrelid
+INNER JOIN pg_catalog.pg_class tc ON tc.oid=i.indrelid
+LEFT OUTER JOIN pg_catalog.pg_description dsc ON i.indexrelid=dsc.objoid
+WHERE  c.relnamespace=2200 ORDER BY c.relname;
+
+SELECT p.oid as poid,p.*,pg_catalog.pg_get_expr(p.proargdefaults, 0) as arg_defaults,d.description
+FROM pg_catalog.pg_proc p
+LEFT OUTER JOIN pg_catalog.pg_description d ON d.objoid=p.oid and d.classoid='pg_proc'::regclass  AND d.objsubid = 0
+WHERE p.pronamespace=2200
+ORDER BY p.proname;
+
+SELECT p.oid AS proc_oid,p.proname AS proc_name,a.*
+FROM pg_catalog.pg_aggregate a,pg_catalog.pg_proc p
+WHERE p.oid=a.aggfnoid AND p.pronamespace=2200
+ORDER BY p.proname;
+
+SELECT * FROM pg_default_acl WHERE defaclnamespace = 2200;
+
+SELECT a.oid,a.*,pd.description FROM pg_catalog.pg_roles a
+left join pg_catalog.pg_shdescription pd on a.oid = pd.objoid
+ORDER BY a.rolname;
+
+SELECT t.oid,t.*,pg_tablespace_location(t.oid) loc
+FROM pg_catalog.pg_tablespace t
+ORDER BY t.oid;
+
+SELECT am.oid,am.* FROM pg_catalog.pg_am am
+ORDER BY am.oid;
+
+SELECT c.contoencoding as encid,pg_catalog.pg_encoding_to_char(c.contoencoding) as encname
+FROM pg_catalog.pg_conversion c
+GROUP BY c.contoencoding
+ORDER BY 2;
+
+SELECT c.oid,c.* FROM pg_catalog.pg_collation c
+ORDER BY c.oid;
+
+SELECT l.oid,l.* FROM pg_catalog.pg_language l
+ORDER BY l.oid;
+
+SELECT l.oid,l.*,p.pronamespace as handler_schema_id
+FROM pg_catalog.pg_foreign_data_wrapper l
+LEFT OUTER JOIN pg_catalog.pg_proc p ON p.oid=l.fdwhandler
+ORDER BY l.fdwname;
+
+SELECT l.oid,l.* FROM pg_catalog.pg_foreign_server l
+ORDER BY l.srvname;
+
+SELECT name,default_version,installed_version,comment FROM pg_catalog.pg_available_extensions ORDER BY name;
+
+SELECT pet.*, d.description FROM pg_catalog.pg_event_trigger pet
+LEFT OUTER JOIN pg_catalog.pg_description d ON pet."oid" = d.objoid;
+
+SELECT
+ e.oid,
+ cfg.tbls,
+  n.nspname as schema_name,
+ e.*
+FROM
+ pg_catalog.pg_extension e
+ join pg_namespace n on n.oid =e.extnamespace
+ left join  (
+         select
+            ARRAY_AGG(ns.nspname || '.' ||  cls.relname) tbls, oid_ext
+          from
+            (
+            select
+                unnest(e1.extconfig) oid , e1.oid oid_ext
+            from
+                pg_catalog.pg_extension e1 ) c
+                join    pg_class cls on cls.oid = c.oid
+                join pg_namespace ns on ns.oid = cls.relnamespace
+            group by oid_ext
+         ) cfg on cfg.oid_ext = e.oid
+ORDER BY e.oid;

@@ -11,8 +11,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, AsArray as _, DictionaryArray, RecordBatch};
-use arrow::datatypes::Int32Type;
+use arrow::array::{
+    ArrayAccessor as _, ArrayRef, AsArray as _, DictionaryArray, Int64Array, RecordBatch,
+    StringArray, UInt32Array,
+};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -127,22 +131,34 @@ fn change(path: &Path, with: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// Writes the file anew with another user in all its rows, as its writer would have.
-fn edit(path: &Path) {
+/// Writes a file of one batch anew with other rows, as its writer would have.
+fn write_anew(path: &Path, with: impl FnOnce(&RecordBatch) -> RecordBatch) {
     let file = std::fs::File::open(path).unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
-    let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
-    let schema = batches[0].schema();
-    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), None).unwrap();
-    for rows in batches {
-        let at = schema.index_of("user_name").unwrap();
+    let mut reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let rows = with(&reader.next().unwrap().unwrap());
+    assert!(reader.next().is_none(), "more than one batch");
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    std::fs::write(path, writer.into_inner().unwrap()).unwrap();
+}
+
+/// Another user in one row of a file.
+fn edit(path: &Path, row: usize) {
+    write_anew(path, |rows| {
+        let at = rows.schema().index_of("user_name").unwrap();
         let users = rows.column(at).as_dictionary::<Int32Type>();
-        let other: DictionaryArray<Int32Type> = (0..users.len()).map(|_| Some("nobody")).collect();
+        let users = users.downcast_dict::<StringArray>().unwrap();
+        let user = |at: usize| if at == row { "nobody" } else { users.value(at) };
+        let other: DictionaryArray<Int32Type> = (0..rows.num_rows()).map(user).collect();
         let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
         columns[at] = Arc::new(other);
-        writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()).unwrap();
-    }
-    std::fs::write(path, writer.into_inner().unwrap()).unwrap();
+        RecordBatch::try_new(rows.schema(), columns).unwrap()
+    });
+}
+
+/// What is said of rows by the first problem of a data directory.
+fn rows_of_first(data: &Path) -> Value {
+    report(&verify(data, &[]))["problems"][0]["rows"].clone()
 }
 
 /// Says in the table's log how long a file is now.
@@ -185,7 +201,7 @@ async fn what_is_changed_is_named() {
     }));
     of_file(tampered("file_missing", &|data| std::fs::remove_file(&parquet(data)[1]).unwrap()));
     of_file(tampered("file_changed", &|data| {
-        edit(&parquet(data)[1]);
+        edit(&parquet(data)[1], 3);
         say_length(data, &parquet(data)[1]);
     }));
     of_file(tampered("file_dropped", &|data| {
@@ -280,7 +296,7 @@ async fn rows_that_were_changed_before_files_were_joined_are_named() {
     let (mut server, data) = written(7).await;
     let files = parquet(&data);
     assert_eq!(files.len(), 7, "{files:?}");
-    edit(&files[3]);
+    edit(&files[3], 3);
     say_length(&data, &files[3]);
     server.kill_and_restart();
     assert_eq!(server.post("prod", batch(70)).await, 200);
@@ -294,7 +310,64 @@ async fn rows_that_were_changed_before_files_were_joined_are_named() {
     }
     server.stop();
     let what = wrong(&data, &[], "rows_changed");
-    assert!(what.contains("are not those that came"), "{what}");
+    assert!(what.contains("are not those that came: row 3 of segment"), "{what}");
+    let rows = rows_of_first(&data);
+    assert_eq!(
+        (&rows[0]["how"], &rows[0]["row"], &rows[1]),
+        (&json!("changed"), &json!(3), &Value::Null)
+    );
+    assert_eq!(rows[0]["audit_id"], "read-33", "{rows}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_were_changed_removed_or_added_are_named() {
+    let (_server, data) = written(2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut copies = 0;
+    let mut check = |with: &dyn Fn(&RecordBatch) -> RecordBatch, expected: Value, told: &str| {
+        copies += 1;
+        let data_copy = folder.path().join(copies.to_string());
+        copy(&data, &data_copy);
+        // Nobody tells the table's log that the file has another length.
+        write_anew(&parquet(&data_copy)[1], with);
+        let what = wrong(&data_copy, &[], "file_changed");
+        let mut rows = rows_of_first(&data_copy);
+        for row in rows.as_array_mut().unwrap() {
+            row.as_object_mut()
+                .unwrap()
+                .retain(|name, _| !["segment", "event_id"].contains(&&**name));
+        }
+        assert_eq!(rows, expected, "{what}");
+        assert!(what.contains(told), "{what}");
+    };
+    let row = |how: &str, row: Option<u64>, place: Option<u64>, audit_id: Option<&str>| {
+        let stage = audit_id.map(|_| "ResponseComplete");
+        json!({"how": how, "row": row, "file_row": place, "audit_id": audit_id, "stage": stage})
+    };
+    let pick = |rows: &RecordBatch, picked: &[u32]| {
+        take_record_batch(rows, &UInt32Array::from(picked.to_vec())).unwrap()
+    };
+    let gone = |rows: &RecordBatch| pick(rows, &[0, 1, 2, 3, 5, 6, 7, 8, 9]);
+    check(&gone, json!([row("gone", Some(4), None, None)]), "row 4 of segment");
+    let doubled = |rows: &RecordBatch| pick(rows, &[0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9]);
+    check(&doubled, json!([row("added", None, Some(3), Some("read-12"))]), "was added (now with");
+    let same = |rows: &RecordBatch| rows.clone();
+    check(&same, json!([]), "its rows are those that came");
+    // A mark that points at somebody else.
+    let misled = |rows: &RecordBatch| {
+        let at = rows.schema().index_of("_row").unwrap();
+        let marks = rows.column(at).as_primitive::<Int64Type>();
+        let mut marks: Vec<i64> = marks.values().to_vec();
+        marks[7] ^= 1;
+        let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
+        columns[at] = Arc::new(Int64Array::from(marks));
+        RecordBatch::try_new(rows.schema(), columns).unwrap()
+    };
+    check(&misled, json!([]), "its rows are those that came");
+    // Bytes that are no file at all.
+    change(&parquet(&data)[1], |bytes| bytes.truncate(100));
+    let what = wrong(&data, &[], "file_changed");
+    assert!(what.contains("its rows cannot be read"), "{what}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -352,6 +425,33 @@ async fn a_history_from_before_is_not_covered_and_says_so() {
     server.stop();
 }
 
+/// One finding, as it is shown alone.
+async fn finding(server: &TestServer, id: &str) -> Value {
+    let (status, body) = server.get(&format!("/v1/findings/{id}")).await;
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finding_says_where_its_evidence_is_once_it_is_in_files() {
+    let mut server = TestServer::start("");
+    assert_eq!(server.post("prod", batch(0)).await, 200);
+    server.quiesce().await;
+    let id = server.findings("").await[0]["id"].as_str().unwrap().to_owned();
+    let one = finding(&server, &id).await;
+    let event = one["evidence"][0].as_object().unwrap();
+    for name in ["segment", "leaf", "row"] {
+        assert_eq!(event.get(name), Some(&Value::Null), "{one}");
+    }
+    // What is left is written and signed at the end.
+    server.stop();
+    server.kill_and_restart();
+    let one = finding(&server, &id).await;
+    let event = &one["evidence"][0];
+    assert!(event["leaf"].is_u64() && event["row"].is_u64(), "{one}");
+    assert!(event["segment"].as_str().is_some_and(|segment| segment.ends_with(".0")), "{one}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evidence_is_proven_on_another_machine() {
     let (_stopped, data) = written(3).await;
@@ -360,6 +460,7 @@ async fn evidence_is_proven_on_another_machine() {
     let mut server = TestServer::start_over(&data, SETTINGS);
     let findings = server.findings("").await;
     let id = findings[0]["id"].as_str().unwrap().to_owned();
+    let one = finding(&server, &id).await;
     let (out, data) = (path("evidence.json"), data.display().to_string());
     // While the server runs, too.
     let ended = run(["evidence", "--data", &data, "--out", &out, &id]);
@@ -374,7 +475,11 @@ async fn evidence_is_proven_on_another_machine() {
     assert_eq!(report(&ended)["events"], 1);
 
     let bundle: Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
-    assert!(bundle["events"][0]["segment"].as_str().unwrap().contains('.'), "{bundle}");
+    let (event, evidence) = (&bundle["events"][0], &one["evidence"][0]);
+    assert!(event["segment"].as_str().unwrap().contains('.'), "{bundle}");
+    for name in ["event_id", "segment", "leaf", "row"] {
+        assert_eq!(evidence[name], event[name], "{name}: {one}");
+    }
     let mut changed = bundle.clone();
     changed["events"][0]["content"]["user_name"] = "somebody-else".into();
     std::fs::write(path("changed.json"), changed.to_string()).unwrap();

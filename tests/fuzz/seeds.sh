@@ -5,7 +5,7 @@ set -euo pipefail
 seeds=$1
 cd "$(dirname "$0")"
 root=../..
-mkdir -p "$seeds"/{decode,envelope,front_matter,journal,postgres,proof}
+mkdir -p "$seeds"/{decode,envelope,flight,front_matter,journal,postgres,proof}
 
 # One event a file: every twentieth line, so that all kinds are among them.
 awk -v dir="$seeds/decode" 'NR % 20 == 1 { name = dir "/line" NR; printf "%s", $0 > name; close(name) }' \
@@ -56,3 +56,8 @@ printf 'S{"version":1,"at":"","what":{"kind":"began","files":["a"]}}\n{"version"
 printf 'S{"version":2,"at":"","what":{"kind":"came","position":1,"redaction":[],"segments":[{"id":"2.0","cluster":"c","day":"","rows":1,"redacted":0,"events":["",""],"root":"%s","file":%s}]}}' "$hash" "$file" > "$seeds/proof/came"
 printf 'B{"format":1,"program":"","finding":{"evidence":[{"event_id":"e"}]},"key":"","checkpoint":"","leaves":[{"number":0,"statement":"","proof":["%s"]}],"events":[{"event_id":"e","leaf":0,"segment":"2.0","row":0,"content":{"event_id":"e","event_time":5},"proof":[]}],"missing":[]}' "$hash" > "$seeds/proof/bundle"
 printf 'F{"size":1,"peaks":["%s"]}' "$hash" > "$seeds/proof/frontier"
+# The first byte says what the rest is: see the target. A column of numbers and one of texts, as
+# Arrow's own library writes them, as parameters and in a handle.
+printf 'H\12\10SELECT 1' > "$seeds/flight/statement"
+base64 -d <<< 'H4sIAAAAAAACA3VPwQ3DIAw8KAQU8eARVXlkiGaDjNBBOkBH6igdodvQs+WoFUpOMvbZ2D7fXwAqBCMKBkRkRoQL5CDLfIO9gKdtFn9aa/wYpX+2nLbSVuVBcxUT+wcknVhtn/Pil67vpjsLLelOSW9Wf3PLZHHB1dQWnYpLUA0zdoyMiyqXex52p8MPEefInT/L1z/tO3zHccBTV3uali+kwf/ukQEAAA==' | gunzip > "$seeds/flight/parameters"
+base64 -d <<< 'H4sIAAAAAAACA/Pg4gx29XF1DlFQMRRazSi0glGAAQS4GHgY2BhYGTiALCBgZAHyGYA8DiDJAiUZGJiA2AHKvvH//3+gQlaQfgmoGFgrEBuC+SxgMQEGEaB+NgZ2sIkCDBD7GJlAtAyaPgOwnTxAzA62EyTsAJUXesYodIJRBMrjYRCDupcHbC4DMwvYFRIMMMAFZPOA3Q7yUQ7YbogtMMDKgBtwoNG4xAWQXA8DTGh8Biz8Q3YS7GjSFVDnAADgGUKUowEAAA==' | gunzip > "$seeds/flight/handle"

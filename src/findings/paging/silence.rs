@@ -1,7 +1,7 @@
 //! Silences: while somebody works on something, nobody is called for it. Findings and incidents
 //! are there all the same, and each incident that a silence kept quiet is counted in the ledger.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, Transaction, params};
 use serde::Serialize;
 
 use crate::event::time::{parse_rfc3339, rfc3339};
@@ -50,12 +50,21 @@ impl Silence {
 }
 
 impl Store {
-    /// Puts a silence down, in place of one of the same name.
+    /// Puts a silence down, in place of one of the same name where `may_replace` what that one is
+    /// about; false where it may not. Nobody comes between the look and the deed.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn put_silence(&self, silence: &Silence) -> Result<(), StoreError> {
-        self.write("put a silence down", |transaction, _| {
+    pub fn put_silence(
+        &self,
+        silence: &Silence,
+        may_replace: impl FnOnce(&Matcher) -> bool,
+    ) -> Result<bool, StoreError> {
+        let put = self.write("put a silence down", |transaction, _| {
+            let held = matcher_of(transaction, &silence.name, silence.begins)?;
+            if !held.as_ref().is_none_or(may_replace) {
+                return Ok(false);
+            }
             let matcher = serde_json::to_string(&silence.matcher).unwrap_or_default();
             let Silence { name, owner, reason, begins, expires, .. } = silence;
             transaction.execute(
@@ -65,18 +74,28 @@ impl Store {
             )?;
             // What it is about is looked at again.
             transaction.execute("UPDATE page_groups SET next_at = min(next_at, ?1)", [begins])?;
-            Ok(())
+            Ok(true)
         })?;
         self.wake();
-        Ok(())
+        Ok(put)
     }
 
-    /// Ends a silence; false when there is none of this name.
+    /// Ends a silence as of `now` (microseconds since 1970, UTC); false when there is none of this
+    /// name, or when `may_end` does not say so of what it is about.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn end_silence(&self, name: &str) -> Result<bool, StoreError> {
+    pub fn end_silence(
+        &self,
+        name: &str,
+        now: i64,
+        may_end: impl FnOnce(&Matcher) -> bool,
+    ) -> Result<bool, StoreError> {
         let ended = self.write("end a silence", |transaction, _| {
+            let held = matcher_of(transaction, name, now)?;
+            if !held.as_ref().is_none_or(may_end) {
+                return Ok(false);
+            }
             let ended = transaction.execute("DELETE FROM silences WHERE name = ?1", [name])?;
             transaction.execute(
                 "UPDATE page_groups SET next_at = 0 WHERE (route, name) IN
@@ -113,4 +132,17 @@ impl Store {
             rows.collect()
         })
     }
+}
+
+/// What the silence of this name is about, if it has not expired.
+fn matcher_of(
+    transaction: &Transaction<'_>,
+    name: &str,
+    now: i64,
+) -> rusqlite::Result<Option<Matcher>> {
+    let mut statement = transaction
+        .prepare_cached("SELECT matcher FROM silences WHERE name = ?1 AND expires > ?2")?;
+    let held: Option<String> =
+        statement.query_row(params![name, now], |row| row.get(0)).optional()?;
+    Ok(held.map(|matcher| serde_json::from_str(&matcher).unwrap_or_default()))
 }

@@ -161,7 +161,10 @@ fn a_silence_keeps_quiet_what_it_fits_wholly_and_is_counted() {
         expires: 5 * HOUR,
         matcher,
     };
-    desk.store.put_silence(&silence).unwrap();
+    assert!(desk.store.put_silence(&silence, |_| false).unwrap());
+    // Whoever may not see what it is about neither replaces nor ends it.
+    assert!(!desk.store.put_silence(&silence, |_| false).unwrap());
+    assert!(!desk.store.end_silence("upgrade", silence.begins, |_| false).unwrap());
     desk.find(&[ALICE, Said { id: 2, user: Some("bob"), ..ALICE }]);
     assert_eq!(desk.at(1), 5 * HOUR);
     desk.find(&[Said { id: 3, ..ALICE }]);
@@ -176,8 +179,8 @@ fn a_silence_keeps_quiet_what_it_fits_wholly_and_is_counted() {
     desk.at(3);
     let bob = told(1, State::Open, Severity::High, "A test +1: bob in c");
     assert_eq!(desk.told("pager"), [bob]);
-    assert!(desk.store.end_silence("upgrade").unwrap());
-    assert!(!desk.store.end_silence("upgrade").unwrap());
+    assert!(desk.store.end_silence("upgrade", silence.begins, |_| true).unwrap());
+    assert!(!desk.store.end_silence("upgrade", silence.begins, |_| true).unwrap());
     desk.at(4);
     let alice = told(1, State::Open, Severity::High, "A test: alice in c");
     assert_eq!(desk.told("pager"), [alice]);

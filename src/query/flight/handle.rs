@@ -15,7 +15,6 @@ use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use bytes::Bytes;
-use datafusion::common::ScalarValue;
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use prost::Message;
 use tonic::Status;
@@ -25,6 +24,9 @@ use crate::query::postgres::parameter::PARAMETERS_MAX;
 
 /// Most that a handle holds of parameters, bytes: it comes back with each call.
 const PARAMETERS_BYTES_MAX: usize = 512 << 10;
+
+/// What is said of parameters that the library panics at.
+pub(super) const CONTRADICTION: &str = "they contradict themselves";
 
 /// A statement with its parameters.
 #[derive(Clone, PartialEq, Message)]
@@ -75,24 +77,24 @@ impl Handle {
             }
         }
         let handle = Self { parameters, ..self };
-        handle.values().await?;
+        handle.row().await?;
         Ok(handle)
     }
 
-    /// The values of `$1`, `$2`, ...
+    /// The values of `$1`, `$2`, ... as columns of one row; `None` without any.
     ///
     /// # Errors
     /// When they are not one row, or cannot be read.
-    pub(super) async fn values(&self) -> Result<Vec<ScalarValue>, Status> {
+    pub(super) async fn row(&self) -> Result<Option<RecordBatch>, Status> {
         for message in &self.parameters {
             check(&message.data_header)?;
         }
         // The library takes much of a message for granted, and panics where it is not so.
-        let read = AssertUnwindSafe(self.read_values()).catch_unwind().await;
-        read.unwrap_or_else(|_| Err(unread(&"they contradict themselves")))
+        let read = AssertUnwindSafe(self.read_row()).catch_unwind().await;
+        read.unwrap_or_else(|_| Err(unread(&CONTRADICTION)))
     }
 
-    async fn read_values(&self) -> Result<Vec<ScalarValue>, Status> {
+    async fn read_row(&self) -> Result<Option<RecordBatch>, Status> {
         let messages = self.parameters.clone().into_iter().map(Ok::<_, FlightError>);
         let mut batches = FlightRecordBatchStream::new_from_flight_data(stream::iter(messages));
         let mut row: Option<RecordBatch> = None;
@@ -107,14 +109,11 @@ impl Handle {
                 }
             }
         }
-        let Some(row) = row else { return Ok(Vec::new()) };
-        if row.num_columns() > PARAMETERS_MAX {
+        if row.as_ref().is_some_and(|row| row.num_columns() > PARAMETERS_MAX) {
             let message = format!("a statement has at most {PARAMETERS_MAX} parameters");
             return Err(Status::invalid_argument(message));
         }
-        let values = row.columns().iter().map(|column| ScalarValue::try_from_array(column, 0));
-        let values = values.collect::<Result<Vec<_>, _>>();
-        values.map_err(|error| unread(&error))
+        Ok(row)
     }
 }
 
@@ -135,7 +134,7 @@ fn check(header: &[u8]) -> Result<(), Status> {
     Ok(())
 }
 
-fn unread(error: &dyn std::fmt::Display) -> Status {
+pub(super) fn unread(error: &dyn std::fmt::Display) -> Status {
     Status::invalid_argument(shortened(format!("parameters cannot be read: {error}")))
 }
 
@@ -145,8 +144,10 @@ mod tests {
 
     use arrow::array::{Int64Array, StringArray};
     use arrow_flight::utils::batches_to_flight_data;
+    use datafusion::common::ScalarValue;
     use proptest::prelude::*;
 
+    use super::super::value::values;
     use super::*;
 
     fn sent(numbers: &[i64]) -> Vec<FlightData> {
@@ -169,9 +170,9 @@ mod tests {
         let handle = bound(sent(&[7])).await.unwrap();
         let again = Handle::read(handle.encode_to_vec().into()).unwrap();
         assert_eq!(again.sql, "SELECT $1, $2");
-        let values = again.values().await.unwrap();
+        let values = values(&again).await.unwrap();
         assert_eq!(values, [ScalarValue::from(7_i64), ScalarValue::from("x")]);
-        assert_eq!(bound(Vec::new()).await.unwrap().values().await.unwrap(), []);
+        assert_eq!(bound(Vec::new()).await.unwrap().row().await.unwrap(), None);
         for rows in [vec![1, 2], vec![1; 100_000]] {
             let refused = bound(sent(&rows)).await.unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
@@ -217,7 +218,7 @@ mod tests {
                     bytes[at] = byte;
                 }
                 if let Ok(handle) = Handle::read(bytes.into()) {
-                    let _ = handle.values().await;
+                    let _ = values(&handle).await;
                 }
             });
         }

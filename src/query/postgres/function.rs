@@ -98,6 +98,7 @@ const ANSWERS: [(&[&str], Answer); 8] = [
             "pg_indexes_size",
             "pg_my_temp_schema",
             "pg_relation_size",
+            "pg_stat_get_numscans",
             "pg_table_size",
             "pg_total_relation_size",
             "txid_current",

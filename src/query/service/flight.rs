@@ -10,7 +10,6 @@ use crate::query::asker::{Asker, Sessions};
 use crate::query::format::Written;
 use crate::query::planning::Question;
 use crate::query::postgres::catalog::{DATABASE, SCHEMA};
-use crate::query::statement;
 
 /// A table that can be asked.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ impl QueryService {
         sql: &str,
         values: Vec<ScalarValue>,
     ) -> Result<Answer, QueryError> {
-        statement::check_length(sql)?;
+        self.check_length(asker, sql).await?;
         let Sessions { postgres, names, .. } = self.sessions(asker).await?;
         let question = Question { values, names: Some(names), ..Question::plain(sql) };
         self.answer(asker, postgres, question, Written::Flight).await

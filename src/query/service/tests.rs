@@ -142,7 +142,9 @@ async fn who_finds_no_room_is_told_at_once() {
         timeout: Duration::from_secs(2),
         ..Limits::default()
     };
-    let service = service(1_000, limits);
+    let folder = tempfile::tempdir().unwrap();
+    let log = QuestionLog::open(&folder.path().join("q"), 1, || 0).unwrap();
+    let service = service(1_000, limits).with_log(Arc::new(log));
     let asker = Asker::local();
     let (running, waiting, refused) = tokio::join!(
         service.ask(&asker, ENDLESS, Format::Json),
@@ -153,6 +155,39 @@ async fn who_finds_no_room_is_told_at_once() {
     assert!(waiting.is_err(), "{waiting:?}");
     assert!(matches!(refused, Err(QueryError::Busy { .. })), "{refused:?}");
     assert_eq!(text(&service, "SELECT 1 AS one", Format::Csv).await, "one\n1\n");
+    let noted = service.log.as_ref().unwrap().all().unwrap();
+    let errors: Vec<&str> = noted.iter().filter_map(|one| one.error.as_deref()).collect();
+    assert!(errors.iter().any(|error| error.contains("too many queries at once")), "{noted:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_begun_is_written_down_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = QuestionLog::open(&folder.path().join("q"), 1, || 0).unwrap();
+    let service = service(1, Limits::default()).with_log(Arc::new(log));
+    let asker = Asker { name: Arc::from("ann"), wire: "postgres", ..Asker::local() };
+    service.describe(&asker, "SELECT n FROM t", Vec::new()).await.unwrap();
+    service.describe(&asker, "SELECT nothing FROM t", Vec::new()).await.unwrap_err();
+    let huge = format!("SELECT '{}'", "x".repeat(statement::BYTES_MAX));
+    service.ask(&asker, &huge, Format::Json).await.unwrap_err();
+    service.ask_as_flight(&asker, &huge, Vec::new()).await.unwrap_err();
+    bytes(&service, "SELECT missing FROM t", Format::Json).await.unwrap_err();
+    let noted = service.log.as_ref().unwrap().all().unwrap();
+    let failed = |one: &crate::findings::questions::Asked| {
+        let error = one.error.clone().unwrap_or_default();
+        (one.client.clone(), one.outcome.clone().unwrap_or_default(), error)
+    };
+    let failed: Vec<_> = noted.iter().map(failed).collect();
+    assert_eq!(failed.len(), 4, "{failed:?}");
+    for ((client, outcome, error), (who, why)) in failed.iter().zip([
+        ("ann", "nothing"),
+        ("ann", "more than the"),
+        ("ann", "more than the"),
+        ("", "missing"),
+    ]) {
+        assert_eq!((client.as_str(), outcome.as_str()), (who, "failed"), "{error}");
+        assert!(error.contains(why), "{error}");
+    }
 }
 
 #[tokio::test]

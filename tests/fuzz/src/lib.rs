@@ -18,6 +18,11 @@ pub mod datatypes {
 }
 
 /// Of `arrow`.
+pub mod ipc {
+    pub use arrow_ipc::*;
+}
+
+/// Of `arrow`.
 pub mod record_batch {
     pub use arrow_array::RecordBatch;
 }
@@ -43,6 +48,21 @@ pub mod sql;
 /// What clients of PostgreSQL say.
 #[path = "../../../src/query/postgres/message.rs"]
 pub mod message;
+
+/// What clients of Flight SQL give back and send.
+pub mod flight;
+
+/// Of the program's, what these are bounded by.
+pub mod query {
+    /// Of the program's.
+    pub mod postgres {
+        /// Of the program's.
+        pub mod parameter {
+            /// As many parameters as a statement may have.
+            pub(crate) const PARAMETERS_MAX: usize = 1_000;
+        }
+    }
+}
 
 /// The journal's files, in memory.
 pub mod disk;

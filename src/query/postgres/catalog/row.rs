@@ -124,6 +124,8 @@ pub(super) fn pg_rows(name: &str, tables: &[Table]) -> Vec<Row> {
                     ("name", text(name)),
                     ("setting", text(setting)),
                     ("vartype", "string".into()),
+                    ("boot_val", text(setting)),
+                    ("reset_val", text(setting)),
                 ])
             })
             .collect(),

@@ -47,7 +47,7 @@ pub(super) const PG_CATALOG: [(&str, &str); 46] = [
          o:conrelid o:contypid o:conindid o:conparentid o:confrelid t:confupdtype t:confdeltype \
          t:confmatchtype b:conislocal a:conkey a:confkey t:conbin",
     ),
-    ("pg_conversion", "o:oid t:conname o:connamespace"),
+    ("pg_conversion", "o:oid t:conname o:connamespace o:conowner i:conforencoding i:contoencoding"),
     (
         "pg_database",
         "o:oid t:datname o:datdba i:encoding t:datlocprovider b:datistemplate b:datallowconn \
@@ -58,9 +58,16 @@ pub(super) const PG_CATALOG: [(&str, &str); 46] = [
     ("pg_depend", "o:classid o:objid i:objsubid o:refclassid o:refobjid i:refobjsubid t:deptype"),
     ("pg_description", "o:objoid o:classoid i:objsubid t:description"),
     ("pg_enum", "o:oid o:enumtypid f:enumsortorder t:enumlabel"),
-    ("pg_event_trigger", "o:oid t:evtname t:evtevent o:evtowner t:evtenabled"),
-    ("pg_extension", "o:oid t:extname o:extowner o:extnamespace b:extrelocatable t:extversion"),
-    ("pg_foreign_data_wrapper", "o:oid t:fdwname o:fdwowner"),
+    ("pg_event_trigger", "o:oid t:evtname t:evtevent o:evtowner o:evtfoid t:evtenabled a:evttags"),
+    (
+        "pg_extension",
+        "o:oid t:extname o:extowner o:extnamespace b:extrelocatable t:extversion a:extconfig \
+         a:extcondition",
+    ),
+    (
+        "pg_foreign_data_wrapper",
+        "o:oid t:fdwname o:fdwowner o:fdwhandler o:fdwvalidator a:fdwoptions",
+    ),
     ("pg_foreign_server", "o:oid t:srvname o:srvowner o:srvfdw a:srvoptions"),
     ("pg_foreign_table", "o:ftrelid o:ftserver a:ftoptions"),
     (
@@ -70,7 +77,11 @@ pub(super) const PG_CATALOG: [(&str, &str); 46] = [
          b:indisreplident t:indkey t:indcollation t:indclass t:indoption t:indexprs t:indpred",
     ),
     ("pg_inherits", "o:inhrelid o:inhparent i:inhseqno b:inhdetachpending"),
-    ("pg_language", "o:oid t:lanname o:lanowner b:lanispl b:lanpltrusted"),
+    (
+        "pg_language",
+        "o:oid t:lanname o:lanowner b:lanispl b:lanpltrusted o:lanplcallfoid o:laninline \
+         o:lanvalidator a:lanacl",
+    ),
     ("pg_locks", "t:locktype o:database o:relation i:pid t:mode b:granted"),
     ("pg_matviews", "t:schemaname t:matviewname t:matviewowner t:definition"),
     ("pg_namespace", "o:oid t:nspname o:nspowner a:nspacl"),
@@ -98,7 +109,12 @@ pub(super) const PG_CATALOG: [(&str, &str); 46] = [
          b:rolreplication i:rolconnlimit t:rolpassword t:rolvaliduntil b:rolbypassrls a:rolconfig",
     ),
     ("pg_sequence", "o:seqrelid o:seqtypid i:seqstart i:seqincrement"),
-    ("pg_settings", "t:name t:setting t:unit t:category t:short_desc t:vartype t:source"),
+    (
+        "pg_settings",
+        "t:name t:setting t:unit t:category t:short_desc t:extra_desc t:context t:vartype t:source \
+         t:min_val t:max_val a:enumvals t:boot_val t:reset_val t:sourcefile i:sourceline \
+         b:pending_restart",
+    ),
     ("pg_shdescription", "o:objoid o:classoid t:description"),
     ("pg_stat_activity", "o:datid t:datname i:pid t:usename t:application_name t:state t:query"),
     (
