@@ -23,7 +23,7 @@ pub struct Demand {
 }
 
 /// Verbs on objects.
-const VERBS: [&str; 8] =
+pub(super) const VERBS: [&str; 8] =
     ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 /// Where resources are that detections and controls speak of. What is not here is of the core, or
