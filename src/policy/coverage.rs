@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::demand::{Demand, VERBS, demands};
-use super::document::{GroupResources, Level, Policy, Request, Rule, Ruling, Target};
+use super::document::{GroupResources, Level, Policy, Request, Rule, Ruling, Stage, Target};
 use crate::detect::detection::Needs;
 
 /// Whether what is needed is recorded.
@@ -64,7 +64,7 @@ pub fn feeders(policy: &Policy, needs: &Needs) -> BTreeSet<usize> {
         for target in targets(policy, &demand) {
             for verb in target.verbs(&demand) {
                 let rulings = askers.iter().map(|asker| asked(policy, asker, verb, &target));
-                let enough = rulings.filter(|of| reason(of, &demand, demand.least).is_none());
+                let enough = rulings.filter(|ruling| useless(ruling, &demand).is_none());
                 feeders.extend(enough.filter_map(|ruling| ruling.rule));
             }
         }
@@ -82,8 +82,8 @@ fn judge(policy: &Policy, askers: &[Asker], demand: &Demand) -> (bool, Option<Ga
         for verb in target.verbs(demand) {
             for asker in askers {
                 let ruling = asked(policy, asker, verb, &target);
-                met |= reason(&ruling, demand, demand.least).is_none();
-                match reason(&ruling, demand, demand.level) {
+                met |= useless(&ruling, demand).is_none();
+                match lacking(&ruling, demand) {
                     Some(why) if asker.ordinary && target.ordinary && gap.is_none() => {
                         gap = Some(Gap { what: demand.words(), why });
                     }
@@ -104,22 +104,45 @@ fn asked(policy: &Policy, asker: &Asker, verb: &str, target: &Tried) -> Ruling {
     policy.ruling(&Request { user, groups, verb, target: target.as_target() })
 }
 
-/// Why this is not enough for what is needed at a level, if it is not.
-fn reason(ruling: &Ruling, demand: &Demand, level: Level) -> Option<String> {
+/// Why nothing of this is of use, if it is not.
+fn useless(ruling: &Ruling, demand: &Demand) -> Option<String> {
+    unrecorded(ruling, demand.least).or_else(|| {
+        let missing = missing(ruling, demand);
+        (!missing.is_empty() && missing.len() == demand.stages.len()).then(|| left_out(&missing))
+    })
+}
+
+/// Why this is not all that is needed, if it is not.
+fn lacking(ruling: &Ruling, demand: &Demand) -> Option<String> {
+    unrecorded(ruling, demand.level).or_else(|| {
+        let missing = missing(ruling, demand);
+        (!missing.is_empty()).then(|| left_out(&missing))
+    })
+}
+
+fn unrecorded(ruling: &Ruling, level: Level) -> Option<String> {
     let by = ruling.rule.map_or_else(|| "no rule matches".to_owned(), |n| format!("rule {n}"));
     if ruling.level == Level::None {
         let what = if ruling.rule.is_some() { format!("{by} records nothing of it") } else { by };
         return Some(what);
     }
-    if ruling.level < level {
-        return Some(format!("{by} records it at {} only, not at {level}", ruling.level));
+    (ruling.level < level)
+        .then(|| format!("{by} records it at {} only, not at {level}", ruling.level))
+}
+
+/// The stages that are needed and left out. Who names several reads some requests at one of them,
+/// others at another.
+fn missing(ruling: &Ruling, demand: &Demand) -> Vec<Stage> {
+    let stages = demand.stages.iter().filter(|stage| ruling.omitted.contains(stage));
+    stages.copied().collect()
+}
+
+fn left_out(stages: &[Stage]) -> String {
+    let stages: Vec<String> = stages.iter().map(|stage| format!("{stage:?}")).collect();
+    match stages.as_slice() {
+        [stage] => format!("{stage} is left out (omitStages)"),
+        stages => format!("{} are left out (omitStages)", stages.join(", ")),
     }
-    let stages = &demand.stages;
-    if !stages.is_empty() && stages.iter().all(|stage| ruling.omitted.contains(stage)) {
-        let stages: Vec<String> = stages.iter().map(|stage| format!("{stage:?}")).collect();
-        return Some(format!("{} is left out (omitStages)", stages.join(", ")));
-    }
-    None
 }
 
 fn askers(policy: &Policy) -> Vec<Asker> {
@@ -347,6 +370,17 @@ mod tests {
         check(all, &create, "whole", &[2]);
         check("- level: Metadata\n", &any, "whole", &[1]);
         check("- level: None\n", &any, "never", &[]);
+    }
+
+    #[test]
+    fn of_several_stages_each_has_its_requests() {
+        let mut both = needs("Metadata", &["secrets"], &["watch"]);
+        both.stages = ["ResponseStarted", "ResponseComplete"].map(str::to_owned).to_vec();
+        let omit = |stages: &str| format!("- {{level: Metadata, omitStages: [{stages}]}}\n");
+        check(&omit("RequestReceived"), &both, "whole", &[1]);
+        check(&omit("ResponseComplete"), &both, "partly", &[1]);
+        check(&omit("ResponseStarted"), &both, "partly", &[1]);
+        check(&omit("ResponseStarted, ResponseComplete"), &both, "never", &[]);
     }
 
     #[test]

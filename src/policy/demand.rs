@@ -18,7 +18,7 @@ pub struct Demand {
     pub level: Level,
     /// How much of it is enough for something.
     pub least: Level,
-    /// At which stages, one of which will do; none is any.
+    /// At which stages, one of which is of some use; none is any.
     pub stages: Vec<Stage>,
 }
 
