@@ -46,6 +46,7 @@ soak: tools cluster-bin ## what takes longer than a test may: an hour of fuzzing
 	AUDITMILL_FILLINGS=50 cargo test --locked --test auditmill -- --nocapture a_full_disk_loses_nothing
 	AUDITMILL_SENDERS=64 cargo test --locked --test auditmill -- --nocapture memory_stays_within
 	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" cargo test --locked --test auditmill -- --nocapture real_apiserver_outage
+	AUDITMILL_CLUSTER_BIN="$(AUDITMILL_CACHE)/bin" AUDITMILL_POLICIES=100 cargo test --locked --test auditmill -- --nocapture real_apiserver_feeds
 
 bench: readers ## figures, one per line
 	AUDITMILL_READERS="$(AUDITMILL_CACHE)/readers" cargo bench --locked \

@@ -137,6 +137,8 @@ const SQL_EXAMPLES: &str = "Examples:
   auditmill sql --format csv --output pods.csv 'SELECT * FROM pod_specs WHERE privileged'
   auditmill sql --url https://auditmill.example:8443 --token-file me.token 'SHOW TABLES'
   auditmill sql --data auditmill-data 'SELECT * FROM quarantine'     while no server runs
+  auditmill sql --data auditmill-data --address-lists lists \
+      \"SELECT * FROM requests WHERE listed_ip(source_ip, 'tor')\"
   auditmill sql < report.sql
 Exit codes: 0 answered; 1 the query is wrong or beyond a limit; 2 nobody there to ask.";
 
@@ -286,6 +288,9 @@ pub struct SqlArgs {
     /// Whom to ask.
     #[command(flatten)]
     pub server: ServerArgs,
+    /// What is known of addresses, with `--data`; a server knows what its own settings name.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
     /// How the answer is written; without it, as the name of `--output` says, else as a table
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<SqlFormat>,

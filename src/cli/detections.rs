@@ -166,6 +166,17 @@ pub struct AddressArgs {
 }
 
 impl AddressArgs {
+    /// The first flag that is given.
+    #[must_use]
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--address-lists", &self.address_lists),
+            ("--asn-database", &self.asn_database),
+            ("--country-database", &self.country_database),
+        ];
+        flags.into_iter().find(|(_, given)| given.is_some()).map(|(flag, _)| flag)
+    }
+
     /// Where it is: as given, else of the environment, else nowhere.
     #[must_use]
     pub fn files(&self) -> AddressFiles {

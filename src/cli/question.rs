@@ -26,6 +26,7 @@ pub(super) const REPORT_EXAMPLES: &str = "Examples:
   auditmill report actor --user mallory audit.log
   auditmill report actor --credential JTI=3e0c2b7c-... --data auditmill-data
   auditmill report sources --limit 20 --format json
+  auditmill report sources --asn-database asn.mmdb --country-database country.mmdb audit.log
 Exit codes: 0 answered; 1 the question is beyond a limit; 2 no such report, or nobody to ask.";
 
 pub(super) const SUGGEST_EXAMPLES: &str = "Examples:
@@ -159,6 +160,10 @@ pub struct ReportArgs {
     /// File to write to instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// What is known of addresses, of files and with `--data`; a server knows what its own settings
+    /// name.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
     /// Where events are.
     #[command(flatten)]
     pub place: PlaceArgs,

@@ -35,6 +35,7 @@ pub fn run(args: &ReportArgs) -> Result<Verdict> {
     };
     let sql = report.asked(period(&args.period)?, &given(args))?;
     let asked = Asked::open(&args.place, &mut |_| {})?;
+    asked.supply(&args.addresses)?;
     let told = match &args.output {
         None => asked.print(&sql, format(args.format), &mut out),
         Some(path) => {

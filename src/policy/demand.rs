@@ -18,12 +18,12 @@ pub struct Demand {
     pub level: Level,
     /// How much of it is enough for something.
     pub least: Level,
-    /// At which stages, one of which will do; none is any.
+    /// At which stages, one of which is of some use; none is any.
     pub stages: Vec<Stage>,
 }
 
 /// Verbs on objects.
-const VERBS: [&str; 8] =
+pub(super) const VERBS: [&str; 8] =
     ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 /// Where resources are that detections and controls speak of. What is not here is of the core, or
@@ -82,16 +82,57 @@ const GROUPS: &[(&str, &[&str])] = &[
             "networkauthentications",
         ],
     ),
-    ("cilium.io", &["ciliumnetworkpolicies", "ciliumclusterwidenetworkpolicies"]),
+    (
+        "cilium.io",
+        &["ciliumnetworkpolicies", "ciliumclusterwidenetworkpolicies", "tracingpolicies"],
+    ),
     ("crd.projectcalico.org", &["globalnetworkpolicies"]),
     (
         "policy.networking.k8s.io",
         &["adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"],
     ),
     ("kyverno.io", &["clusterpolicies", "policies", "policyexceptions"]),
+    (
+        "policies.kyverno.io",
+        &["validatingpolicies", "imagevalidatingpolicies", "mutatingpolicies", "policyexceptions"],
+    ),
+    ("config.gatekeeper.sh", &["configs"]),
+    ("policies.kubewarden.io", &["clusteradmissionpolicies", "admissionpolicies"]),
+    ("policy.sigstore.dev", &["clusterimagepolicies"]),
+    ("security.kubearmor.com", &["kubearmorpolicies"]),
     ("templates.gatekeeper.sh", &["constrainttemplates"]),
     ("external-secrets.io", &["secretstores", "clustersecretstores", "externalsecrets"]),
-    ("aquasecurity.github.io", &["vulnerabilityreports", "configauditreports"]),
+    ("generators.external-secrets.io", &["clustergenerators"]),
+    ("secrets-store.csi.x-k8s.io", &["secretproviderclasses"]),
+    ("secrets.hashicorp.com", &["vaultauths", "vaultconnections"]),
+    (
+        "aquasecurity.github.io",
+        &[
+            "vulnerabilityreports",
+            "configauditreports",
+            "exposedsecretreports",
+            "rbacassessmentreports",
+            "clustercompliancereports",
+        ],
+    ),
+    ("wgpolicyk8s.io", &["policyreports", "clusterpolicyreports"]),
+    (
+        "velero.io",
+        &[
+            "backups",
+            "schedules",
+            "deletebackuprequests",
+            "backupstoragelocations",
+            "volumesnapshotlocations",
+            "backuprepositories",
+        ],
+    ),
+    ("k8up.io", &["backups", "schedules", "snapshots"]),
+    ("snapshot.storage.k8s.io", &["volumesnapshots", "volumesnapshotcontents"]),
+    ("groupsnapshot.storage.k8s.io", &["volumegroupsnapshots"]),
+    ("longhorn.io", &["backups", "snapshots", "recurringjobs", "backuptargets", "backupvolumes"]),
+    ("apps.kio.kasten.io", &["restorepoints", "restorepointcontents"]),
+    ("config.kio.kasten.io", &["policies", "profiles"]),
     ("argoproj.io", &["applications", "appprojects", "workflows"]),
 ];
 
@@ -170,4 +211,46 @@ fn verbs(needs: &Needs, subresource: &str) -> Vec<String> {
     let both: Vec<String> =
         needs.verbs.iter().filter(|verb| sensible.contains(&verb.as_str())).cloned().collect();
     if both.is_empty() { needs.verbs.clone() } else { both }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::catalog::Catalog;
+
+    /// What is of the core group.
+    const CORE: [&str; 18] = [
+        "configmaps",
+        "endpoints",
+        "events",
+        "limitranges",
+        "namespaces",
+        "nodes",
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "pods",
+        "podtemplates",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "serviceaccounts",
+        "services",
+        // Verbs of their own, asked of no object.
+        "users",
+        "groups",
+        "bindings",
+    ];
+
+    #[test]
+    fn where_shipped_detections_look_is_known() {
+        let catalog = Catalog::load(None).unwrap();
+        let lacking = catalog.lacking().map(|(detection, _)| detection);
+        for detection in catalog.detections().chain(lacking) {
+            for named in &detection.needs.resources {
+                let resource = named.split('/').next().unwrap_or(named);
+                let known = CORE.contains(&resource) || groups(resource) != [String::new()];
+                assert!(known, "{}: of which group is `{resource}`?", detection.id);
+            }
+        }
+    }
 }

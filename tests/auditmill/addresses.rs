@@ -94,7 +94,7 @@ fn a_scan_asks_what_is_supplied() {
     let ended = with(&["scan", "--shipped", SHIPPED, "--format", "json", &path], dir.path());
     assert_eq!(found(&ended), ["K8A-118", "K8A-136"], "{}", ended.stdout);
     assert!(
-        ended.stdout.contains("was used in BR from 198.51.100.7 and in DE"),
+        ended.stdout.contains("was used in BR from 203.0.113.9 and in DE from 198.51.100.7"),
         "{}",
         ended.stdout
     );
@@ -104,6 +104,56 @@ fn a_scan_asks_what_is_supplied() {
     assert_eq!(ended.code, Some(2));
     let told = "tor.txt:1: `<html>` is neither an address nor a network";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+#[test]
+fn files_and_folders_are_asked_with_what_is_supplied() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("audit.jsonl");
+    let events = [read_from("198.51.100.7", 1), read_from("203.0.113.9", 2)];
+    std::fs::write(&log, events.map(|event| event.to_string()).join("\n")).unwrap();
+    let (log, data) = (log.display().to_string(), dir.path().join("data").display().to_string());
+    let imported = run(["history", "import", "--data", &data, &log]);
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    let asked = "SELECT source_ip, listed_ip(source_ip, 'tor') AS tor, ip_asn(source_ip) AS asn, \
+                 ip_country(source_ip) AS country FROM events ORDER BY source_ip";
+    let rows = |ended: &Ended| -> Value {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let lists = lists(&[("tor.txt", "198.51.100.0/24\n")]);
+    let sql = ["sql", "--data", &data, "--format", "json", asked];
+    let known = json!([
+        {"source_ip": "198.51.100.7", "tor": true, "asn": 64501, "country": "DE"},
+        {"source_ip": "203.0.113.9", "tor": false, "asn": 4_200_000_001_u32, "country": "BR"},
+    ]);
+    assert_eq!(rows(&with(&sql, lists.path())), known);
+    let unknown = json!([
+        {"source_ip": "198.51.100.7", "tor": null, "asn": null, "country": null},
+        {"source_ip": "203.0.113.9", "tor": null, "asn": null, "country": null},
+    ]);
+    assert_eq!(rows(&run(sql)), unknown);
+
+    let countries = |told: &Value| -> Vec<String> {
+        let of = told.as_array().unwrap().iter();
+        of.map(|row| format!("{} {}", row["provider"], row["country"])).collect()
+    };
+    for place in [&["--data", data.as_str()][..], &[log.as_str()]] {
+        let report = [&["report", "sources", "--format", "json"], place].concat();
+        let told = rows(&with(&report, lists.path()));
+        let expected = ["\"Example Hosting\" \"DE\"", "\"Example Mobile\" \"BR\""];
+        assert_eq!(countries(&told), expected);
+        assert_eq!(countries(&rows(&run(report))), ["null null", "null null"]);
+    }
+
+    let asked = ["sql", "--url", "http://127.0.0.1:1", "SELECT 1"];
+    let ended = with(&asked, lists.path());
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("leave `--address-lists` out"), "{}", ended.stderr);
+    std::fs::write(lists.path().join("tor.txt"), "<html>\n").unwrap();
+    let ended = with(&sql, lists.path());
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("tor.txt:1: `<html>` is neither"), "{}", ended.stderr);
 }
 
 /// Settings with these lists, and two detections as those of an operator.

@@ -89,6 +89,31 @@ fn a_policy_that_records_nothing_feeds_nothing() {
 }
 
 #[test]
+fn rules_say_whom_they_feed() {
+    let policy = tempfile::NamedTempFile::new().unwrap();
+    let rules = "rules:\n- {level: None, verbs: [watch]}\n\
+                 - {level: Metadata, resources: [{resources: [secrets]}]}\n\
+                 - {level: Metadata, resources: [{resources: [secrets]}], verbs: [get]}\n";
+    let text = format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}");
+    std::fs::write(policy.path(), text).unwrap();
+    let path = policy.path().display().to_string();
+    let (_, told) = check(&[&path]);
+    let feeds = told["feeds"].as_array().unwrap();
+    let [second, third] = feeds.as_slice() else { panic!("{told}") };
+    assert_eq!((&second["rule"], &second["level"]), (&2.into(), &"Metadata".into()));
+    let fed = second["feeds"].as_array().unwrap();
+    // Secrets by name, whatever there is, and nobody who reads only something else.
+    for (id, is_fed) in [("K8A-203", true), ("SEC-1", true), ("K8A-641", true), ("K8A-401", false)]
+    {
+        assert_eq!(fed.contains(&id.into()), is_fed, "{id}: {fed:?}");
+    }
+    // The rule before it takes all that it would record.
+    assert_eq!((&third["rule"], &third["feeds"]), (&3.into(), &serde_json::json!([])));
+    let ended = run(["policy", "check", &path]);
+    assert!(ended.stdout.contains("rules that record and feed nothing: 3\n"), "{}", ended.stdout);
+}
+
+#[test]
 fn figures_are_near_what_was_recorded() {
     let events = repository("testdata/events/apiserver/background.jsonl");
     let bytes = std::fs::metadata(&events).unwrap().len();

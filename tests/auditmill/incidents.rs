@@ -12,7 +12,7 @@ use super::receiver::{Behaviour, OK, Receiver};
 use super::server::{TestServer, text};
 
 /// Secrets read and somebody made an administrator, by one person.
-fn attack(user: &str) -> Vec<Value> {
+pub(crate) fn attack(user: &str) -> Vec<Value> {
     let mut events: Vec<Value> = (1..=15).map(secret).collect();
     events.push(grant(60));
     for event in &mut events {

@@ -5,8 +5,10 @@
 
 use serde_json::Value;
 
-use super::events::repository;
+use super::events::{list, repository};
+use super::incidents::attack;
 use super::program::run;
+use super::server::TestServer;
 
 fn file(path: &str) -> String {
     repository(path).display().to_string()
@@ -101,4 +103,32 @@ fn a_backtest_as_a_table() {
     let log = file("testdata/events/apiserver/exec.jsonl");
     let wanted = ["backtest", "--detection", "K8A-401", &log];
     insta::assert_snapshot!(printed(&wanted));
+}
+
+#[tokio::test]
+async fn incidents_as_people_see_them() {
+    let server = TestServer::start("");
+    let events: Vec<Value> = ["alice", "mallory"].into_iter().flat_map(attack).collect();
+    assert_eq!(server.post("east", list(&events)).await, 200);
+    server.quiesce().await;
+    let url = server.url("");
+    let mallory = "SELECT id FROM incidents WHERE actors LIKE '%mallory%'";
+    let row = server.sql(mallory).await;
+    let id = row[0]["id"].as_str().unwrap().to_owned();
+    let worked_on = ["--ack", "--assign", "bob", "--comment", "looking", "--by", "bob"];
+    printed(&[&["triage", &id], &worked_on[..], &["--url", &url]].concat());
+    // When people did something is of the moment.
+    let told = |arguments: &[&str]| -> String {
+        let text = printed(&[arguments, &["--url", &url]].concat());
+        let line = |line: &str| match line.split_once(" bob ") {
+            Some((time, done)) if time.starts_with("20") => format!("NOW bob {done}"),
+            // Some time from now.
+            _ if line.starts_with("  expires: ") => "  expires: LATER".to_owned(),
+            _ => line.to_owned(),
+        };
+        let line = |text: &str| line(text).trim_end().to_owned();
+        text.replace(&url, "URL").lines().map(line).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!("incidents_that_are_listed", told(&["incidents", "list"]));
+    insta::assert_snapshot!("an_incident_that_is_shown", told(&["incidents", "show", &id]));
 }

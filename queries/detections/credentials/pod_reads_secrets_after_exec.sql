@@ -8,7 +8,7 @@ window: 15m
 slide: 1m
 dedup: 24h
 needs: {level: Metadata, resources: [pods/exec, pods/attach, secrets], verbs: [create, get, list, watch], stages: [ResponseStarted, ResponseComplete]}
-describe: "{{intruder}} ran a command in pod {{namespace}}/{{pod}}, then {{account}} read {{reads}} secrets or lists of secrets from that pod with {{user_agent}}"
+describe: "{{intruder}} ran a command in pod {{namespace}}/{{pod}}, then {{account}} read {{reads}} secrets or lists of secrets from that pod with {{user_agent}} at {{source_ip}}"
 false_positives: >-
   Debugging by the pod's owners with kubectl or curl inside of it; a job with a script that reads
   secrets, looked at while it runs.
@@ -25,6 +25,7 @@ SELECT
   min(user_name) FILTER (WHERE resource = 'pods') AS intruder,
   min(user_name) FILTER (WHERE resource = 'secrets') AS account,
   min(user_agent) FILTER (WHERE resource = 'secrets') AS user_agent,
+  min(source_ip) FILTER (WHERE resource = 'secrets') AS source_ip,
   count(DISTINCT concat(namespace, '/', name)) FILTER (WHERE resource = 'secrets') AS reads
 FROM events
 WHERE (resource = 'pods' AND subresource IN ('exec', 'attach') AND stage = 'ResponseStarted'

@@ -10,7 +10,7 @@ dedup: 1d
 params: {requests: 2}
 exempt: [cloud]
 needs: {level: Metadata, stages: [ResponseComplete], address_databases: [country]}
-describe: "{{user_name}}'s credential was used in {{country}} from {{source_ip}} and in {{other_country}} within an hour, in {{requests}} requests"
+describe: "{{user_name}}'s credential was used in {{country}} from {{source_ip}} and in {{other_country}} from {{other_ip}} within an hour, in {{requests}} requests"
 false_positives: >-
   A tunnel that was switched on or off in between; a company whose connections leave in several
   countries; a token that build runners in several regions share: give each its own.
@@ -20,7 +20,10 @@ respond: >-
 */
 -- What a person or a machine keeps. Pods are another detection's; they do not travel.
 SELECT
-  cluster, credential_id, user_name, min(source_ip) AS source_ip,
+  cluster, credential_id, user_name,
+  -- Each address with the country that it is in.
+  split_part(min(concat(ip_country(source_ip), ' ', source_ip)), ' ', 2) AS source_ip,
+  split_part(max(concat(ip_country(source_ip), ' ', source_ip)), ' ', 2) AS other_ip,
   min(ip_country(source_ip)) AS country, max(ip_country(source_ip)) AS other_country,
   count(DISTINCT ip_country(source_ip)) AS countries, count(*) AS requests
 FROM events

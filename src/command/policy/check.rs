@@ -1,5 +1,6 @@
 //! The command: a policy, what needs it, what came of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::cli::{CheckArgs, Format};
 use crate::command::{BadDetections, Verdict};
 use crate::detect::catalog::Catalog;
 use crate::detect::detection::{Detection, Kind, Needs};
-use crate::policy::coverage::{Coverage, coverage};
+use crate::policy::coverage::{Coverage, coverage, feeders};
 use crate::policy::document::Policy;
 use crate::policy::forecast::Forecast;
 use crate::policy::smallest::{smallest, yaml};
@@ -30,6 +31,8 @@ pub(super) struct Needy {
 pub(super) struct Checked {
     pub(super) policy: Policy,
     pub(super) all: Vec<(Needy, Coverage)>,
+    /// By rule, from 1: the ids of whom it feeds.
+    pub(super) feeds: BTreeMap<usize, Vec<String>>,
     pub(super) smallest: Policy,
     /// Of the policy and of the smallest, when there are events.
     pub(super) forecasts: Option<(Forecast, Forecast)>,
@@ -43,6 +46,12 @@ pub fn check(args: &CheckArgs) -> Result<Verdict> {
     let policy = read(&args.policy)?;
     let needy = needy(args.dir.as_deref())?;
     let smallest = smallest(needy.iter().map(|one| &one.needs));
+    let mut feeds: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for one in &needy {
+        for rule in feeders(&policy, &one.needs) {
+            feeds.entry(rule).or_default().push(one.id.clone());
+        }
+    }
     let all: Vec<(Needy, Coverage)> = needy
         .into_iter()
         .map(|one| {
@@ -61,7 +70,7 @@ pub fn check(args: &CheckArgs) -> Result<Verdict> {
         fs::write(path, yaml(&smallest, about))
             .with_context(|| format!("write `{}`", path.display()))?;
     }
-    let checked = Checked { policy, all, smallest, forecasts };
+    let checked = Checked { policy, all, feeds, smallest, forecasts };
     let mut out = io::stdout().lock();
     match args.format {
         Format::Json => print_json(&mut out, &checked)?,

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use super::check::{Checked, Needy};
 use crate::command::table::styled;
 use crate::policy::coverage::{Coverage, Gap};
+use crate::policy::document::{Level, Rule};
 use crate::policy::forecast::Forecast;
 
 /// Requests that a line of a table names.
@@ -39,6 +40,13 @@ pub(super) fn print_table(out: &mut impl Write, checked: &Checked) -> Result<()>
         partly.len(),
         never.len()
     )?;
+    let idle: Vec<String> = recording(checked)
+        .filter(|(rule, _)| !checked.feeds.contains_key(rule))
+        .map(|(rule, _)| rule.to_string())
+        .collect();
+    if !idle.is_empty() {
+        writeln!(out, "rules that record and feed nothing: {}", idle.join(", "))?;
+    }
     if let Some((now, least)) = &checked.forecasts {
         writeln!(out, "this policy:     {}", rates(now))?;
         writeln!(out, "smallest policy: {}", rates(least))?;
@@ -63,6 +71,12 @@ pub(super) fn print_json(out: &mut impl Write, checked: &Checked) -> Result<()> 
         Some((now, least)) => (forecast(now), forecast(least)),
         None => (Json::Null, Json::Null),
     };
+    let feeds: Vec<Json> = recording(checked)
+        .map(|(number, rule)| {
+            let fed = checked.feeds.get(&number).map_or(&[][..], Vec::as_slice);
+            json!({ "rule": number, "level": rule.level.as_str(), "feeds": fed })
+        })
+        .collect();
     let whole = checked.all.len() - never.len() - partly.len();
     let answer = json!({
         "rules": checked.policy.rules.len(),
@@ -70,12 +84,18 @@ pub(super) fn print_json(out: &mut impl Write, checked: &Checked) -> Result<()> 
         "whole": whole,
         "partly": partly,
         "never": never,
+        "feeds": feeds,
         "forecast": now,
         "smallest": { "rules": checked.smallest.rules.len(), "forecast": least },
     });
     serde_json::to_writer(&mut *out, &answer)?;
     out.write_all(b"\n")?;
     Ok(())
+}
+
+/// Rules that record something, by their numbers.
+fn recording(checked: &Checked) -> impl Iterator<Item = (usize, &Rule)> {
+    (1..).zip(&checked.policy.rules).filter(|(_, rule)| rule.level > Level::None)
 }
 
 /// Those that are never fed, or those that are in part.

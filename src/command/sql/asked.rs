@@ -13,7 +13,7 @@ use super::gathered::{Read, gather};
 use super::print::Looks;
 use super::run::answer;
 use super::source::{AskError, Source};
-use crate::cli::{PlaceArgs, SqlFormat};
+use crate::cli::{AddressArgs, PlaceArgs, SqlFormat};
 use crate::query::format::Format;
 use crate::query::service::Limits;
 
@@ -49,6 +49,14 @@ impl Asked {
             (Source::files(folder, &history, limits)?, Some(read))
         };
         Ok(Self { source, runtime, read })
+    }
+
+    /// Lets what is asked from now on know this of addresses.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a server is to be told.
+    pub(in crate::command) fn supply(&self, args: &AddressArgs) -> Result<()> {
+        self.source.supply(args)
     }
 
     /// The rows of a short answer.

@@ -26,6 +26,7 @@ use crate::query::format::Format;
 pub fn run(args: &SqlArgs) -> Result<Verdict> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let source = Source::open(&args.server)?;
+    source.supply(&args.addresses)?;
     let format = format(args)?;
     let verdict = match &args.query {
         Some(query) => runtime.block_on(once(&source, query, format, args.output.as_deref())),

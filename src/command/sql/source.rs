@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 use url::Url;
 
 use super::gathered::Folder;
-use crate::cli::ServerArgs;
+use crate::cli::{AddressArgs, ServerArgs};
 use crate::clock::now_micros;
 use crate::command::{BadDetections, parts};
 use crate::detect::catalog::Catalog;
@@ -97,6 +97,24 @@ impl Source {
         ];
         let service = QueryService::new(tables, limits).context("set up SQL")?;
         Ok(Self::Files { service, _folder: folder })
+    }
+
+    /// Lets questions know this of addresses. A server knows what its own settings name.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a server is to be told.
+    pub(super) fn supply(&self, args: &AddressArgs) -> Result<()> {
+        match self {
+            Self::Data { service, .. } | Self::Files { service, .. } => {
+                service.supply(&args.files().read().map_err(BadDetections)?);
+            }
+            Self::Server { .. } => {
+                if let Some(flag) = args.given() {
+                    bail!("a server knows what its own settings name: leave `{flag}` out");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Asks; the answer stops, and the query with it, when it is dropped.

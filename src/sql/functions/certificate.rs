@@ -6,6 +6,10 @@
 //! common name and groups of all organisations (kubernetes/apiserver,
 //! `pkg/authentication/request/x509`). Whatever that accepts is read here; no more of a request
 //! than its subject is looked at, so what comes behind it hides nothing.
+//!
+//! The elements are read by asn1-rs, the walk over them is ours: x509-parser reads a whole request
+//! or none, and its names end at an empty set, which Go passes over, as at a string with letters
+//! that its kind does not have.
 
 use std::borrow::Cow;
 
@@ -13,6 +17,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use datafusion::error::Result;
+use x509_parser::asn1_rs::{Any, Class, FromDer as _, Tag};
 
 use super::text::{Argument, Gives, TextFunction, Value};
 
@@ -112,30 +117,26 @@ fn decoded(text: &[u8]) -> Option<Vec<u8>> {
     BASE64.decode(text).ok()
 }
 
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const INTEGER: u8 = 0x02;
-const OBJECT_IDENTIFIER: u8 = 0x06;
 /// 2.5.4.3 and 2.5.4.10, encoded (RFC 5280, appendix A).
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 const ORGANIZATION: [u8; 3] = [0x55, 0x04, 0x0a];
 
 /// The subject of a request: the name behind the version in its first part.
 fn named(der: &[u8]) -> Option<Subject> {
-    let (request, _) = expect(SEQUENCE, der)?;
-    let (info, _) = expect(SEQUENCE, request)?;
-    let (_version, rest) = expect(INTEGER, info)?;
-    let (mut names, _) = expect(SEQUENCE, rest)?;
+    let (request, _) = expect(Tag::Sequence, der)?;
+    let (info, _) = expect(Tag::Sequence, request)?;
+    let (_version, rest) = expect(Tag::Integer, info)?;
+    let (mut names, _) = expect(Tag::Sequence, rest)?;
     let mut subject = Subject::default();
     while !names.is_empty() {
-        let (mut set, others) = expect(SET, names)?;
+        let (mut set, others) = expect(Tag::Set, names)?;
         names = others;
         while !set.is_empty() {
-            let (attribute, others) = expect(SEQUENCE, set)?;
+            let (attribute, others) = expect(Tag::Sequence, set)?;
             set = others;
-            let (kind, value) = expect(OBJECT_IDENTIFIER, attribute)?;
-            let (tag, value, _) = element(value)?;
-            let Some(value) = string(tag, value) else { continue };
+            let (kind, value) = expect(Tag::Oid, attribute)?;
+            let (_, value) = Any::from_der(value).ok()?;
+            let Some(value) = string(&value) else { continue };
             if kind == COMMON_NAME {
                 subject.common_name = Some(value);
             } else if kind == ORGANIZATION {
@@ -147,35 +148,29 @@ fn named(der: &[u8]) -> Option<Subject> {
 }
 
 /// The content of the first element, which is of this tag, and what is behind it.
-fn expect(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
-    element(der).and_then(|(found, content, rest)| (found == tag).then_some((content, rest)))
-}
-
-/// The first element of DER: its tag, its content, and what is behind it.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (tag, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(*first), rest),
-        0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-            (length, rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((*tag, content, rest))
+fn expect(tag: Tag, der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (rest, found) = Any::from_der(der).ok()?;
+    let nested = matches!(tag, Tag::Sequence | Tag::Set);
+    let is_it = found.class() == Class::Universal
+        && found.tag() == tag
+        && found.header.is_constructed() == nested;
+    is_it.then_some((found.data, rest))
 }
 
 /// The kinds of strings that Go reads; `None` of what it passes over.
-fn string(tag: u8, content: &[u8]) -> Option<String> {
-    match tag {
-        // UTF8String, NumericString, PrintableString, T61String, IA5String.
-        0x0c | 0x12 | 0x13 | 0x14 | 0x16 => Some(String::from_utf8_lossy(content).into_owned()),
-        // BMPString: UTF-16, its end may be marked.
-        0x1e => {
-            let (units, []) = content.as_chunks::<2>() else { return None };
+fn string(value: &Any<'_>) -> Option<String> {
+    if value.class() != Class::Universal || value.header.is_constructed() {
+        return None;
+    }
+    match value.tag() {
+        Tag::Utf8String
+        | Tag::NumericString
+        | Tag::PrintableString
+        | Tag::T61String
+        | Tag::Ia5String => Some(String::from_utf8_lossy(value.data).into_owned()),
+        // UTF-16, its end may be marked.
+        Tag::BmpString => {
+            let (units, []) = value.data.as_chunks::<2>() else { return None };
             let units: Vec<u16> = units.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
             Some(String::from_utf16_lossy(&units).trim_end_matches('\0').to_owned())
         }
@@ -207,16 +202,19 @@ mod tests {
 
     /// DER of a request whose subject has these attributes; nothing stands behind it.
     fn der(attributes: &[([u8; 3], u8, &[u8])]) -> Vec<u8> {
-        fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
-            let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-            [&[tag, 0x82, length[0], length[1]], content].concat()
-        }
         let sets = attributes.iter().flat_map(|(kind, tag, value)| {
-            let attribute = [wrap(OBJECT_IDENTIFIER, kind), wrap(*tag, value)].concat();
-            wrap(SET, &wrap(SEQUENCE, &attribute))
+            wrap(0x31, &wrap(0x30, &[wrap(0x06, kind), wrap(*tag, value)].concat()))
         });
-        let name = wrap(SEQUENCE, &sets.collect::<Vec<u8>>());
-        wrap(SEQUENCE, &wrap(SEQUENCE, &[vec![INTEGER, 1, 0], name].concat()))
+        of_name(&sets.collect::<Vec<u8>>())
+    }
+
+    fn of_name(sets: &[u8]) -> Vec<u8> {
+        wrap(0x30, &wrap(0x30, &[vec![0x02, 1, 0], wrap(0x30, sets)].concat()))
+    }
+
+    fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82, length[0], length[1]], content].concat()
     }
 
     fn pem(der: &[u8]) -> String {
@@ -287,6 +285,29 @@ mod tests {
             .map(|line| String::from_utf8(line.to_vec()).unwrap())
             .collect();
         assert!(subject(&lines.join("\n")).is_some(), "base64 in lines");
+    }
+
+    #[test]
+    fn what_libraries_stop_at_hides_nothing() {
+        let attribute = |kind: [u8; 3], tag: u8, value: &[u8]| {
+            wrap(0x31, &wrap(0x30, &[wrap(0x06, &kind), wrap(tag, value)].concat()))
+        };
+        let sets = [
+            attribute(COMMON_NAME, 0x0c, b"someone"),
+            // Nothing is in it.
+            vec![0x31, 0],
+            // A letter that a printable string does not have, bytes that are no text.
+            attribute(ORGANIZATION, 0x13, b"a*\xff"),
+            // Half of a pair of UTF-16.
+            attribute(ORGANIZATION, 0x1e, b"\xd8\x00\0x"),
+            attribute(COMMON_NAME, 0x14, b"root"),
+        ];
+        let expected = of("root", &["a*\u{fffd}", "\u{fffd}x"]);
+        assert_eq!(named(&of_name(&sets.concat())), Some(expected));
+        // A string in parts is none to Go, and another class's element no sequence.
+        let parts = attribute(COMMON_NAME, 0x2c, b"\x0c\x01x");
+        assert_eq!(named(&of_name(&parts)), Some(Subject::default()));
+        assert_eq!(named(&of_name(&wrap(0xb1, b""))), None);
     }
 
     #[test]

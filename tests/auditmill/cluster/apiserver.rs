@@ -10,14 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use auditmill::policy::document::Policy;
 use serde_json::{Value, json};
 
 use super::audit_log::AuditLog;
+use super::etcd::{flag, start_etcd};
 use super::kubeconfig::{kubeconfig, kubeconfig_json, write_kubeconfig};
 use super::pki::{Identity, Pki};
 use super::process::{Process, free_port, start_listening, until};
 
-const START_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The users that hold static tokens: name, token, group. Test tokens, good for nothing else.
 const TOKENS: [(&str, &str, &str); 4] = [
@@ -26,6 +28,12 @@ const TOKENS: [(&str, &str, &str); 4] = [
     ("ops", "token-ops", "operators"),
     ("ci", "token-ci", "automation"),
 ];
+
+/// The identity of `node1`. The kubelet, which only pretends, has another.
+pub(crate) const NODE: &str = "system:node:node1";
+
+/// Another owner's certificate, which lies in a safe.
+pub(crate) const SPARE: &str = "spare-admin";
 
 /// Where the API server sends its audit events.
 pub(crate) struct Webhook<'a> {
@@ -43,6 +51,8 @@ pub(crate) struct Cluster {
     port: u16,
     /// What the API server's own log backend wrote.
     pub(crate) audit_log: AuditLog,
+    /// Which requests it writes.
+    pub(crate) policy: Policy,
     // Dropped in this order: clients before servers, so that no log fills with refused connections.
     controllers: Option<Process>,
     kubelet: Option<Process>,
@@ -91,6 +101,8 @@ impl Cluster {
             ("kubernetes-admin", masters),
             ("system:kwok", masters),
             ("system:kube-controller-manager", None),
+            (NODE, Some("system:nodes")),
+            (SPARE, masters),
         ] {
             let identity = pki.client(user, group);
             let shown = json!({ "client-certificate": identity.cert, "client-key": identity.key });
@@ -102,6 +114,8 @@ impl Cluster {
             ca_cert: pki.ca_cert(),
             port,
             audit_log: AuditLog::new(&dir.join("audit.jsonl")),
+            policy: Policy::parse(&fs::read_to_string(policy).expect("the policy can be read"))
+                .expect("the policy is one"),
             controllers: None,
             kubelet: None,
             apiserver,
@@ -238,7 +252,14 @@ impl Cluster {
             "metadata": { "name": "any" },
             "spec": { "execs": [{ "local": { "workDir": "/tmp" } }] },
         });
-        fs::write(&config, format!("{exec}\n{stages}")).expect("write kwok's configuration");
+        let logs = json!({
+            "apiVersion": "kwok.x-k8s.io/v1alpha1",
+            "kind": "ClusterLogs",
+            "metadata": { "name": "any" },
+            "spec": { "logs": [{ "logsFile": "/dev/null" }] },
+        });
+        fs::write(&config, format!("{exec}\n---\n{logs}\n{stages}"))
+            .expect("write kwok's configuration");
         let spawn = || {
             let port = free_port();
             let mut command = Command::new(self.bin.join("kwok"));
@@ -356,29 +377,6 @@ impl<'a> ApiServer<'a> {
     }
 }
 
-fn start_etcd(bin: &Path, dir: &Path) -> (Process, u16) {
-    let spawn = || {
-        let (port, peer_port) = (free_port(), free_port());
-        let client = format!("http://127.0.0.1:{port}");
-        let peer = format!("http://127.0.0.1:{peer_port}");
-        let mut command = Command::new(bin.join("etcd"));
-        // Nothing here outlives the test, so nothing needs to reach the disk.
-        command.arg("--unsafe-no-fsync").arg(flag("data-dir", &dir.join("etcd")));
-        command.arg(format!("--listen-client-urls={client}"));
-        command.arg(format!("--advertise-client-urls={client}"));
-        command.arg(format!("--listen-peer-urls={peer}"));
-        command.arg(format!("--initial-advertise-peer-urls={peer}"));
-        command.arg(format!("--initial-cluster=default={peer}"));
-        (Process::spawn("etcd", &mut command, dir), port)
-    };
-    let healthy = |port: &u16| {
-        let url = format!("http://127.0.0.1:{port}/health");
-        let answer = Command::new("curl").args(["--silent", "--fail", &url]).output();
-        answer.expect("run curl").status.success()
-    };
-    start_listening(START_LIMIT, spawn, healthy)
-}
-
 /// The path of a request that marks a place in the audit log.
 pub(crate) fn mark_path(name: &str) -> String {
     format!("/version?mark={name}")
@@ -392,8 +390,4 @@ fn node() -> Value {
         "metadata": { "name": "node1", "annotations": { "kwok.x-k8s.io/node": "fake" } },
         "status": { "capacity": room, "allocatable": room },
     })
-}
-
-fn flag(name: &str, path: &Path) -> String {
-    format!("--{name}={}", path.display())
 }

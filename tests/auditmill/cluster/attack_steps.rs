@@ -5,6 +5,7 @@
 //! with a role that an administrator made too wide; every later right is taken. Commands that run
 //! in containers are harmless: the kubelet only pretends, so they run on this very machine.
 
+use auditmill::policy::document::{Level, Request, Stage, Target};
 use serde_json::{Value, json};
 
 use super::apiserver::Cluster;
@@ -335,9 +336,17 @@ pub(crate) fn mallory(cluster: &Cluster, arguments: &[&str]) -> String {
     cluster.kubectl(MALLORY, arguments)
 }
 
-/// Mallory runs a command in a pod of `dev`. It may fail there; the session must have begun.
+/// Mallory runs a command in a pod of `dev`. It may fail there; the session must have begun, which
+/// is seen where the policy lets it.
 pub(crate) fn exec(cluster: &Cluster, pod: &str, command: &[&str]) {
     cluster.try_kubectl(MALLORY, &[&["exec", "-n", "dev", pod, "--"], command].concat());
+    let (group, resource, subresource) = ("", "pods", "exec");
+    let target = Target::Resource { group, resource, subresource, namespace: "dev", name: pod };
+    let asked = Request { user: Some(MALLORY), groups: &[], verb: "get", target };
+    let ruling = cluster.policy.ruling(&asked);
+    if ruling.level == Level::None || ruling.omitted.contains(&Stage::ResponseComplete) {
+        return;
+    }
     cluster.audit_log.wait_for("the session", 1, |event| {
         drive::is_exec(event)
             && text(event, "/objectRef/name") == pod

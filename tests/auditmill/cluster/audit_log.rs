@@ -56,3 +56,14 @@ impl AuditLog {
 pub(crate) fn text<'a>(event: &'a Value, pointer: &str) -> &'a str {
     event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
+
+/// The event of a line as if it had been so many days before.
+pub(crate) fn days_earlier(line: &str, days: i64) -> String {
+    let mut event: Value = serde_json::from_str(line).expect("a line is one event");
+    for name in ["requestReceivedTimestamp", "stageTimestamp"] {
+        let time: jiff::Timestamp = text(&event, &format!("/{name}")).parse().expect("a time");
+        let earlier = time - jiff::SignedDuration::from_hours(24 * days);
+        event[name] = format!("{earlier:.6}").into();
+    }
+    event.to_string()
+}

@@ -277,7 +277,7 @@ fn webhook(name: &str, failure: &str) -> Value {
     })
 }
 
-fn definition(plural: &str, kind: &str, group: &str) -> Value {
+pub(crate) fn definition(plural: &str, kind: &str, group: &str) -> Value {
     let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",

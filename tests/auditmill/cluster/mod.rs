@@ -14,14 +14,16 @@
 //!
 //! - `pki`: the authority, certificates and signing keys of one cluster
 //! - `process`: a child that cannot outlive the test, and waiting with a deadline
-//! - `apiserver`: the cluster, from etcd to a Ready node
+//! - `apiserver`, `etcd`: the cluster, from etcd to a Ready node
 //! - `kubeconfig`: where the API server is and who is asking, as files
 //! - `audit_log`: what the API server's own log backend wrote, to compare with
 //! - `drive`: ordinary work and attacks, one function each
 //! - `service`: the program under test and its HTTP interface
 //! - `attack_steps`, `attack_end`: what one attacker does from the first look around to the end
+//! - `deeds`, `deeds_workload`, `deeds_control`: what else shipped detections look for
 //! - `hardening`: deeds that show each hardening control broken, and what only looks like them
 //! - `least_privilege`: a role made of what was used, and the workload under it
+//! - `networks`: requests from addresses of the Internet
 //! - `policies`: what audit policies record, beside the model of them
 //! - `fed`: what fires under which audit policy, beside what `policy check` says of it
 //! - `first_finding`, `outage`, `walk`, `record`: the stories told with them
@@ -32,12 +34,17 @@ mod apiserver;
 mod attack_end;
 mod attack_steps;
 mod audit_log;
+mod deeds;
+mod deeds_control;
+mod deeds_workload;
 mod drive;
+mod etcd;
 mod fed;
 mod first_finding;
 mod hardening;
 mod kubeconfig;
 mod least_privilege;
+mod networks;
 mod outage;
 pub(crate) mod pki;
 mod policies;
@@ -99,5 +106,12 @@ fn real_apiserver_feeds_what_policy_check_says() {
 fn real_apiserver_records_what_the_model_says() {
     if let Some(bin) = apiserver::programs() {
         policies::tell(&bin);
+    }
+}
+
+#[test]
+fn real_apiserver_sees_where_requests_come_from() {
+    if let Some(bin) = apiserver::programs() {
+        networks::tell(&bin, "cluster::real_apiserver_sees_where_requests_come_from");
     }
 }
