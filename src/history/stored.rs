@@ -196,17 +196,19 @@ async fn check_rows(
 fn changed(path: &str, segment: SegmentId, found: Found, made: &Made) -> Problem {
     let (there, came) = (found.size(), made.rows);
     let (wrong, more) = found.wrong(made);
-    let mut what = if there == came {
+    let what = if there == came {
         format!("rows of segment {segment} in `{path}` are not those that came")
     } else {
         format!("`{path}` has {there} rows of segment {segment}, and {came} came")
     };
-    if !wrong.is_empty() {
-        what += &format!(": {}", told(&wrong, more));
+    let what = if !wrong.is_empty() {
+        format!("{what}: {}", told(&wrong, more))
     } else if there == came {
         let (from, to) = (&made.events.0, &made.events.1);
-        what += &format!(": one of {there} events of {from} to {to}");
-    }
+        format!("{what}: one of {there} events of {from} to {to}")
+    } else {
+        what
+    };
     let problem = Problem::new(Kind::RowsChanged, what).of_file(path).of_rows(wrong);
     problem.of_segment(segment).of_leaf(made.leaf)
 }

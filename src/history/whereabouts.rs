@@ -4,6 +4,7 @@
 //! that it is true after files were joined and after a restart. Bloom filters lead to the rows; of
 //! the log one or two files are read, because since it began there is one leaf for each version.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -79,7 +80,9 @@ impl Whereabouts {
         let segments: BTreeSet<SegmentId> = spots.values().map(|spot| spot.segment).collect();
         if !segments.is_empty() {
             let leaves = self.leaves(&segments).await?;
-            spots.values_mut().for_each(|spot| spot.leaf = leaves.get(&spot.segment).copied());
+            for spot in spots.values_mut() {
+                spot.leaf = leaves.get(&spot.segment).copied();
+            }
         }
         Ok(wanted.iter().map(|event| spots.get(event.event_id.as_str()).copied()).collect())
     }
@@ -159,10 +162,11 @@ async fn statement(
     leaf: u64,
 ) -> Result<Option<Statement>, HistoryError> {
     let number = leaf / FILE_LEAVES;
-    if !files.contains_key(&number) {
-        files.insert(number, place.leaves(number).await?);
-    }
-    let lines = files.get(&number).into_iter().flat_map(|file| file.split(|byte| *byte == b'\n'));
+    let file = match files.entry(number) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => new.insert(place.leaves(number).await?),
+    };
+    let lines = file.split(|byte| *byte == b'\n');
     // The first line is the tree before these leaves.
     let mut lines = lines.skip(1).skip(usize::try_from(leaf % FILE_LEAVES).unwrap_or(usize::MAX));
     Ok(lines.next().and_then(Statement::parse))

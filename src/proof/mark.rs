@@ -283,19 +283,20 @@ mod tests {
         rows.into_iter().map(|row| (row.how, row.row, row.file_row)).collect()
     }
 
+    type Sound = Vec<(Hash, Option<i64>)>;
+
     #[test]
     fn rows_that_were_changed_removed_or_added_are_told_apart() {
         let (made, marks) = made();
-        let sound: Vec<(Hash, Option<i64>)> =
-            (0..8).map(hash).zip(marks.into_iter().map(Some)).collect();
+        let sound: Sound = (0..8).map(hash).zip(marks.into_iter().map(Some)).collect();
         assert_eq!(wrong(&made, &sound), []);
-        let check = |change: &dyn Fn(&mut Vec<(Hash, Option<i64>)>), expected: &[_]| {
+        let check = |change: &dyn Fn(&mut Sound), expected: &[_]| {
             let mut rows = sound.clone();
             change(&mut rows);
             assert_eq!(wrong(&made, &rows), expected);
         };
         check(&|rows| rows[3].0 = hash(99), &[(How::Changed, Some(3), Some(3))]);
-        let gone = |rows: &mut Vec<(Hash, Option<i64>)>| {
+        let gone = |rows: &mut Sound| {
             rows.remove(3);
         };
         check(&gone, &[(How::Gone, Some(3), None)]);

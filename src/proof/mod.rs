@@ -12,9 +12,9 @@
 //! ```
 //!
 //! What is proven is the content of rows ([`row`]), whatever file they lie in: files may be joined,
-//! and of the files of the moment there are hashes beside it. A [`mark`] beside each row names those
-//! that were changed. [`account`] follows statements to what the table must have; [`bundle`] is a
-//! finding's evidence that is checked without a history.
+//! and of the files of the moment there are hashes beside it. A [`mark`] beside each row names
+//! those that were changed. [`account`] follows statements to what the table must have;
+//! [`bundle`] is a finding's evidence that is checked without a history.
 //!
 //! A *leaf* is a statement, by its number in the log. A *segment* is what one commit brought of one
 //! cluster and day. Never: no clock, no disk but for the key, no query engine. What is read here

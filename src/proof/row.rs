@@ -36,7 +36,8 @@ static SORTED: LazyLock<Vec<&'static Column>> = LazyLock::new(|| {
 });
 
 /// What stands before each value of a column, in the order of the columns.
-static PREFIXES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| SORTED.iter().map(prefix).collect());
+static PREFIXES: LazyLock<Vec<Vec<u8>>> =
+    LazyLock::new(|| SORTED.iter().copied().map(prefix).collect());
 
 /// Rows of the events table, to be written one by one.
 #[derive(Debug)]
@@ -154,7 +155,7 @@ impl Values<'_> {
 }
 
 /// What stands before a column's values: its name and its form.
-fn prefix(column: &&'static Column) -> Vec<u8> {
+fn prefix(column: &'static Column) -> Vec<u8> {
     let form = match column.form {
         Form::Repeating | Form::Text => b't',
         Form::Time => b'm',

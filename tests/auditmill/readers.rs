@@ -147,9 +147,11 @@ fn check(seen: &Value, expected: &Value, row: &Value) {
     assert!(expected["body"].as_str().unwrap().contains('\u{1F980}'), "{expected}");
     let files = seen["files"].as_u64().unwrap();
     assert!(files < u64::from(FLUSHES) * 4, "nothing was joined: {files} files");
-    // Files have, beside the table's columns, with which commit a row came.
-    assert_eq!(seen["types_in_files"]["_segment"], "BIGINT");
-    for (types, more) in [(&seen["types"], 1), (&seen["types_in_files"], 2)] {
+    // Files have, beside the table's columns, with which commit a row came, and as which.
+    for own in ["_segment", "_row"] {
+        assert_eq!(seen["types_in_files"][own], "BIGINT");
+    }
+    for (types, more) in [(&seen["types"], 1), (&seen["types_in_files"], 3)] {
         let types = types.as_object().unwrap();
         let columns = row.as_object().unwrap().keys().map(String::as_str).chain(["day"]);
         for column in columns {

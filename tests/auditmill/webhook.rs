@@ -334,6 +334,12 @@ async fn findings_are_filtered_paged_and_streamed() {
     // Alone it also says what people made of it.
     let members = alone.as_object_mut().unwrap();
     let said = ["incident", "triage", "trail"].map(|name| members.remove(name).is_some());
+    // And where its events are in the history.
+    for event in members["evidence"].as_array_mut().unwrap() {
+        for name in ["segment", "row", "leaf"] {
+            event.as_object_mut().unwrap().remove(name);
+        }
+    }
     assert_eq!((status, said, alone), (200, [true; 3], one));
     assert_eq!(server.get("/v1/findings/00000000000000000000000000000000").await.0, 404);
 }

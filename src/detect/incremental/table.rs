@@ -24,16 +24,14 @@ pub(crate) struct Pane {
     pub(crate) start: i64,
     pub(crate) evidence: Evidence,
     pub(crate) partials: Box<[Partial]>,
+    /// What it took when it was last weighed, beside its place in the slot.
+    bytes: usize,
 }
 
 impl Pane {
-    fn bytes(&self) -> usize {
+    fn weigh(&self) -> usize {
         let partials: usize = self.partials.iter().map(Partial::heap).sum();
-        size_of::<Self>()
-            + size_of_val(&*self.partials)
-            + partials
-            + self.evidence.heap()
-            + 2 * ALLOCATION
+        size_of_val(&*self.partials) + partials + self.evidence.heap() + 2 * ALLOCATION
     }
 }
 
@@ -47,7 +45,10 @@ pub(crate) struct Slot {
     pub(crate) standing: Option<Box<Standing>>,
     /// Touched since the last sweep of its shard.
     recent: bool,
+    /// What all of it took when it was last weighed.
     bytes: usize,
+    /// What of that its panes took.
+    panes_bytes: usize,
 }
 
 impl Slot {
@@ -55,7 +56,8 @@ impl Slot {
     pub(crate) fn pane(&mut self, start: i64, empty: impl FnOnce() -> Box<[Partial]>) -> &mut Pane {
         let at = self.panes.partition_point(|pane| pane.start < start);
         if self.panes.get(at).is_none_or(|pane| pane.start != start) {
-            let pane = Pane { start, evidence: Evidence::default(), partials: empty() };
+            let (evidence, partials) = (Evidence::default(), empty());
+            let pane = Pane { start, evidence, partials, bytes: 0 };
             if self.panes.is_empty() {
                 // Most keys stay with one or two.
                 self.panes.reserve_exact(1);
@@ -72,16 +74,23 @@ impl Slot {
         self.panes.get(from..to).unwrap_or_default()
     }
 
+    /// Weighs the pane that starts at a time. A key may have many: the others are as they were.
+    fn weigh_pane(&mut self, start: i64) {
+        let at = self.panes.partition_point(|pane| pane.start < start);
+        let Some(pane) = self.panes.get_mut(at).filter(|pane| pane.start == start) else { return };
+        let now = pane.weigh();
+        let before = std::mem::replace(&mut pane.bytes, now);
+        self.panes_bytes = (self.panes_bytes + now).saturating_sub(before);
+    }
+
     fn weigh(&self) -> usize {
-        let spare = (self.panes.capacity() - self.panes.len()) * size_of::<Pane>();
-        let panes: usize = self.panes.iter().map(Pane::bytes).sum();
         let standing = self.standing.as_deref().map_or(0, Standing::bytes);
         // Its place in the shard's list and table too.
         size_of::<Option<Self>>() * 5 / 4
             + 8
             + self.key.len()
-            + spare
-            + panes
+            + self.panes.capacity() * size_of::<Pane>()
+            + self.panes_bytes
             + standing
             + 2 * ALLOCATION
     }
@@ -153,6 +162,7 @@ impl Table {
             standing: None,
             recent: true,
             bytes: 0,
+            panes_bytes: 0,
         };
         let place = free.pop().unwrap_or_else(|| {
             slots.push(None);
@@ -170,12 +180,20 @@ impl Table {
         self.shards.get(at.0 as usize)?.slots.get(at.1 as usize)?.as_ref()
     }
 
-    /// A slot to be changed; [`Table::weigh`] it afterwards.
+    /// A slot to be changed; [`Table::weigh`] it afterwards, and the panes that changed.
     pub(crate) fn get_mut(&mut self, at: At) -> Option<&mut Slot> {
         self.shards.get_mut(at.0 as usize)?.slots.get_mut(at.1 as usize)?.as_mut()
     }
 
-    /// Counts again what a slot takes.
+    /// Counts again what a pane of a slot takes.
+    pub(crate) fn weigh_pane(&mut self, at: At, start: i64) {
+        if let Some(slot) = self.get_mut(at) {
+            slot.weigh_pane(start);
+            self.weigh(at);
+        }
+    }
+
+    /// Counts again what a slot takes, its panes as they were weighed.
     pub(crate) fn weigh(&mut self, at: At) {
         let Some(slot) = self.get_mut(at) else { return };
         slot.recent = true;
@@ -222,6 +240,7 @@ impl Table {
             let Some(slot) = kept else { continue };
             let before = slot.bytes;
             if keep(slot) {
+                slot.panes_bytes = slot.panes.iter().map(|pane| pane.bytes).sum();
                 slot.bytes = slot.weigh();
                 self.bytes = (self.bytes + slot.bytes).saturating_sub(before);
             } else {
@@ -244,6 +263,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::evidence::Mark;
     use super::*;
 
     impl Table {
@@ -264,9 +284,41 @@ mod tests {
         for key in 0..keys {
             let at = table.place(&key.to_be_bytes());
             table.get_mut(at).unwrap().pane(0, Box::default);
-            table.weigh(at);
+            table.weigh_pane(at, 0);
         }
         table
+    }
+
+    /// What all slots take, counted anew.
+    fn counted(table: &Table) -> usize {
+        let slots = table.shards.iter().flat_map(|shard| shard.slots.iter().flatten());
+        let panes = |slot: &Slot| slot.panes.iter().map(Pane::weigh).sum::<usize>();
+        slots.map(|slot| slot.weigh() - slot.panes_bytes + panes(slot)).sum()
+    }
+
+    #[test]
+    fn what_it_takes_is_counted_as_panes_come_and_go() {
+        let mut table = table(1_000);
+        let few = table.bytes();
+        for key in 0..1_000_u32 {
+            let at = table.place(&(key / 3).to_be_bytes());
+            for start in 0..i64::from(key % 7) {
+                let slot = table.get_mut(at).unwrap();
+                let pane = slot.pane(start, Box::default);
+                let event = || Mark::new(start, &format!("{key:032x}"), None);
+                pane.evidence.insert(start, event);
+                table.weigh_pane(at, start);
+            }
+        }
+        assert!(table.bytes() > few);
+        assert_eq!(table.bytes(), counted(&table));
+        table.begin_sweep();
+        table.sweep(usize::MAX, |slot| {
+            slot.panes.retain(|pane| pane.start % 2 == 1);
+            !slot.panes.is_empty()
+        });
+        assert!(table.len() > 100);
+        assert_eq!(table.bytes(), counted(&table));
     }
 
     #[test]

@@ -121,8 +121,8 @@ impl Windowed {
         let mut new = state.touched.split_off(first);
         new.sort_unstable();
         new.dedup();
-        for (at, _) in &new {
-            state.table.weigh(*at);
+        for (at, start) in &new {
+            state.table.weigh_pane(*at, *start);
         }
         state.touched.append(&mut new);
         if state.touched.len() > state.touched_max {
