@@ -53,7 +53,7 @@ impl Engine {
 
     /// Goes on with the detections of another engine. Those that stay as they are keep their state;
     /// of the others ([`Engine::changed`]) the other engine's is taken, which was made of the rows
-    /// of their [`Engine::lookback_of`] by [`Engine::rebuild`].
+    /// of their [`Engine::looks_back`] by [`Engine::rebuild`].
     pub fn take_over(&mut self, planned: Self) {
         let Self { mut detections, index, clusters: mut made, known, .. } = planned;
         let before = std::mem::take(&mut self.detections);

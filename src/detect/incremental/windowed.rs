@@ -182,7 +182,9 @@ impl Windowed {
         let closed = match ask {
             Ask::Ripe { .. } if self.plan.monotone => {
                 for (at, pane) in touched {
-                    targets.extend(ends(pane).map(|end| (at, end)));
+                    if !self.is_far(&state.table, at, pane) {
+                        targets.extend(ends(pane).map(|end| (at, end)));
+                    }
                 }
                 targets.sort_unstable();
                 targets.dedup();
@@ -214,7 +216,18 @@ impl Windowed {
         targets
     }
 
-    /// True when the window cannot have the counts that the query demands.
+    /// True when no window that has a pane can have the counts that the query demands, and none is
+    /// known to have had them: most keys never come near.
+    fn is_far(&self, table: &Table, at: At, pane: i64) -> bool {
+        let Window { length, slide, .. } = self.window;
+        let from = pane.saturating_add(slide).saturating_sub(length);
+        table.get(at).is_some_and(|slot| {
+            let panes = slot.window(from, pane.saturating_add(length));
+            slot.standing.is_none() && self.is_below(panes)
+        })
+    }
+
+    /// True when these panes together cannot have the counts that the query demands.
     fn is_below(&self, panes: &[Pane]) -> bool {
         self.plan.floors.iter().any(|(at, floor)| {
             let most = panes.iter().filter_map(|pane| pane.partials.get(*at));
