@@ -118,7 +118,7 @@ impl Engine {
     fn cluster(&mut self, name: &str) -> &mut Cluster {
         let Self { settings, detections, clusters, known, .. } = self;
         clusters.entry(name.to_owned()).or_insert_with(|| {
-            let known_from = past::known_from(known.as_ref(), name, settings.patience);
+            let known_from = past::known_from(known.as_ref(), name);
             let told_from = past::told_from(detections, known_from);
             Cluster {
                 watermark: Watermark::new(settings.patience),

@@ -67,11 +67,12 @@ impl Recall {
         lookback: &Lookback,
         wanted: &BTreeSet<String>,
     ) -> Result<Recalled, HistoryError> {
-        let arrived = col("ingest_time").gt_eq(time(lookback.since));
+        let from = |column: &str| col(column).gt_eq(time(lookback.since));
+        let recent = from("ingest_time").or(from("event_time"));
         let further = lookback.further.iter().map(|(cluster, from)| {
             col("cluster").eq(lit(cluster)).and(col("event_time").gt_eq(time(*from)))
         });
-        let of = further.fold(arrived, Expr::or);
+        let of = further.fold(recent, Expr::or);
         ask_wide(&self.news, |events| events.filter(of), wanted)
     }
 

@@ -63,10 +63,10 @@ impl Engine {
                 (running.rows, running.nanos) = (old.rows, old.nanos);
             }
         }
-        let (patience, before_known) = (self.settings.patience, self.known.as_ref());
+        let before_known = self.known.as_ref();
         // What is planned anew is the same plan: a state fits either.
         let states = |cluster: &str, old: Vec<Kept>, made: Vec<Kept>| -> Vec<Kept> {
-            let told_from_of = |known| told_from(&detections, known_from(known, cluster, patience));
+            let told_from_of = |known| told_from(&detections, known_from(known, cluster));
             let new_told_from = told_from_of(known.as_ref());
             let old_told_from = told_from_of(before_known);
             let mut old: Vec<Option<Kept>> = old.into_iter().map(Some).collect();
@@ -110,7 +110,7 @@ impl Engine {
     pub fn remembered(&mut self, lookback: Lookback) {
         let known = Some(lookback);
         for (name, cluster) in &mut self.clusters {
-            let known_from = known_from(known.as_ref(), name, self.settings.patience);
+            let known_from = known_from(known.as_ref(), name);
             let told_from = told_from(&self.detections, known_from);
             for (running, kept) in self.detections.iter().zip(&mut cluster.states) {
                 kept.told_from = kept.told_from.max(told_from(running));
@@ -272,8 +272,8 @@ pub(super) fn read_span(detections: &[Running]) -> i64 {
 }
 
 /// From which event time on all of a cluster is known, when state was made of these rows.
-pub(super) fn known_from(known: Option<&Lookback>, cluster: &str, patience: Patience) -> i64 {
-    known.map_or(i64::MIN, |known| known.known_from(cluster, patience.skew))
+pub(super) fn known_from(known: Option<&Lookback>, cluster: &str) -> i64 {
+    known.map_or(i64::MIN, |known| known.known_from(cluster))
 }
 
 /// From when on a detection tells what it finds, an edge of its buckets, when events are known that

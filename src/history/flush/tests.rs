@@ -139,15 +139,17 @@ fn time_and_cluster_choose_the_files() {
 fn the_past_comes_in_the_order_of_arrival() {
     let folder = tempfile::tempdir().unwrap();
     let (history, hot) = open(folder.path());
-    for arrival in 1..=3 {
-        hot.push(rows(&[event("a", 100 - arrival, "ann"), event("b", arrival, "bob")], arrival));
+    // Long after they happened.
+    let at = |micros: i64| 1_800_000_000_000_000 + micros;
+    for nth in 1..=3 {
+        hot.push(rows(&[event("a", 100 - nth, "ann"), event("b", nth, "bob")], at(nth)));
     }
     hot.complete(1);
     hot.close();
     history.run(&settings(Duration::ZERO), around(&Arc::default())).unwrap();
     let (history, _) = open(folder.path());
     let past = history.past();
-    assert_eq!(past.last_arrival(), Some(999), "the log has milliseconds");
+    assert_eq!(past.last_arrival(), Some(at(999)), "the log has milliseconds");
     let mut arrivals = Vec::new();
     let take = |rows: &RecordBatch, last| {
         // As detections do.
@@ -159,11 +161,12 @@ fn the_past_comes_in_the_order_of_arrival() {
     let second = |micros: i64| micros.div_euclid(1_000_000) % 60;
     assert_eq!(
         latest.values().map(|of| (second(of.0), of.1)).collect::<Vec<_>>(),
-        [(39, 999), (3, 999)]
+        [(39, at(999)), (3, at(999))]
     );
-    let lookback = Lookback { since: 2, further: [("b".to_owned(), 1)].into() };
+    let further = [("b".to_owned(), 1_767_225_601_000_000)].into();
+    let lookback = Lookback { since: at(2), further };
     let replayed = past.replay(&lookback, &BTreeSet::new(), take).unwrap();
-    assert_eq!((replayed, arrivals), (5, vec![(2, 3), (3, 3)]));
+    assert_eq!((replayed, arrivals), (5, vec![(2, at(3)), (3, at(3))]));
 }
 
 /// Eight files of one cluster and day.
