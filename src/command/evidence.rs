@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail};
 use super::Verdict;
 use super::parts::location;
 use crate::cli::EvidenceArgs;
-use crate::event::time::parse_rfc3339;
 use crate::findings::glance;
 use crate::history::evidence::{Wanted, gather};
 use crate::proof::bundle::{Bundle, FORMAT};
@@ -36,11 +35,10 @@ pub fn run(args: &EvidenceArgs) -> Result<Verdict> {
     let Some(key) = key else {
         bail!("nothing of `{}` is signed: start `auditmill serve` on it", args.data.display());
     };
-    let wanted = finding.evidence.iter().filter_map(|event| {
-        let (cluster, event_id) = (finding.cluster.clone(), event.event_id.clone());
-        let event_time = parse_rfc3339(&event.event_time)?;
-        Some(Wanted { cluster, event_id, event_time })
-    });
+    let wanted = finding
+        .evidence
+        .iter()
+        .filter_map(|event| Wanted::at(&finding.cluster, &event.event_id, &event.event_time));
     let wanted: Vec<Wanted> = wanted.collect();
     let location = location(&settings, &args.data)?;
     let Some(gathered) = gather(&location, key.public(), &wanted)? else {

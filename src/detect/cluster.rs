@@ -36,11 +36,11 @@ pub(crate) struct Now<'a> {
 }
 
 impl Cluster {
-    /// Takes note of events that arrived by `now`; gives how many of them came too late for
-    /// windows that were closed.
-    pub(crate) fn arrive(&mut self, times: &[i64], arrivals: &[i64], now: i64) -> u64 {
+    /// Takes note of events from `oldest` on that arrived by `now`; gives how many of them came too
+    /// late for windows that were closed.
+    pub(crate) fn arrive(&mut self, times: &[i64], oldest: i64, arrivals: &[i64], now: i64) -> u64 {
         let watermark = self.watermark.follow(times, arrivals, now);
-        self.stragglers.observe(times.iter().copied().min().unwrap_or(i64::MAX), now);
+        self.stragglers.observe(oldest, now);
         // What came with it may have come later: since its own arrival a cluster is idle.
         let came = arrivals.iter().copied().filter(|arrival| *arrival <= now).max();
         let latest = times.iter().copied().max().unwrap_or(i64::MIN);

@@ -286,7 +286,7 @@ impl Engine {
         let arrives = only.is_none();
         if arrives {
             let arrivals = if settings.pace == Pace::Live { arrivals(rows) } else { &[] };
-            let late = cluster.arrive(times, arrivals, now);
+            let late = cluster.arrive(times, oldest, arrivals, now);
             outcome.late.extend((late > 0).then(|| (name.to_owned(), late)));
         }
         let watermark = cluster.watermark.advance(now);

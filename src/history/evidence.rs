@@ -11,6 +11,7 @@ use super::location::Location;
 use super::log::Log;
 use super::proven::{Place, no_log};
 use super::stored::each_row;
+use crate::event::time::parse_rfc3339;
 use crate::proof::account::Account;
 use crate::proof::bundle::{Event, Leaf, Missing};
 use crate::proof::key::{Head, VerifierKey};
@@ -26,6 +27,15 @@ pub struct Wanted {
     pub event_id: String,
     /// Microseconds since 1970, UTC.
     pub event_time: i64,
+}
+
+impl Wanted {
+    /// Of this time, RFC 3339; `None` when it is none.
+    #[must_use]
+    pub fn at(cluster: &str, event_id: &str, event_time: &str) -> Option<Self> {
+        let event_time = parse_rfc3339(event_time)?;
+        Some(Self { cluster: cluster.to_owned(), event_id: event_id.to_owned(), event_time })
+    }
 }
 
 /// What was found of them.

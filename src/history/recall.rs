@@ -105,9 +105,10 @@ impl Recall {
     }
 
     /// Which keys were seen when: columns `cluster`, those of the key, `first` and `last` in
-    /// microseconds of event time; of the rows from `from` on for which all conditions are true,
-    /// and that arrived or happened before `until`. A key has several rows where it was seen over
-    /// more than `apart`: between `first` and `last` it was not away for as long.
+    /// microseconds of event time; of the rows for which all conditions are true, from `lookback`
+    /// (microseconds) before the first of those that were `taken` in, and that arrived or happened
+    /// before these. A key has several rows where it was seen over more than `lookback`: between
+    /// `first` and `last` it was not away for as long.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -115,17 +116,19 @@ impl Recall {
         &self,
         conditions: &[Expr],
         key: &[Expr],
-        (from, until): (i64, i64),
-        apart: i64,
+        lookback: i64,
+        taken: &Lookback,
     ) -> Result<Recalled, HistoryError> {
+        let (from, until) = (taken.earliest().saturating_sub(lookback), taken.since);
         let old = col("ingest_time").lt(time(until)).or(col("event_time").lt(time(until)));
         let old = old.and(col("event_time").gt_eq(time(from)));
         let condition = conditions.iter().cloned().fold(old, Expr::and);
         let mut groups = vec![col("cluster")];
         let numbered = key.iter().cloned().enumerate();
         groups.extend(numbered.map(|(number, expr)| expr.alias(format!("key_{number}"))));
-        groups
-            .push((cast(col("event_time"), DataType::Int64) / lit(apart.max(1))).alias("stretch"));
+        groups.push(
+            (cast(col("event_time"), DataType::Int64) / lit(lookback.max(1))).alias("stretch"),
+        );
         ask(&self.events, |events| {
             let aggregates =
                 vec![min(col("event_time")).alias("first"), max(col("event_time")).alias("last")];

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
-use arrow::array::{Array as _, AsArray as _};
-use arrow::datatypes::Int64Type;
+use arrow::array::{Array as _, AsArray as _, Int64Array, RecordBatch};
+use arrow::error::ArrowError;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -233,14 +233,8 @@ pub(super) async fn each_row(
     let mut rows = execute_stream(plan, context.task_ctx())?;
     while let Some(batch) = rows.next().await {
         let batch = batch?;
-        let numbers = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
-        let (Some(segments), Some(marks), Some(mut contents)) =
-            (numbers(SEGMENT), numbers(ROW), Contents::new(&batch))
-        else {
-            return Err(HistoryError::Rows(arrow::error::ArrowError::SchemaError(
-                "columns of other types".to_owned(),
-            )));
-        };
+        let (segments, marks) = (numbers(&batch, SEGMENT)?, numbers(&batch, ROW)?);
+        let mut contents = Contents::new(&batch).ok_or_else(of_other_types)?;
         for row in 0..batch.num_rows() {
             let segment = segments.is_valid(row).then(|| SegmentId(segments.value(row)));
             let mark = marks.is_valid(row).then(|| marks.value(row));
@@ -248,4 +242,18 @@ pub(super) async fn each_row(
         }
     }
     Ok(())
+}
+
+/// A column of what is beside rows.
+pub(super) fn numbers<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a Int64Array, HistoryError> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt());
+    column.ok_or_else(of_other_types)
+}
+
+/// A file is not of the form that was written.
+pub(super) fn of_other_types() -> HistoryError {
+    HistoryError::Rows(ArrowError::SchemaError("columns of other types".to_owned()))
 }

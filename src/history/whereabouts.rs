@@ -10,8 +10,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use arrow::datatypes::Int64Type;
-use arrow::error::ArrowError;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt as _;
@@ -26,6 +24,7 @@ use super::hot::Hot;
 use super::location::Location;
 use super::proven::{Place, no_log};
 use super::prover::FILE_LEAVES;
+use super::stored::{numbers, of_other_types};
 use crate::proof::key::VerifierKey;
 use crate::proof::mark::number;
 use crate::proof::statement::{SegmentId, Statement, What};
@@ -67,10 +66,7 @@ impl Whereabouts {
     /// # Errors
     /// When files or the log cannot be read now.
     pub async fn of(&self, wanted: &[Wanted]) -> Result<Vec<Option<Spot>>, HistoryError> {
-        if !self.hot.is_opened() {
-            return Err(HistoryError::NotOpen);
-        }
-        let files = self.hot.files();
+        let files = self.hot.asked()?.files;
         let is_near = |file: &&DataFile| wanted.iter().any(|event| is_maybe_in(event, file));
         let files: Vec<&DataFile> = files.iter().filter(is_near).collect();
         if files.is_empty() {
@@ -138,12 +134,9 @@ fn note<'w>(
     ids: &BTreeSet<&'w str>,
     spots: &mut HashMap<&'w str, Spot>,
 ) -> Result<(), HistoryError> {
-    let numbers = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
     let found = batch.column_by_name("event_id").and_then(|array| array.as_string_view_opt());
-    let (Some(found), Some(segments), Some(marks)) = (found, numbers(SEGMENT), numbers(ROW)) else {
-        let wrong = "columns of other types".to_owned();
-        return Err(HistoryError::Rows(ArrowError::SchemaError(wrong)));
-    };
+    let found = found.ok_or_else(of_other_types)?;
+    let (segments, marks) = (numbers(batch, SEGMENT)?, numbers(batch, ROW)?);
     for (row, id) in found.iter().enumerate() {
         let Some(id) = id.and_then(|id| ids.get(id)).filter(|_| segments.is_valid(row)) else {
             continue;

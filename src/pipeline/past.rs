@@ -19,7 +19,6 @@ use crate::event::lookback::Lookback;
 use crate::findings::step::LedgerKind;
 use crate::findings::tally::Tally;
 use crate::history::error::HistoryError;
-use crate::history::recall::{Recall, Recalled};
 use crate::history::replay::Past;
 use crate::journal::Position;
 
@@ -92,7 +91,8 @@ impl Pipeline {
         let engine = &mut self.engine;
         self.recall.earliest()?.each(|rows| recall_start(engine, rows))?;
         for memory in memories {
-            let keys = keys_before(&self.recall, &memory, taken)?;
+            let LongMemory { conditions, key, lookback, .. } = &memory;
+            let keys = self.recall.keys(conditions, key, *lookback, taken)?;
             keys.each(|rows| recall_key(engine, &memory, rows))?;
         }
         Ok(())
@@ -223,16 +223,6 @@ pub(super) fn recall_key(engine: &mut Engine, memory: &LongMemory, rows: &Record
             engine.recall(memory, cluster, &seen);
         }
     }
-}
-
-/// The keys of a long memory that were seen before what was taken in.
-pub(super) fn keys_before(
-    recall: &Recall,
-    memory: &LongMemory,
-    taken: &Lookback,
-) -> Result<Recalled, HistoryError> {
-    let span = (taken.earliest().saturating_sub(memory.lookback), taken.since);
-    recall.keys(&memory.conditions, &memory.key, span, memory.lookback)
 }
 
 /// How each detection runs, by its id.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 
-use super::past::{keys_before, recall_key, recall_start};
+use super::past::{recall_key, recall_start};
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Engine, LongMemory, Outcome};
 use crate::detect::finding::Finding;
@@ -145,7 +145,8 @@ impl Rebuilding {
                 return Ok(false);
             }
             Reading::Keys(memory) => {
-                let keys = keys_before(recall, memory, &self.lookback)?;
+                let LongMemory { conditions, key, lookback, .. } = &*memory;
+                let keys = recall.keys(conditions, key, *lookback, &self.lookback)?;
                 *reading = Reading::KeysOf(memory.clone(), keys);
                 return Ok(false);
             }

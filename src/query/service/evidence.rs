@@ -8,7 +8,6 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::QueryService;
-use crate::event::time::parse_rfc3339;
 use crate::findings::record::FindingRecord;
 use crate::history::evidence::Wanted;
 use crate::history::whereabouts::Spot;
@@ -23,11 +22,10 @@ impl QueryService {
     pub async fn evidence(&self, finding: &FindingRecord) -> Option<Vec<Option<Spot>>> {
         let whereabouts = Arc::clone(self.whereabouts.as_ref()?);
         let threads = self.runtime.as_ref()?.handle();
-        let wanted = finding.evidence.iter().map(|event| {
-            let (cluster, event_id) = (finding.cluster.clone(), event.event_id.clone());
-            let event_time = parse_rfc3339(&event.event_time)?;
-            Some(Wanted { cluster, event_id, event_time })
-        });
+        let wanted = finding
+            .evidence
+            .iter()
+            .map(|event| Wanted::at(&finding.cluster, &event.event_id, &event.event_time));
         let wanted: Vec<Wanted> = wanted.collect::<Option<_>>()?;
         let looked_up = async {
             let turn = self.turn().await.ok()?;

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::apiserver::Cluster;
 use super::attack_steps::{STEPS, prepare};
-use super::audit_log::{days_earlier, text};
+use super::audit_log::text;
 use super::deeds;
 use super::drive;
 use super::pki::Pki;
@@ -45,8 +45,6 @@ const UNSEEN: [(&str, &str); 12] = [
     ("K8A-630", "this release serves no API that the next ones remove"),
     ("K8A-639", "the smallest policy records the bodies without which it fires"),
 ];
-/// What detections learn from is so many days old: more than any of them asks for.
-const HABITS_DAYS: i64 = 8;
 
 /// Compares what the check says with what fires.
 pub(crate) fn tell(bin: &Path) {
@@ -261,12 +259,8 @@ fn fired(bin: &Path, policy: &Policy) -> BTreeSet<String> {
     deeds::act(&cluster);
     cluster.stop_background();
     cluster.stop_apiserver();
-    let told = |(place, line): (usize, &String)| {
-        if place < habits { days_earlier(line, HABITS_DAYS) } else { line.clone() }
-    };
-    let lines: Vec<String> = cluster.audit_log.lines().iter().enumerate().map(told).collect();
     let log = dir.path().join("told.jsonl");
-    fs::write(&log, lines.join("\n") + "\n").expect("write the log");
+    cluster.audit_log.write_with_habits(habits, &log);
     let arguments = ["scan", "--shipped", "*", "--format", "json"].map(OsStr::new);
     let ended = run(arguments.into_iter().chain([log.as_os_str()]));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

@@ -14,7 +14,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::apiserver::Cluster;
-use super::audit_log::{days_earlier, text};
+use super::audit_log::text;
 use super::drive::{self, ADMIN};
 use super::pki::Pki;
 use crate::program::run;
@@ -56,8 +56,6 @@ pub(crate) fn tell(bin: &Path, name: &str) {
 }
 
 const SCANNED: &str = "K8A-116,K8A-117,K8A-118,K8A-121,K8A-134,K8A-135,K8A-136,K8A-208";
-/// What detections learn from is so many days old.
-const HABITS_DAYS: i64 = 8;
 /// Lists of the operator's.
 const LISTS: [(&str, &str); 4] = [
     ("cluster", "192.0.2.0/24 # nodes\n"),
@@ -95,12 +93,8 @@ fn inside(bin: &Path) {
     cluster.stop_background();
     cluster.stop_apiserver();
 
-    let told = |(place, line): (usize, &String)| {
-        if place < old { days_earlier(line, HABITS_DAYS) } else { line.clone() }
-    };
-    let lines: Vec<String> = cluster.audit_log.lines().iter().enumerate().map(told).collect();
     let log = dir.path().join("told.jsonl");
-    fs::write(&log, lines.join("\n") + "\n").expect("write the log");
+    cluster.audit_log.write_with_habits(old, &log);
     let found = found(dir.path(), &log.display().to_string());
     let expected = [
         ("K8A-116", ACCOUNT, "203.0.113.30"),

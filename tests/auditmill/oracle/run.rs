@@ -136,7 +136,6 @@ impl<'a> Run<'a> {
         };
         recall.earliest().unwrap().each(earliest).unwrap();
         for memory in memories {
-            let span = (taken.earliest() - memory.lookback, taken.since);
             let keys = |rows: &RecordBatch| {
                 for row in 0..rows.num_rows() {
                     let value = |name: &str| Value::at(rows.column_by_name(name).unwrap(), row);
@@ -146,8 +145,8 @@ impl<'a> Run<'a> {
                     engine.recall(&memory, &cluster, &SeenKey { key, first, last });
                 }
             };
-            let of = (memory.conditions.as_slice(), memory.key.as_slice());
-            recall.keys(of.0, of.1, span, memory.lookback).unwrap().each(keys).unwrap();
+            let found = recall.keys(&memory.conditions, &memory.key, memory.lookback, taken);
+            found.unwrap().each(keys).unwrap();
         }
     }
 
