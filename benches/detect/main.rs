@@ -6,6 +6,7 @@
 //!   events/s and µs per event of `Engine::on_batch`, and of `on_time` once a second of theirs.
 //!   Beside it, in the same run, the conditions of all 200 as one projection of plain DataFusion
 //!   (`fused.rs`), and decoding the same events.
+//! - `shipped`: all shipped detections, as a server runs them, over the same.
 //! - `worst`: 200 detections whose conditions hold for every event.
 //! - `keys`: 10 million keys in one windowed detection (`AUDITMILL_KEYS` says how many): memory a
 //!   key, and the longest a call takes.
@@ -43,14 +44,17 @@ const BESIDE: usize = 200;
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == part);
-    if is_wanted("mix") || is_wanted("worst") {
+    if ["mix", "shipped", "worst"].into_iter().any(is_wanted) {
         let mut load = Load::new();
         println!("{BATCHES} batches of {ROWS} events in turn");
         if is_wanted("mix") {
             mixed(&mut load);
         }
+        if is_wanted("shipped") {
+            shipped(&mut load);
+        }
         if is_wanted("worst") {
-            let cost = measure(&mix::worst(BESIDE), &mut load);
+            let cost = measure(engine(&mix::worst(BESIDE), EngineSettings::default()), &mut load);
             cost.print(&format!("worst of {BESIDE}"));
         }
     }
@@ -78,7 +82,8 @@ fn mixed(load: &mut Load) {
     println!("{name:<14} {:>11.0} events/s {:>9.4} µs/event", 1.0 / projection, projection * 1e6);
     let mut costs = Vec::new();
     for number in NUMBERS {
-        let cost = measure(all.get(..number).expect("not more than all"), load);
+        let detections = all.get(..number).expect("not more than all");
+        let cost = measure(engine(detections, EngineSettings::default()), load);
         cost.print(&format!("{number} detections"));
         costs.push((number, cost.event()));
     }
@@ -91,6 +96,15 @@ fn mixed(load: &mut Load) {
         projection / of(BESIDE)
     );
     println!("{BESIDE} to decode  {:.2} of its cost (the aim: below 1)", of(BESIDE) / decode);
+}
+
+/// The shipped detections, as a server runs them.
+fn shipped(load: &mut Load) {
+    let catalog = Catalog::load(None).expect("shipped detections are right");
+    let settings = EngineSettings { limited: true, ..EngineSettings::default() };
+    let number = catalog.detections().count();
+    let cost = measure(Engine::new(&catalog, settings).expect("queries are right"), load);
+    cost.print(&format!("{number} shipped"));
 }
 
 /// What was measured of an engine.
@@ -128,8 +142,7 @@ fn seconds() -> Duration {
 }
 
 /// All batches once to get warm, then for the time that a figure takes; time passes once a batch.
-fn measure(detections: &[Mixed], load: &mut Load) -> Cost {
-    let mut engine = engine(detections, EngineSettings::default());
+fn measure(mut engine: Engine, load: &mut Load) -> Cost {
     let zero = Duration::ZERO;
     let mut cost = Cost { events: 0, batches: zero, longest: zero, ticks: zero, found: 0 };
     let started = Instant::now();

@@ -20,6 +20,7 @@ use crate::detect::detection::Severity;
 use crate::detect::engine::{Engine, EngineSettings, Pace};
 use crate::detect::finding::Finding;
 use crate::detect::outcome::Outcome;
+use crate::detect::rows::event_times;
 use crate::event::Rows;
 use crate::event::seen::Seen;
 use crate::findings::record::FindingRecord;
@@ -84,6 +85,8 @@ pub(super) struct Judge {
     /// Its `quarantined` is filled at the end.
     tally: Tally,
     latest: BTreeMap<String, Finding>,
+    /// The latest event time that is not of the future.
+    clock: i64,
 }
 
 /// What a scan came to.
@@ -153,6 +156,7 @@ impl Judge {
             seen: Seen::new(SEEN_MAX, i64::MAX),
             tally: Tally::default(),
             latest: BTreeMap::new(),
+            clock: i64::MIN,
         })
     }
 
@@ -162,13 +166,16 @@ impl Judge {
         // The horizon is by number alone: a file says nothing about arrival.
         let batch = self.seen.keep_new(decoded, 0).unwrap_or_else(|_| decoded.clone());
         self.tally.repeated += decoded.num_rows() - batch.num_rows();
-        let outcome = self.engine.on_batch(&batch, now_micros());
+        let now = now_micros();
+        let times = event_times(&batch).unwrap_or_default().iter().copied();
+        self.clock = times.filter(|time| *time <= now).fold(self.clock, i64::max);
+        let outcome = self.engine.on_batch(&batch, now);
         self.gather(outcome);
     }
 
     /// Closes every window and says what was found.
     pub(super) fn finish(mut self) -> Tally {
-        let outcome = self.engine.finish();
+        let outcome = self.engine.finish_by(self.clock);
         self.gather(outcome);
         self.tally.findings = self.latest.into_values().collect();
         self.tally.findings.sort_by(|a, b| {

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 /// Runs that are shorter need no rest.
-const SHORT: Duration = Duration::from_millis(50);
+const SHORT: Duration = Duration::from_millis(1);
 /// A run is followed by a rest that is so many times as long.
 const REST: u32 = 19;
 /// Over so long the time for events is added up.
@@ -69,7 +69,7 @@ impl Budget {
 /// What is said when a detection is set aside.
 pub(crate) fn aside() -> String {
     format!(
-        "it took more than {} of {} seconds for its conditions: for {} seconds it judges no \
+        "it took more than {} of {} seconds for its events: for {} seconds it judges no \
          events; make its conditions cheaper, or put comparisons of columns in front",
         PERIOD_MAX.as_secs(),
         PERIOD.as_secs(),

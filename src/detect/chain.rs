@@ -1,22 +1,28 @@
 //! `over: findings`: what other detections found, as rows that a windowed query reads.
 //!
 //! A finding is one row, at the time of its first event. Revised, its row is another; withdrawn,
-//! it is gone: the windows that held it are asked again. Findings of such detections are not read
-//! by them, so that there are no cycles.
+//! it is gone: the windows that held it are asked again, unless all that changed is what the query
+//! does not read, as the number of events mostly is. Findings of such detections are not read by
+//! them, so that there are no cycles.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    ArrayRef, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray, TimestampMicrosecondArray,
+    UInt32Array, UInt64Array, new_null_array,
 };
-use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use datafusion::error::Result;
+use datafusion::prelude::SessionContext;
 use serde_json::Value as Json;
 
 use super::detection::Window;
 use super::finding::{Finding, Status};
+use super::index::column::truths;
+use super::intake::{Expressions, Intake, Outputs};
 use super::row::Row;
 use super::value::Value;
 
@@ -55,12 +61,39 @@ pub(crate) fn findings_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-/// Findings as rows of that table.
-///
-/// # Errors
-/// Never, unless the columns do not fit the schema.
+/// Findings that are new or changed, the last word on each, as detections are told of them.
+pub(crate) struct Told {
+    /// Those that are open, as rows of [`findings_schema`].
+    rows: RecordBatch,
+    /// Time and id of each row.
+    open: Vec<(i64, String)>,
+    /// Ids of those that are not.
+    closed: Vec<String>,
+}
+
+impl Told {
+    /// Columns that are not wanted are NULL.
+    ///
+    /// # Errors
+    /// Never, unless the columns do not fit the schema.
+    pub(crate) fn of(findings: &[Finding], wanted: &BTreeSet<&str>) -> Result<Self, ArrowError> {
+        let (mut last, mut open, mut closed) = (HashSet::new(), Vec::new(), Vec::new());
+        for finding in findings.iter().rev().filter(|finding| last.insert(finding.id.as_str())) {
+            match (finding.status, time(finding)) {
+                (Status::Open, Some(time)) => open.push((time, finding)),
+                _ => closed.push(finding.id.clone()),
+            }
+        }
+        let rows = rows(&open.iter().map(|(_, finding)| *finding), wanted)?;
+        let open = open.into_iter().map(|(time, finding)| (time, finding.id.clone())).collect();
+        Ok(Self { rows, open, closed })
+    }
+}
+
+/// Findings as rows of that table, as far as its columns are wanted.
 fn rows<'a>(
     findings: &(impl Iterator<Item = &'a Finding> + Clone),
+    wanted: &BTreeSet<&str>,
 ) -> Result<RecordBatch, ArrowError> {
     let texts = |text: &dyn Fn(&Finding) -> Option<String>| -> ArrayRef {
         Arc::new(findings.clone().map(text).collect::<StringViewArray>())
@@ -69,39 +102,39 @@ fn rows<'a>(
         let times: TimestampMicrosecondArray = findings.clone().map(time).collect();
         Arc::new(times.with_timezone("UTC"))
     };
-    let id = |finding: &Finding| Some(finding.id.clone());
     let json = |values: &Row| {
         let object = values.iter().map(|(name, value)| (name.to_owned(), value.to_json()));
         Some(Json::Object(object.collect()).to_string())
     };
     let list = |values: &[String]| Some(Json::from(values.to_vec()).to_string());
-    let mut columns = vec![
-        times(&|finding| time(finding)),
-        texts(&id),
-        texts(&|_| None),
-        texts(&id),
-        texts(&|finding| Some(finding.detection.id.clone())),
-        texts(&|finding| Some(finding.detection.title.clone())),
-        texts(&|finding| Some(finding.detection.severity.to_string())),
-        texts(&|finding| Some(finding.cluster.clone())),
-        times(&|finding| time(finding)),
-        times(&|finding| finding.evidence.last().map(|event| event.event_time)),
-        Arc::new(findings.clone().map(|f| Some(f.evidence.count())).collect::<UInt64Array>()),
-        texts(&|finding| Some(finding.summary())),
-        texts(&|finding| list(&finding.detection.attack)),
-        texts(&|finding| list(&finding.detection.controls)),
-        texts(&|finding| json(&finding.key)),
-        texts(&|finding| json(&finding.row)),
-    ];
-    for name in ABOUT {
-        columns.push(texts(
-            &|finding| match finding.row.get(name).or_else(|| finding.key.get(name)) {
-                None | Some(Value::Null) => None,
-                Some(value) => Some(value.to_string()),
-            },
-        ));
-    }
-    RecordBatch::try_new(findings_schema(), columns)
+    let schema = findings_schema();
+    let rows = findings.clone().count();
+    let column = |field: &Arc<Field>| match field.name().as_str() {
+        name if !wanted.contains(name) => new_null_array(field.data_type(), rows),
+        "event_time" | "first_seen" => times(&time),
+        "last_seen" => times(&|finding| finding.evidence.last().map(|event| event.event_time)),
+        "event_id" | "id" => texts(&|finding| Some(finding.id.clone())),
+        "audit_id" => new_null_array(field.data_type(), rows),
+        "detection" => texts(&|finding| Some(finding.detection.id.clone())),
+        "title" => texts(&|finding| Some(finding.detection.title.clone())),
+        "severity" => texts(&|finding| Some(finding.detection.severity.to_string())),
+        "cluster" => texts(&|finding| Some(finding.cluster.clone())),
+        "count" => {
+            Arc::new(findings.clone().map(|f| Some(f.evidence.count())).collect::<UInt64Array>())
+        }
+        "summary" => texts(&|finding| Some(finding.summary())),
+        "attack" => texts(&|finding| list(&finding.detection.attack)),
+        "controls" => texts(&|finding| list(&finding.detection.controls)),
+        "key" => texts(&|finding| json(&finding.key)),
+        "row" => texts(&|finding| json(&finding.row)),
+        about => texts(&|finding| {
+            let value = finding.row.get(about).or_else(|| finding.key.get(about))?;
+            (!matches!(value, Value::Null)).then(|| value.to_string())
+        }),
+    };
+    let columns = schema.fields().iter().map(column).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
 }
 
 /// When a finding is: its first event.
@@ -109,40 +142,109 @@ fn time(finding: &Finding) -> Option<i64> {
     finding.evidence.first().map(|event| event.event_time)
 }
 
-/// The findings of one cluster that windows may hold.
+/// What a detection reads of findings: which of them, and which of their columns.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    conditions: Expressions,
+    outputs: Outputs,
+    /// Of its columns, to rows that are compact and can be compared.
+    converter: RowConverter,
+}
+
+impl Feed {
+    /// Of conditions over [`findings_schema`] and of what is made of the rows that pass.
+    ///
+    /// # Errors
+    /// When DataFusion cannot plan the conditions.
+    pub(crate) fn new(context: &SessionContext, intake: Intake) -> Result<Self> {
+        let Intake { conditions, outputs } = intake;
+        let conditions = Expressions::over(context, &findings_schema(), &conditions)?;
+        let fields = outputs.schema();
+        let fields = fields.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+        let converter = RowConverter::new(fields.collect())?;
+        Ok(Self { conditions, outputs, converter })
+    }
+
+    /// The columns of findings that it reads, some of them twice.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.conditions.columns().chain(self.outputs.columns())
+    }
+
+    /// The findings that matter: place among those told, and row.
+    fn rows(&self, told: &Told) -> Result<Vec<(u32, OwnedRow)>> {
+        let all = UInt32Array::from_iter_values((0..).take(told.open.len()));
+        let kept = match self.matching(told, &all) {
+            Ok(kept) => UInt32Array::from(kept),
+            // The query asks all of it again; a row that makes it fail is told of there.
+            Err(_) => all,
+        };
+        let rows = self.outputs.of(&told.rows, &kept)?;
+        let rows = self.converter.convert_columns(rows.columns())?;
+        Ok(kept.values().iter().copied().zip(rows.iter().map(|row| row.owned())).collect())
+    }
+
+    fn matching(&self, told: &Told, all: &UInt32Array) -> Result<Vec<u32>> {
+        let mut kept: Vec<u32> = all.values().to_vec();
+        for values in self.conditions.of(&told.rows, all)? {
+            let holds = truths(&values)?;
+            kept.retain(|row| holds.get(*row as usize).copied().unwrap_or_default());
+        }
+        Ok(kept)
+    }
+}
+
+/// Bytes that a finding takes besides its id, twice, and its row.
+const FINDING_BYTES: usize = 200;
+
+/// The findings of one cluster that windows may hold, as far as they are read.
 #[derive(Debug)]
 pub(crate) struct FindingsBuffer {
     window: Window,
+    feed: Arc<Feed>,
     /// Time of each finding, by its id.
-    times: BTreeMap<String, i64>,
-    rows: BTreeMap<(i64, String), RecordBatch>,
+    times: HashMap<String, i64>,
+    rows: BTreeMap<(i64, String), OwnedRow>,
     bytes: usize,
     dropped_to: i64,
 }
 
 impl FindingsBuffer {
-    pub(crate) fn new(window: Window) -> Self {
-        let (times, rows) = (BTreeMap::new(), BTreeMap::new());
-        Self { window, times, rows, bytes: 0, dropped_to: i64::MIN }
+    pub(crate) fn new(window: Window, feed: Arc<Feed>) -> Self {
+        let (times, rows) = (HashMap::new(), BTreeMap::new());
+        Self { window, feed, times, rows, bytes: 0, dropped_to: i64::MIN }
     }
 
-    /// Takes findings in that are new or changed. Returns the panes that changed.
-    pub(crate) fn upsert(&mut self, findings: &[Finding]) -> Result<BTreeSet<i64>, ArrowError> {
+    /// Takes findings in that are new or changed. Returns the panes in which something changed
+    /// that is read.
+    pub(crate) fn upsert(&mut self, told: &Told) -> Result<BTreeSet<i64>> {
         let mut panes = BTreeSet::new();
-        for finding in findings {
-            if let Some(before) = self.times.remove(&finding.id) {
-                panes.insert(self.window.pane(before));
-                self.remove(&(before, finding.id.clone()));
+        let mut rows = self.feed.rows(told)?.into_iter().peekable();
+        for (place, (time, id)) in (0..).zip(&told.open) {
+            let Some((_, row)) = rows.next_if(|(of, _)| *of == place) else {
+                panes.extend(self.take_back(id));
+                continue;
+            };
+            let at = (*time, id.clone());
+            if self.rows.get(&at).is_some_and(|before| before.row() == row.row()) {
+                continue;
             }
-            if let (Status::Open, Some(time)) = (finding.status, time(finding)) {
-                let row = rows(&std::iter::once(finding))?;
-                self.bytes += row.get_array_memory_size();
-                self.rows.insert((time, finding.id.clone()), row);
-                self.times.insert(finding.id.clone(), time);
-                panes.insert(self.window.pane(time));
-            }
+            panes.extend(self.take_back(id));
+            panes.insert(self.window.pane(*time));
+            self.bytes += bytes(&at, &row);
+            self.times.insert(id.clone(), *time);
+            self.rows.insert(at, row);
+        }
+        for id in &told.closed {
+            panes.extend(self.take_back(id));
         }
         Ok(panes)
+    }
+
+    /// Forgets what was said of a finding; gives its pane if there was anything.
+    fn take_back(&mut self, id: &str) -> Option<i64> {
+        let (id, time) = self.times.remove_entry(id)?;
+        self.remove(&(time, id));
+        Some(self.window.pane(time))
     }
 
     /// As [`super::buffer::Buffer::window`].
@@ -152,9 +254,11 @@ impl FindingsBuffer {
             return None;
         }
         let within = self.rows.range((start, String::new())..(end, String::new()));
-        let rows: Vec<&RecordBatch> = within.map(|(_, row)| row).collect();
-        let joined = concat_batches(&findings_schema(), rows).ok()?;
-        Some(vec![joined])
+        let rows: Vec<_> = within.map(|(_, row)| row.row()).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = self.feed.converter.convert_rows(rows).ok()?;
+        let schema = self.feed.outputs.schema();
+        Some(vec![RecordBatch::try_new_with_options(schema, columns, &options).ok()?])
     }
 
     /// Forgets findings before a time.
@@ -192,7 +296,11 @@ impl FindingsBuffer {
 
     fn remove(&mut self, at: &(i64, String)) {
         if let Some(row) = self.rows.remove(at) {
-            self.bytes = self.bytes.saturating_sub(row.get_array_memory_size());
+            self.bytes = self.bytes.saturating_sub(bytes(at, &row));
         }
     }
+}
+
+fn bytes((_, id): &(i64, String), row: &OwnedRow) -> usize {
+    FINDING_BYTES + 2 * id.len() + row.row().data().len()
 }

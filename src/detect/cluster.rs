@@ -1,13 +1,14 @@
 //! One cluster's clock, and what detections keep of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use super::chain::{Feed, Told};
 use super::execution::Execution;
 use super::outcome::Outcome;
 use super::requery::Ask;
-use super::running::{Kept, Running, nanos};
+use super::running::{Kept, Running, fault, nanos};
 use super::unwound::unwound;
 use super::watermark::{Stragglers, Watermark};
 
@@ -20,19 +21,28 @@ pub(crate) struct Cluster {
 }
 
 /// What is to be asked, and when.
+#[derive(Clone, Copy)]
 pub(crate) struct Now<'a> {
     pub(crate) cluster: &'a str,
     pub(crate) ask: Ask,
+    /// The same of those that read findings.
+    pub(crate) ask_chains: Ask,
     /// Arrival, microseconds; at the end of the input the last event's time.
     pub(crate) time: i64,
+    pub(crate) limits: Limits,
+    /// Where the cluster's findings begin in the outcome.
+    pub(crate) first: usize,
+}
+
+/// How much a detection may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
     /// Whether queries rest that are slow.
     pub(crate) limited: bool,
     /// How many clusters there are.
     pub(crate) sharers: usize,
     /// The most bytes that a detection keeps.
     pub(crate) state_bytes_max: usize,
-    /// Where the cluster's findings begin in the outcome.
-    pub(crate) first: usize,
 }
 
 impl Cluster {
@@ -57,14 +67,25 @@ impl Cluster {
         outcome: &mut Outcome,
     ) {
         let read = outcome.findings.get(first..).unwrap_or_default();
-        if read.is_empty() {
+        if read.is_empty() || !detections.iter().any(Running::is_chain) {
             return;
         }
+        let begun = Instant::now();
+        let feeds = detections.iter().filter_map(|running| running.execution.feed());
+        let wanted = feeds.flat_map(Feed::columns).collect();
+        let told = match unwound(|| Ok(Told::of(read, &wanted)?)) {
+            Ok(told) => told,
+            Err(error) => return outcome.faults.push(fault("*", &error)),
+        };
+        let mut before = Duration::ZERO;
         for (running, kept) in detections.iter_mut().zip(&mut self.states) {
             if running.is_chain() {
-                let told = unwound(|| running.execution.take_findings(&mut kept.state, read));
-                outcome.faults.extend(told.err().map(|error| running.fault(&error)));
+                let taken = unwound(|| running.execution.take_findings(&mut kept.state, &told));
+                outcome.faults.extend(taken.err().map(|error| running.fault(&error)));
                 Execution::cap(&mut kept.state, state_bytes_max);
+                // What is made for all is on the first one's account.
+                let now = begun.elapsed();
+                running.nanos += nanos(now.saturating_sub(std::mem::replace(&mut before, now)));
             }
         }
     }
@@ -79,10 +100,12 @@ impl Cluster {
     ) {
         for chains in [false, true] {
             if chains {
-                self.tell_chains(detections, (now.first, now.state_bytes_max), outcome);
+                self.tell_chains(detections, (now.first, now.limits.state_bytes_max), outcome);
             }
+            let now = &if chains { Now { ask: now.ask_chains, ..*now } } else { *now };
             for (running, kept) in detections.iter_mut().zip(&mut self.states) {
-                if running.is_chain() != chains || now.limited && !kept.rest.is_over() {
+                let rests = now.limits.limited && !kept.rest.is_over();
+                if running.is_chain() != chains || rests || !running.execution.is_asked() {
                     continue;
                 }
                 let begun = Instant::now();
@@ -95,13 +118,15 @@ impl Cluster {
                     Err(error) => outcome.faults.push(running.fault(&error)),
                 }
                 let took = begun.elapsed();
-                running.nanos += nanos(took);
                 if running.execution.is_run_again() {
+                    running.nanos += nanos(took);
                     // What is found takes room too.
-                    Execution::cap(&mut kept.state, now.state_bytes_max);
-                    if now.limited {
-                        kept.rest.after(took, now.sharers);
+                    Execution::cap(&mut kept.state, now.limits.state_bytes_max);
+                    if now.limits.limited {
+                        kept.rest.after(took, now.limits.sharers);
                     }
+                } else {
+                    running.take_time(took);
                 }
             }
         }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::Expr;
 use tokio::runtime::{Builder, Runtime};
 
 use super::catalog::Catalog;
-use super::cluster::{Cluster, Now};
+use super::cluster::{Cluster, Limits, Now};
 use super::detection::LoadError;
 use super::execution::{Execution, State};
 use super::index::select::{Index, Selection};
@@ -30,6 +30,9 @@ pub use super::outcome::{Beyond, Cost, Exempted, Fault, Outcome};
 pub enum Pace {
     /// As events come: findings must not wait.
     Live,
+    /// When they close, and before they are forgotten: events of the past come in about their
+    /// order, and only the last word on a finding counts.
+    Past,
     /// Once, in [`Engine::finish`]: the input ends by itself.
     Replay,
 }
@@ -61,6 +64,13 @@ impl Default for EngineSettings {
             state_bytes_max: 256 << 20,
             limited: false,
         }
+    }
+}
+
+impl EngineSettings {
+    fn limits(&self, clusters: usize) -> Limits {
+        let Self { limited, state_bytes_max, .. } = *self;
+        Limits { limited, sharers: clusters, state_bytes_max }
     }
 }
 
@@ -161,18 +171,24 @@ impl Engine {
         let mut outcome = Outcome::default();
         let Self { runtime, settings, detections, clusters, .. } = self;
         let read = past::read_span(detections);
-        let sharers = clusters.len();
-        let state_bytes_max = settings.state_bytes_max;
+        let limits = settings.limits(clusters.len());
         for (name, cluster) in clusters {
             let watermark = cluster.watermark.advance(now);
-            if settings.pace == Pace::Live {
-                let (ask, first) = (Ask::Ripe { watermark }, outcome.findings.len());
-                let limited = settings.limited;
-                let now =
-                    Now { cluster: name, ask, time: now, limited, sharers, state_bytes_max, first };
+            let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
+            let asks = match settings.pace {
+                Pace::Live => Some((Ask::Ripe { watermark }, Ask::Ripe { watermark })),
+                // What is read changes for long; asked each time, its windows cost most of all.
+                Pace::Past => {
+                    let read = Ask::Closed { watermark: over.saturating_sub(read) };
+                    Some((Ask::Closed { watermark }, read))
+                }
+                Pace::Replay => None,
+            };
+            if let Some((ask, ask_chains)) = asks {
+                let first = outcome.findings.len();
+                let now = Now { cluster: name, ask, ask_chains, time: now, limits, first };
                 cluster.evaluate(runtime, detections, &now, &mut outcome);
             }
-            let over = watermark.saturating_sub(settings.hold).min(cluster.stragglers.oldest(now));
             for (running, kept) in detections.iter().zip(&mut cluster.states) {
                 // What is read may still change, and is as old as its first event.
                 let over = if running.is_chain() { over.saturating_sub(read) } else { over };
@@ -187,27 +203,30 @@ impl Engine {
 
     /// The input has ended: asks every window that is still to be asked.
     pub fn finish(&mut self) -> Outcome {
-        self.finish_at(i64::MIN)
+        self.finish_between(i64::MIN, i64::MAX)
     }
 
     /// As [`Engine::finish`]; time has come at least so far, microseconds of event time.
     pub fn finish_at(&mut self, time: i64) -> Outcome {
+        self.finish_between(time, i64::MAX)
+    }
+
+    /// As [`Engine::finish`]; time has come no further than this, microseconds of event time: an
+    /// event that claims to be of later does not make missing what is still there.
+    pub fn finish_by(&mut self, time: i64) -> Outcome {
+        self.finish_between(i64::MIN, time)
+    }
+
+    fn finish_between(&mut self, least: i64, most: i64) -> Outcome {
         let mut outcome = Outcome::default();
         let Self { runtime, settings, detections, clusters, .. } = self;
-        let state_bytes_max = settings.state_bytes_max;
+        let limits = Limits { limited: false, ..settings.limits(1) };
         for (name, cluster) in clusters {
             let first = outcome.findings.len();
             // There is no later event: time has come as far as the last one.
-            let time = cluster.watermark.latest().max(time);
-            let now = Now {
-                cluster: name,
-                ask: Ask::All,
-                time,
-                limited: false,
-                sharers: 1,
-                state_bytes_max,
-                first,
-            };
+            let time = cluster.watermark.latest().min(most).max(least);
+            let (ask, ask_chains) = (Ask::All, Ask::All);
+            let now = Now { cluster: name, ask, ask_chains, time, limits, first };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
         }
         outcome
@@ -279,13 +298,13 @@ impl Engine {
         let times = event_times(rows)?;
         self.cluster(name);
         let Self { runtime, settings, index, detections, clusters, .. } = self;
-        let sharers = clusters.len();
+        let limits = settings.limits(clusters.len());
         let Some(cluster) = clusters.get_mut(name) else { return Ok(()) };
         let oldest = times.iter().copied().min().unwrap_or(i64::MAX);
         let first_arrived = arrivals(rows).iter().copied().min().unwrap_or(i64::MAX);
         let arrives = only.is_none();
         if arrives {
-            let arrivals = if settings.pace == Pace::Live { arrivals(rows) } else { &[] };
+            let arrivals = if settings.pace == Pace::Replay { &[] } else { arrivals(rows) };
             let late = cluster.arrive(times, oldest, arrivals, now);
             outcome.late.extend((late > 0).then(|| (name.to_owned(), late)));
         }
@@ -336,12 +355,11 @@ impl Engine {
             outcome.faults.extend(aside);
         }
         let ask = Ask::Ripe { watermark };
-        let EngineSettings { limited, state_bytes_max, .. } = *settings;
-        let now = Now { cluster: name, ask, time: now, limited, sharers, state_bytes_max, first };
+        let now = Now { cluster: name, ask, ask_chains: ask, time: now, limits, first };
         if is_live {
             cluster.evaluate(runtime, detections, &now, outcome);
         } else {
-            cluster.tell_chains(detections, (first, state_bytes_max), outcome);
+            cluster.tell_chains(detections, (first, limits.state_bytes_max), outcome);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use datafusion::error::{DataFusionError, Result};
 use tokio::runtime::Runtime;
 
 use super::absent::{self, Absent};
+use super::chain::{Feed, Told};
 use super::cluster::Now;
 use super::detection::Detection;
 use super::finding::Finding;
@@ -109,9 +110,9 @@ impl Execution {
     }
 
     /// Takes in what other detections found.
-    pub(crate) fn take_findings(&self, state: &mut State, findings: &[Finding]) -> Result<()> {
+    pub(crate) fn take_findings(&self, state: &mut State, told: &Told) -> Result<()> {
         match (self, state) {
-            (Self::Chain(of), State::Requery(state)) => of.take_findings(state, findings),
+            (Self::Chain(of), State::Requery(state)) => of.take_findings(state, told),
             _ => Ok(()),
         }
     }
@@ -132,7 +133,7 @@ impl Execution {
             (Self::FirstSeen(of), State::FirstSeen(state)) => Ok(of.evaluate(state, cluster)),
             (Self::Absent(of), State::Absent(state)) => {
                 let watermark = match ask {
-                    Ask::Ripe { watermark } => Some(watermark),
+                    Ask::Ripe { watermark } | Ask::Closed { watermark } => Some(watermark),
                     Ask::All => None,
                 };
                 Ok(of.evaluate(state, cluster, watermark, now.time))
@@ -142,6 +143,19 @@ impl Execution {
             }
             _ => Err(mixed_up()),
         }
+    }
+
+    /// What it reads of findings, if it reads what others find.
+    pub(crate) fn feed(&self) -> Option<&Feed> {
+        match self {
+            Self::Chain(of) => of.feed(),
+            _ => None,
+        }
+    }
+
+    /// False of what says all that it finds as events come.
+    pub(crate) fn is_asked(&self) -> bool {
+        !matches!(self, Self::PerEvent(_))
     }
 
     /// True of what runs a whole query for each window that changed.

@@ -1,9 +1,11 @@
 //! The rows that queries are run over again: events, or findings.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 
 use super::buffer::Buffer;
-use super::chain::FindingsBuffer;
+use super::chain::{Feed, FindingsBuffer};
 use super::detection::Window;
 
 /// The rows that windows are asked over.
@@ -18,8 +20,8 @@ impl Held {
         Self::Events(Buffer::new(window))
     }
 
-    pub(super) fn findings(window: Window) -> Self {
-        Self::Findings(FindingsBuffer::new(window))
+    pub(super) fn findings(window: Window, feed: Arc<Feed>) -> Self {
+        Self::Findings(FindingsBuffer::new(window, feed))
     }
 
     pub(super) fn window(&self, end: i64) -> Option<Vec<RecordBatch>> {

@@ -38,12 +38,24 @@ impl Intake {
     /// # Errors
     /// When DataFusion cannot plan it.
     pub(crate) fn of(context: &SessionContext, plan: &LogicalPlan) -> Result<Option<Self>> {
+        Self::over(context, &events_schema(), plan)
+    }
+
+    /// The same over another table with these columns.
+    ///
+    /// # Errors
+    /// When DataFusion cannot plan it.
+    pub(crate) fn over(
+        context: &SessionContext,
+        table: &SchemaRef,
+        plan: &LogicalPlan,
+    ) -> Result<Option<Self>> {
         let state = context.state();
         let optimized = state.optimize(plan)?;
         let Some(flat) = Flat::of(&optimized)? else { return Ok(None) };
         let fields = plan.schema().fields().iter().zip(&flat.columns);
         let outputs = fields.map(|(field, (_, expr))| (field.name().clone(), expr.clone()));
-        let outputs = Outputs::new(context, outputs.collect())?;
+        let outputs = Outputs::new(context, table, outputs.collect())?;
         Ok(Some(Self { conditions: flat.conditions, outputs }))
     }
 
@@ -52,7 +64,8 @@ impl Intake {
     /// # Errors
     /// None that is known.
     pub(crate) fn nothing(context: &SessionContext) -> Result<Self> {
-        Ok(Self { conditions: vec![lit(false)], outputs: Outputs::new(context, Vec::new())? })
+        let outputs = Outputs::new(context, &events_schema(), Vec::new())?;
+        Ok(Self { conditions: vec![lit(false)], outputs })
     }
 }
 
@@ -148,7 +161,7 @@ pub(crate) fn simplifier(schema: &DFSchemaRef) -> ExprSimplifier {
     ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::clone(schema)).build())
 }
 
-/// Expressions over columns of the events table.
+/// Expressions over columns of the events table, or of another.
 #[derive(Debug)]
 pub(crate) struct Expressions {
     /// The table's columns that they read, by position.
@@ -160,7 +173,15 @@ pub(crate) struct Expressions {
 impl Expressions {
     /// Of logical expressions over columns of the events table.
     pub(crate) fn new(context: &SessionContext, expressions: &[Expr]) -> Result<Self> {
-        let table = events_schema();
+        Self::over(context, &events_schema(), expressions)
+    }
+
+    /// Of logical expressions over columns of a table with these columns.
+    pub(crate) fn over(
+        context: &SessionContext,
+        table: &SchemaRef,
+        expressions: &[Expr],
+    ) -> Result<Self> {
         let unqualified = expressions.iter().cloned().map(unqualified);
         let unqualified = unqualified.map(|expr| compiled(expr?));
         let expressions = unqualified.collect::<Result<Vec<_>>>()?;
@@ -180,7 +201,12 @@ impl Expressions {
         Ok(Self { columns, schema, planned: planned.collect::<Result<_>>()? })
     }
 
-    /// Their values for these rows of a batch of the events table, in their order.
+    /// The table's columns that they read.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.schema.fields().iter().map(|field| field.name().as_str())
+    }
+
+    /// Their values for these rows of a batch of the table, in their order.
     pub(crate) fn of(&self, batch: &RecordBatch, rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
         let all = rows.len() == batch.num_rows();
         let input = self.columns.iter().map(|at| {
@@ -213,9 +239,13 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    fn new(context: &SessionContext, outputs: Vec<(String, Expr)>) -> Result<Self> {
+    fn new(
+        context: &SessionContext,
+        table: &SchemaRef,
+        outputs: Vec<(String, Expr)>,
+    ) -> Result<Self> {
         let (names, exprs): (Vec<_>, Vec<_>) = outputs.iter().cloned().unzip();
-        let expressions = Expressions::new(context, &exprs)?;
+        let expressions = Expressions::over(context, table, &exprs)?;
         let types = expressions.planned.iter();
         let types = types.map(|expr| expr.data_type(&expressions.schema));
         let fields = names.into_iter().zip(types).map(|(name, data_type)| {
@@ -233,7 +263,7 @@ impl Outputs {
 
     /// The columns of `events` that they are made of.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.expressions.schema.fields().iter().map(|field| field.name().as_str())
+        self.expressions.columns()
     }
 
     /// The expression that makes a column.

@@ -13,9 +13,10 @@ use datafusion::error::{DataFusionError, Result};
 use tokio::time::timeout;
 
 use super::aged::gone_up_to;
+use super::chain::{Feed, Told};
 use super::cluster::Now;
 use super::compiled::Compiled;
-use super::detection::{Detection, Kind, Window};
+use super::detection::{Detection, Window};
 use super::evidence::Evidence;
 use super::finding::{Finding, bucket};
 use super::held::Held;
@@ -54,6 +55,8 @@ pub(crate) struct Requery {
     detection: Arc<Detection>,
     window: Window,
     plans: Plans,
+    /// What it reads of findings, if it reads findings.
+    feed: Option<Arc<Feed>>,
 }
 
 /// A guess at what a key takes that is found, bytes.
@@ -113,6 +116,11 @@ pub(crate) enum Ask {
         /// Event time up to which windows are closed.
         watermark: i64,
     },
+    /// Those that end by then: nobody waits for an answer.
+    Closed {
+        /// Event time.
+        watermark: i64,
+    },
     /// All of them: the input has ended.
     All,
 }
@@ -120,7 +128,17 @@ pub(crate) enum Ask {
 impl Requery {
     pub(crate) fn new(detection: Arc<Detection>, plans: Plans) -> Self {
         let window = detection.window.expect("a windowed detection has a window");
-        Self { detection, window, plans }
+        Self { detection, window, plans, feed: None }
+    }
+
+    /// The same over findings.
+    pub(crate) fn reading(self, feed: Feed) -> Self {
+        Self { feed: Some(Arc::new(feed)), ..self }
+    }
+
+    /// What it reads of findings.
+    pub(crate) fn feed(&self) -> Option<&Feed> {
+        self.feed.as_deref()
     }
 
     pub(crate) fn detection(&self) -> &Arc<Detection> {
@@ -134,9 +152,9 @@ impl Requery {
 
     pub(crate) fn state(&self) -> State {
         State {
-            held: match self.detection.kind {
-                Kind::OverFindings => Held::findings(self.window),
-                _ => Held::events(self.window),
+            held: match &self.feed {
+                Some(feed) => Held::findings(self.window, Arc::clone(feed)),
+                None => Held::events(self.window),
             },
             dirty: BTreeSet::new(),
             keys: HashMap::new(),
@@ -160,9 +178,9 @@ impl Requery {
     }
 
     /// Takes in findings that are new or changed.
-    pub(crate) fn take_findings(&self, state: &mut State, findings: &[Finding]) -> Result<()> {
+    pub(crate) fn take_findings(&self, state: &mut State, told: &Told) -> Result<()> {
         if let Held::Findings(buffer) = &mut state.held {
-            let panes = buffer.upsert(findings)?;
+            let panes = buffer.upsert(told)?;
             state.latest = state.latest.max(panes.last().copied().unwrap_or(i64::MIN));
             self.changed(state, &panes);
         }
@@ -184,14 +202,15 @@ impl Requery {
     ) -> Vec<Finding> {
         let (begun, cluster, ask) = (Instant::now(), now.cluster, now.ask);
         let ripe: Vec<i64> = match ask {
-            Ask::Ripe { watermark } if !self.plans.monotone => {
+            Ask::Ripe { .. } if self.plans.monotone => state.dirty.iter().copied().collect(),
+            Ask::Ripe { watermark } | Ask::Closed { watermark } => {
                 state.dirty.range(..=watermark).copied().collect()
             }
-            Ask::Ripe { .. } | Ask::All => state.dirty.iter().copied().collect(),
+            Ask::All => state.dirty.iter().copied().collect(),
         };
         let mut changed = BTreeSet::new();
         for end in ripe {
-            if now.limited && begun.elapsed() > CALL_MAX {
+            if now.limits.limited && begun.elapsed() > CALL_MAX {
                 break;
             }
             let Some(rows) = state.held.window(end) else {

@@ -15,6 +15,7 @@ use datafusion::optimizer::OptimizerRule as _;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::prelude::SessionContext;
 
+use super::chain::Feed;
 use super::compiled::{Compiled, Slot};
 use super::detection::{Detection, Kind, LoadError};
 use super::execution::Execution;
@@ -27,7 +28,6 @@ use super::plan::{
     EVENT_COLUMNS, Planned, bind, input_column, is_filter_and_projection, plan_over, table_of,
 };
 use super::requery::{Plans, Requery};
-use crate::event::schema::events_schema;
 
 /// Plans a query over windows.
 ///
@@ -81,22 +81,20 @@ fn incremental(
     }))
 }
 
-/// A query over findings: they are few, so that all of them are kept as they are.
+/// A query over findings.
 async fn chain(
     detection: &Arc<Detection>,
     context: &SessionContext,
     logical: &LogicalPlan,
     slot: &Arc<Slot>,
 ) -> Result<Planned> {
-    let parts = match grouped(logical) {
-        Some(grouped) => grouped_parts(&grouped)?,
-        None => odd_parts(detection, logical, slot)?,
-    };
+    let (parts, reread) = run_again(detection, context, logical, slot).await?;
     // Findings must not wait until windows close: what they said too early is taken back.
     let parts = Parts { monotone: true, ..parts };
-    let requery = parts.compile(detection, context, slot).await?;
-    let intake = Intake::nothing(context)?;
-    Ok(Planned { intake, execution: Execution::Chain(requery) })
+    let requery = parts.compile(detection, &reread.context, &reread.buffer).await?;
+    let feed = Feed::new(&reread.context, reread.intake)?;
+    let execution = Execution::Chain(requery.reading(feed));
+    Ok(Planned { intake: Intake::nothing(context)?, execution })
 }
 
 async fn requery(
@@ -105,19 +103,30 @@ async fn requery(
     logical: &LogicalPlan,
     slot: &Arc<Slot>,
 ) -> Result<Planned> {
+    let (parts, reread) = run_again(detection, context, logical, slot).await?;
+    let requery = parts.compile(detection, &reread.context, &reread.buffer).await?;
+    Ok(Planned { intake: reread.intake, execution: Execution::Requery(requery) })
+}
+
+/// The query over the rows and columns that it can use.
+async fn run_again(
+    detection: &Arc<Detection>,
+    context: &SessionContext,
+    logical: &LogicalPlan,
+    slot: &Arc<Slot>,
+) -> Result<(Parts, Reread)> {
     let optimized = with_filters_at_scans(&context.state()).optimize(logical)?;
     // The text may name columns, too, on which nothing depends: then they are there, as NULL.
     let reread = match reread(detection, context, &optimized, slot, Others::Left).await {
         Ok(reread) => reread,
         Err(_) => reread(detection, context, &optimized, slot, Others::Null).await?,
     };
-    let logical = bind(detection, reread.logical)?;
+    let logical = bind(detection, reread.logical.clone())?;
     let parts = match grouped(&logical) {
         Some(grouped) => grouped_parts(&grouped)?,
         None => odd_parts(detection, &logical, &reread.buffer)?,
     };
-    let requery = parts.compile(detection, &reread.context, &reread.buffer).await?;
-    Ok(Planned { intake: reread.intake, execution: Execution::Requery(requery) })
+    Ok((parts, reread))
 }
 
 /// Plans as the context does, except that nothing comes between a scan and what is filtered of it.
@@ -144,7 +153,7 @@ async fn reread(
     others: Others,
 ) -> Result<Reread> {
     let intake = intake(detection, optimized, slot, others)?;
-    let intake = Intake::of(context, &intake)?.ok_or_else(|| {
+    let intake = Intake::over(context, &table_of(detection).1, &intake)?.ok_or_else(|| {
         DataFusionError::Internal("an intake is filters and projections".to_owned())
     })?;
     let buffer = Slot::new(intake.outputs.schema());
@@ -152,7 +161,7 @@ async fn reread(
     Ok(Reread { intake, buffer, context, logical })
 }
 
-/// The rows and columns of `events` that the query can use: its scans' filters, joined by OR.
+/// The rows and columns of its table that the query can use: its scans' filters, joined by OR.
 fn intake(
     detection: &Detection,
     optimized: &LogicalPlan,
@@ -161,7 +170,7 @@ fn intake(
 ) -> Result<LogicalPlan> {
     let mut needed: BTreeSet<String> =
         EVENT_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
-    let schema = events_schema();
+    let (name, schema) = table_of(detection);
     needed.extend(detection.key.iter().filter(|key| schema.index_of(key).is_ok()).cloned());
     // A scan without a filter above it needs every row.
     let mut scans = 0_usize;
@@ -182,7 +191,7 @@ fn intake(
         Ok(TreeNodeRecursion::Continue)
     })?;
     let table: Arc<dyn TableProvider> = slot.table()?;
-    let mut builder = LogicalPlanBuilder::scan("events", provider_as_source(table), None)?;
+    let mut builder = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
     if filters.len() == scans
         && let Some(filter) = filters.into_iter().reduce(Expr::or)
     {
@@ -190,7 +199,7 @@ fn intake(
     }
     let column = |field: &FieldRef| {
         if needed.contains(field.name()) {
-            return Ok(Some(Expr::Column(Column::new(Some("events"), field.name()))));
+            return Ok(Some(Expr::Column(Column::new(Some(name), field.name()))));
         }
         match others {
             Others::Left => Ok(None),

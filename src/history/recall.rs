@@ -89,19 +89,25 @@ impl Recall {
     }
 
     /// Gives all rows from an event time up to another, microseconds, in the order of their event
-    /// times and ids; gives their number. They are sorted in memory: ask for a
-    /// [slice](super::slice) at a time.
+    /// times and ids; gives their number. Columns that are not wanted are NULL, unless every row
+    /// has them. They are sorted in memory: ask for a [slice](super::slice) at a time.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn in_order(
         &self,
         (from, to): (i64, i64),
+        wanted: &BTreeSet<String>,
         take: impl FnMut(&RecordBatch),
     ) -> Result<u64, HistoryError> {
         let order = ["event_time", "event_id"].map(|name| col(name).sort(true, false));
         let within = col("event_time").gt_eq(time(from)).and(col("event_time").lt(time(to)));
-        ask(&self.events, |events| events.filter(within)?.sort(order.to_vec()))?.each(take)
+        let sorted = |events: DataFrame| {
+            // What is not wanted is not sorted either.
+            events.filter(within)?.select_columns(&names(wanted))?.sort(order.to_vec())
+        };
+        let recalled = ask(&self.events, sorted)?;
+        Recalled { is_narrow: true, ..recalled }.each(take)
     }
 
     /// Which keys were seen when: columns `cluster`, those of the key, `first` and `last` in
@@ -119,9 +125,33 @@ impl Recall {
         lookback: i64,
         taken: &Lookback,
     ) -> Result<Recalled, HistoryError> {
-        let (from, until) = (taken.earliest().saturating_sub(lookback), taken.since);
+        let until = taken.since;
         let old = col("ingest_time").lt(time(until)).or(col("event_time").lt(time(until)));
-        let old = old.and(col("event_time").gt_eq(time(from)));
+        self.keys_of(old, conditions, key, (taken.earliest(), lookback))
+    }
+
+    /// The same of the rows that happened before an event time, microseconds.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn keys_before(
+        &self,
+        conditions: &[Expr],
+        key: &[Expr],
+        lookback: i64,
+        until: i64,
+    ) -> Result<Recalled, HistoryError> {
+        self.keys_of(col("event_time").lt(time(until)), conditions, key, (until, lookback))
+    }
+
+    fn keys_of(
+        &self,
+        old: Expr,
+        conditions: &[Expr],
+        key: &[Expr],
+        (first, lookback): (i64, i64),
+    ) -> Result<Recalled, HistoryError> {
+        let old = old.and(col("event_time").gt_eq(time(first.saturating_sub(lookback))));
         let condition = conditions.iter().cloned().fold(old, Expr::and);
         let mut groups = vec![col("cluster")];
         let numbered = key.iter().cloned().enumerate();

@@ -12,7 +12,7 @@ use super::rebuilding::Rebuilding;
 use super::{Pipeline, PipelineError};
 use crate::clock::now_micros;
 use crate::detect::catalog::Catalog;
-use crate::detect::engine::{Beyond, Engine, LongMemory, Seen};
+use crate::detect::engine::{Beyond, Engine, LongMemory};
 use crate::detect::finding::{Finding, Status};
 use crate::detect::value::Value;
 use crate::event::lookback::Lookback;
@@ -93,7 +93,7 @@ impl Pipeline {
         for memory in memories {
             let LongMemory { conditions, key, lookback, .. } = &memory;
             let keys = self.recall.keys(conditions, key, *lookback, taken)?;
-            keys.each(|rows| recall_key(engine, &memory, rows))?;
+            keys.each(|rows| engine.recall_rows(&memory, rows))?;
         }
         Ok(())
     }
@@ -132,7 +132,10 @@ impl Pipeline {
             }
         });
         self.catalog = catalog;
+        // Who reads what others find reads what these found of the past.
+        let read = self.engine.found_elsewhere(&outcome.findings, now);
         self.note(outcome, now, tally);
+        self.note(read, now, tally);
         let (took_ms, held_ms) = (took.all.as_millis(), took.held.as_millis());
         let held_ms_max = took.held_max.as_millis();
         info!(
@@ -207,20 +210,6 @@ pub(super) fn recall_start(engine: &mut Engine, rows: &RecordBatch) {
     for row in 0..rows.num_rows() {
         if let [Value::Text(cluster), Value::Int(first)] = Value::row(rows, row).as_slice() {
             engine.reaches(cluster, *first);
-        }
-    }
-}
-
-/// Tells an engine which keys were seen when, of an answer to [`Recall::keys`].
-///
-/// [`Recall::keys`]: crate::history::recall::Recall::keys
-pub(super) fn recall_key(engine: &mut Engine, memory: &LongMemory, rows: &RecordBatch) {
-    for row in 0..rows.num_rows() {
-        if let [Value::Text(cluster), key @ .., Value::Int(first), Value::Int(last)] =
-            Value::row(rows, row).as_slice()
-        {
-            let seen = Seen { key: key.to_vec(), first: *first, last: *last };
-            engine.recall(memory, cluster, &seen);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 
-use super::past::{recall_key, recall_start};
+use super::past::recall_start;
 use crate::detect::catalog::Catalog;
 use crate::detect::engine::{Engine, LongMemory, Outcome};
 use crate::detect::finding::Finding;
@@ -166,7 +166,7 @@ impl Rebuilding {
                 // What is too old for the new ones they never told of.
                 self.note(Outcome { beyond: Vec::new(), ..outcome });
             }
-            Reading::KeysOf(memory, _) => recall_key(&mut self.engine, memory, &rows),
+            Reading::KeysOf(memory, _) => self.engine.recall_rows(memory, &rows),
             _ => recall_start(&mut self.engine, &rows),
         }
         Ok(false)

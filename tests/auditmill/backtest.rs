@@ -379,3 +379,50 @@ async fn what_is_new_missing_and_chained_is_as_it_was_live() {
         assert_eq!(known(&found), known(&expected), "{input:?}");
     }
 }
+
+#[test]
+fn an_event_of_the_future_does_not_make_the_present_missing() {
+    let folder = Folder::new();
+    let dir = folder.overrides("dir", "");
+    std::fs::write(Path::new(&dir).join("R-GONE.sql"), GONE).unwrap();
+    let mut ahead = read(3);
+    ahead["user"]["username"] = "zoe".into();
+    for field in ["requestReceivedTimestamp", "stageTimestamp"] {
+        ahead[field] = "2099-01-01T00:00:00.000000Z".into();
+    }
+    let last = |minutes: u32| read(minutes * 60);
+    let present = folder.log("present.log", [read(1), ahead.clone(), last(5)]);
+    let past = folder.log("past.log", [read(1), ahead, last(16)]);
+    for (log, expected) in [(&present, 0), (&past, 1)] {
+        let found = lines(&["--dir", &dir, "--detection", "R-GONE", log], "finding");
+        assert_eq!(found.len(), expected, "backtest {log}: {found:?}");
+        let ended =
+            run(["scan", "--detections", &dir, "--shipped", "R-*", "--format", "json", log]);
+        assert_eq!(ended.stdout.lines().count(), expected, "scan {log}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_history_tells_what_was_seen_before_the_period() {
+    let folder = Folder::new();
+    let dir = folder.overrides("dir", "");
+    std::fs::write(Path::new(&dir).join("R-NEW.sql"), NEW).unwrap();
+    let of = |user: &str, day: u32| {
+        let mut event = read(day);
+        event["user"]["username"] = user.into();
+        for field in ["requestReceivedTimestamp", "stageTimestamp"] {
+            event[field] = format!("2026-03-{day:02}T00:00:00.000000Z").into();
+        }
+        event
+    };
+    let log = folder.log("log", [of("eve", 1), of("ann", 3), of("ann", 20), of("bob", 21)]);
+    let data = folder.history(std::slice::from_ref(&log));
+    let news = |source: &[&str]| -> Vec<String> {
+        let fixed = ["--dir", &dir, "--detection", "R-NEW", "--since", "2026-03-19"];
+        let arguments: Vec<&str> = fixed.iter().chain(source).copied().collect();
+        let found = lines(&arguments, "finding");
+        found.iter().map(|of| of["summary"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(news(&["--data", &data]), ["bob is new"]);
+    assert_eq!(news(&[&log]), ["bob is new"]);
+}

@@ -1,7 +1,7 @@
 //! The events: of files in the order of their beginnings, or of a history in the order of event
 //! time; never more of them in memory than are worked on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 
+use super::trial::Trial;
 use crate::cli::BacktestArgs;
 use crate::clock::now_micros;
 use crate::command::input::Input as Chunks;
@@ -17,6 +18,7 @@ use crate::command::meter::Meter;
 use crate::command::parts;
 use crate::config::Settings;
 use crate::decode::{Decoder, Delivery, Quarantined};
+use crate::detect::engine::LongMemory;
 use crate::detect::rows::event_times;
 use crate::event::Rows;
 use crate::event::seen::Seen;
@@ -85,14 +87,32 @@ impl Input {
         }
     }
 
-    /// Gives the events from one event time up to another, microseconds, each once. Of files all
-    /// from before are given too.
+    /// Tells a trial which keys were seen before an event time, microseconds, as far as that is
+    /// known before events are read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn recall(&self, trial: &mut Trial, until: i64) -> Result<()> {
+        let Self::History { history, .. } = self else { return Ok(()) };
+        let recall = recall(history);
+        for memory in trial.long_memories() {
+            let LongMemory { conditions, key, lookback, .. } = &memory;
+            let keys = recall.keys_before(conditions, key, *lookback, until);
+            let keys = keys.and_then(|keys| keys.each(|rows| trial.recall(&memory, rows)));
+            keys.context("read the history")?;
+        }
+        Ok(())
+    }
+
+    /// Gives the events from one event time up to another, microseconds, each once, with at least
+    /// these columns. Of files all from before are given too.
     ///
     /// # Errors
     /// When they cannot be read.
     pub(super) fn read(
         &self,
         (from, until): (i64, i64),
+        wanted: &BTreeSet<String>,
         mut take: impl FnMut(&RecordBatch),
     ) -> Result<Read> {
         match self {
@@ -108,7 +128,7 @@ impl Input {
                 meter.end();
                 Ok(reader.read)
             }
-            Self::History { history, .. } => from_history(history, (from, until), take),
+            Self::History { history, .. } => from_history(history, (from, until), wanted, take),
         }
     }
 }
@@ -239,18 +259,23 @@ fn open_history(data: &Path, settings: &Settings) -> Result<Input> {
     Ok(Input::History { history: Box::new(history), _lock: lock })
 }
 
+fn recall(history: &History) -> Recall {
+    let news = Arc::new(history.table().without_imports());
+    Recall::new(Arc::new(history.table()), news)
+}
+
 fn from_history(
     history: &History,
     (from, until): (i64, i64),
+    wanted: &BTreeSet<String>,
     mut take: impl FnMut(&RecordBatch),
 ) -> Result<Read> {
-    let news = Arc::new(history.table().without_imports());
-    let recall = Recall::new(Arc::new(history.table()), news);
+    let recall = recall(history);
     let slices = history.past().slices(from, until);
     let mut meter = Meter::start(slices.iter().map(|slice| slice.bytes).sum());
     let (mut read, mut bytes, mut last) = (Read::default(), 0, String::new());
     for slice in slices {
-        let rows = recall.in_order((slice.from, slice.to), |rows| {
+        let rows = recall.in_order((slice.from, slice.to), wanted, |rows| {
             let new = without_repeats(rows, &mut last);
             read.events += new.num_rows() as u64;
             take(&new);

@@ -1,5 +1,6 @@
 //! The command: detections, events, what came of them.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use anyhow::Result;
@@ -23,7 +24,7 @@ use crate::detect::engine::Pace;
 pub fn run(args: &BacktestArgs) -> Result<Verdict> {
     let period = Period::of(args.since.as_deref(), args.until.as_deref(), now_micros())?;
     let versions = Versions::load(args)?;
-    let trial = |catalog| Trial::new(catalog, period, Pace::Live);
+    let trial = |catalog| Trial::new(catalog, period, Pace::Past);
     let mut trials = vec![trial(&versions.now)?];
     trials.extend(versions.before.as_ref().map(trial).transpose()?);
     let input = Input::open(args)?;
@@ -53,7 +54,12 @@ fn judge(input: &Input, trials: &mut [Trial], period: Period) -> Result<Read> {
             trial.reaches(&cluster, begin);
         }
     }
-    let read = input.read((from, period.until), |rows: &RecordBatch| {
+    let mut wanted = BTreeSet::new();
+    for trial in trials.iter_mut() {
+        input.recall(trial, from)?;
+        wanted.extend(trial.columns());
+    }
+    let read = input.read((from, period.until), &wanted, |rows: &RecordBatch| {
         for trial in trials.iter_mut() {
             trial.take_in(rows);
         }

@@ -7,10 +7,11 @@ use anyhow::Result;
 use arrow::array::RecordBatch;
 
 use super::period::Period;
+use crate::clock::now_micros;
 use crate::command::BadDetections;
 use crate::detect::catalog::Catalog;
 use crate::detect::detection::Kind;
-use crate::detect::engine::{Engine, EngineSettings, Pace};
+use crate::detect::engine::{Engine, EngineSettings, LongMemory, Pace};
 use crate::detect::finding::{Finding, Status};
 use crate::detect::outcome::Outcome;
 use crate::detect::rows::event_times;
@@ -63,13 +64,24 @@ impl Trial {
         })
     }
 
-    /// How far back events lie that matter to a time, microseconds.
+    /// How far back events lie of which the state at a time is made, microseconds.
     pub(super) fn lookback(&self) -> i64 {
-        let novel = self.catalog.detections().map(|detection| match &detection.kind {
-            Kind::FirstSeen(novelty) => novelty.lookback,
-            _ => 0,
-        });
-        self.engine.lookback().max(novel.max().unwrap_or(0))
+        self.engine.lookback()
+    }
+
+    /// The columns of events that it reads.
+    pub(super) fn columns(&self) -> BTreeSet<String> {
+        self.engine.columns(None)
+    }
+
+    /// What must be known of the time before the first event that it takes in.
+    pub(super) fn long_memories(&self) -> Vec<LongMemory> {
+        self.engine.long_memories()
+    }
+
+    /// Takes note of which keys were seen before.
+    pub(super) fn recall(&mut self, memory: &LongMemory, rows: &RecordBatch) {
+        self.engine.recall_rows(memory, rows);
     }
 
     /// The past of a cluster reaches back to this event time.
@@ -79,8 +91,12 @@ impl Trial {
 
     /// Takes in rows, each once.
     pub(super) fn take_in(&mut self, rows: &RecordBatch) {
+        // An event that claims to be of the future does not make it one.
+        let now = now_micros();
         let times = event_times(rows).unwrap_or_default().iter().copied();
-        let Some((first, last)) = times.clone().min().zip(times.max()) else { return };
+        let times = times.filter(|time| *time <= now);
+        let (first, last) =
+            times.clone().min().zip(times.max()).unwrap_or((self.clock, self.clock));
         if self.clock > i64::MIN && first.saturating_sub(self.clock) >= TICK {
             // What is silent is so before the next event comes.
             self.tick(first);
@@ -96,7 +112,7 @@ impl Trial {
     fn tick(&mut self, now: i64) {
         (self.clock, self.ticked) = (now, now);
         // What asks once keeps everything until then.
-        if self.pace == Pace::Live {
+        if self.pace == Pace::Past {
             let outcome = self.engine.on_time(now);
             self.gather(outcome);
         }
@@ -119,7 +135,7 @@ impl Trial {
 
     /// The events have ended.
     pub(super) fn finish(&mut self) {
-        let outcome = self.engine.finish();
+        let outcome = self.engine.finish_by(self.clock);
         self.gather(outcome);
     }
 

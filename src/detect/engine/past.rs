@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::Expr;
 
-use super::super::cluster::Cluster;
+use super::super::cluster::{Cluster, Limits};
 use super::super::execution::{Execution, State};
 use super::super::finding::Finding;
 use super::super::rows::key_bytes;
@@ -57,7 +57,7 @@ impl Engine {
     pub fn take_over(&mut self, planned: Self) {
         let Self { mut detections, index, clusters: mut made, known, .. } = planned;
         let before = std::mem::take(&mut self.detections);
-        let from = places(&before, &detections);
+        let from = same(&before, &detections);
         for (running, from) in detections.iter_mut().zip(&from) {
             if let Some(old) = from.and_then(|at| before.get(at)) {
                 (running.rows, running.nanos) = (old.rows, old.nanos);
@@ -158,6 +158,19 @@ impl Engine {
         self.detections.iter().filter_map(memory).collect()
     }
 
+    /// Keys of a long memory and when they were seen, of history: `cluster`, the columns of
+    /// [`LongMemory::key`], the first and the last time in microseconds of event time.
+    pub fn recall_rows(&mut self, memory: &LongMemory, rows: &RecordBatch) {
+        for row in 0..rows.num_rows() {
+            if let [Value::Text(cluster), key @ .., Value::Int(first), Value::Int(last)] =
+                Value::row(rows, row).as_slice()
+            {
+                let seen = Seen { key: key.to_vec(), first: *first, last: *last };
+                self.recall(memory, cluster, &seen);
+            }
+        }
+    }
+
     /// A key of a long memory, as rows of one cluster whose columns are those of
     /// [`LongMemory::key`], was seen from `first` to `last`.
     pub fn recall(&mut self, memory: &LongMemory, cluster: &str, seen: &Seen) {
@@ -185,22 +198,14 @@ impl Engine {
         for name in names {
             self.cluster(name);
             let Self { runtime, settings, detections, clusters, .. } = self;
-            let state_bytes_max = settings.state_bytes_max;
+            let limits = Limits { limited: false, ..settings.limits(1) };
             let Some(cluster) = clusters.get_mut(name) else { continue };
             let first = outcome.findings.len();
             let told = findings.iter().filter(|finding| finding.cluster == name).cloned();
             outcome.findings.extend(told);
             let own = outcome.findings.len();
             let ask = Ask::Ripe { watermark: cluster.watermark.reached() };
-            let now = Now {
-                cluster: name,
-                ask,
-                time: now,
-                limited: false,
-                sharers: 1,
-                state_bytes_max,
-                first,
-            };
+            let now = Now { cluster: name, ask, ask_chains: ask, time: now, limits, first };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
             // What was told is known.
             outcome.findings.drain(first..own);
@@ -253,9 +258,15 @@ impl Engine {
 }
 
 /// Where the state of each detection is that goes on: the places of those before that are the same.
-fn places(before: &[Running], detections: &[Running]) -> Vec<Option<usize>> {
+fn same(before: &[Running], detections: &[Running]) -> Vec<Option<usize>> {
     let place = |running: &Running| before.iter().position(|old| old.is_as(running));
-    let mut from: Vec<Option<usize>> = detections.iter().map(place).collect();
+    detections.iter().map(place).collect()
+}
+
+/// As [`same`], of which nothing is read again: of none when there is a new one that reads what
+/// others find, for they must find it again.
+fn places(before: &[Running], detections: &[Running]) -> Vec<Option<usize>> {
+    let mut from = same(before, detections);
     let mut chains = detections.iter().zip(&from);
     if chains.any(|(running, from)| running.is_chain() && from.is_none()) {
         from.fill(None);

@@ -41,8 +41,8 @@ pub(crate) struct State {
     /// Panes that changed since windows were last asked.
     touched: Vec<(At, i64)>,
     touched_max: usize,
-    /// Panes of windows that are not closed yet, and whose keys changed. Not kept for queries
-    /// that are asked at once.
+    /// Panes of windows that are not closed yet, and whose keys changed. Not kept where all is
+    /// asked at once.
     pending: BTreeMap<i64, HashSet<At>>,
     /// Windows up to this end were closed and asked.
     asked: i64,
@@ -190,7 +190,7 @@ impl Windowed {
                 targets.dedup();
                 return targets;
             }
-            Ask::Ripe { watermark } => self.window.pane(watermark),
+            Ask::Ripe { watermark } | Ask::Closed { watermark } => self.window.pane(watermark),
             Ask::All => i64::MAX,
         };
         if touched.is_empty() && closed <= state.asked {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::model::Model;
 use super::plain::Events;
-use super::run::{Looks, catalog, late, live, prompt, replayed};
+use super::run::{Looks, catalog, late, live, past, prompt, replayed};
 use super::subject::{Asks, Subject};
 use super::told::Said;
 use super::way::Way;
@@ -26,6 +26,7 @@ pub(super) fn check(model: &mut Model, subjects: &[Subject], events: &Events, wa
     };
     assert_same(&of_early(&expected), &of_early(&stood), "live, before time has passed");
     assert_same(&expected, &found, "live");
+    assert_same(&expected, &past(&catalog, events, way), "when windows close");
     let found = prompt(&catalog, events, way, Looks::AllTheWhile);
     assert_same(&expected, &found, "at their times");
     let found = late(&catalog, events, way);

@@ -23,7 +23,7 @@ use super::event::{Event, named_event, rows, start};
 use super::fixed::{config, story};
 use super::model::Model;
 use super::plain::{Events, Plain, Row};
-use super::run::{Looks, Run, arrived_at, catalog, late, live, prompt, replayed};
+use super::run::{Looks, Run, arrived_at, catalog, late, live, past, prompt, replayed};
 use super::subject::Subject;
 use super::told::{Said, Told, identity, sentence};
 use super::way::Way;
@@ -316,6 +316,7 @@ fn check(events: &Events, way: &Way) -> Said {
     same(&model(events, latest), &replayed(&catalog, events, way), "replayed");
     let expected = model(events, |_| i64::MAX);
     same(&expected, &live(&catalog, events, way).1, "live");
+    same(&expected, &past(&catalog, events, way), "when windows close");
     same(&expected, &prompt(&catalog, events, way, Looks::AllTheWhile), "at their times");
     // What chains read of what is forgotten is another story.
     let but_chains = |mut said: Said| {

@@ -274,6 +274,22 @@ pub(super) fn live(catalog: &Catalog, events: &Events, way: &Way) -> (Said, Said
     (stood, run.close(last))
 }
 
+/// As [`live`], of what is asked only when it closes.
+pub(super) fn past(catalog: &Catalog, events: &Events, way: &Way) -> Said {
+    let times = || (0..events.len()).map(|event| events.time(event));
+    let span = times().max().unwrap_or(0) - times().min().unwrap_or(0);
+    let mut run = Run::new(catalog, Pace::Past, 24 * HOUR + span);
+    let mut last = 0;
+    for delivery in way.shuffled(start() + HOUR / 2) {
+        run.deliver(&events.pick(&delivery.events), delivery.now);
+        run.pass(delivery.now);
+        last = delivery.now;
+    }
+    run.pass(last + 6 * HOUR);
+    run.finish();
+    run.stands(|_| true)
+}
+
 /// As events come in any order into an engine that forgets what is over, with restarts: much comes
 /// for what is forgotten.
 pub(super) fn late(catalog: &Catalog, events: &Events, way: &Way) -> Said {
