@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Runs that are shorter need no rest.
 const SHORT: Duration = Duration::from_millis(1);
 /// A run is followed by a rest that is so many times as long.
-const REST: u32 = 19;
+const REST: u32 = 49;
 /// Over so long the time for events is added up.
 const PERIOD: Duration = Duration::from_secs(10);
 /// What is too much of it.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use super::asked::Apart;
 use super::chain::{Feed, Told};
 use super::execution::Execution;
 use super::outcome::Outcome;
@@ -30,6 +31,8 @@ pub(crate) struct Now<'a> {
     /// Arrival, microseconds; at the end of the input the last event's time.
     pub(crate) time: i64,
     pub(crate) limits: Limits,
+    /// Where queries run that are slow; without it all others wait for them.
+    pub(crate) apart: Option<&'a Apart>,
     /// Where the cluster's findings begin in the outcome.
     pub(crate) first: usize,
 }
@@ -117,7 +120,7 @@ impl Cluster {
                     Ok(findings) => outcome.findings.extend(findings),
                     Err(error) => outcome.faults.push(running.fault(&error)),
                 }
-                let took = begun.elapsed();
+                let took = begun.elapsed() + kept.state.spent();
                 if running.execution.is_run_again() {
                     running.nanos += nanos(took);
                     // What is found takes room too.

@@ -10,6 +10,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use tokio::runtime::{Builder, Runtime};
 
+use super::asked::Apart;
 use super::catalog::Catalog;
 use super::cluster::{Cluster, Limits, Now};
 use super::detection::LoadError;
@@ -83,6 +84,8 @@ pub struct Engine {
     index: Index,
     detections: Vec<Running>,
     clusters: BTreeMap<String, Cluster>,
+    /// Where slow queries run, if none is to wait for them.
+    apart: Option<Apart>,
     /// The rows of the past that state was made of; `None` when there is no other past.
     known: Option<Lookback>,
 }
@@ -99,8 +102,11 @@ impl Engine {
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime =
             runtime.map_err(|error| failed(format!("start the engine's runtime: {error}")))?;
+        let apart = settings.limited.then(Apart::start).transpose();
+        let apart = apart.map_err(|error| failed(format!("start a thread: {error}")))?;
         let (detections, index) = Self::plan(&runtime, catalog)?;
-        Ok(Self { runtime, settings, index, detections, clusters: BTreeMap::new(), known: None })
+        let clusters = BTreeMap::new();
+        Ok(Self { runtime, settings, index, detections, clusters, apart, known: None })
     }
 
     fn plan(runtime: &Runtime, catalog: &Catalog) -> Result<(Vec<Running>, Index), Vec<LoadError>> {
@@ -169,7 +175,8 @@ impl Engine {
     /// Lets time pass: closes the windows that are over and forgets what no one can need.
     pub fn on_time(&mut self, now: i64) -> Outcome {
         let mut outcome = Outcome::default();
-        let Self { runtime, settings, detections, clusters, .. } = self;
+        let Self { runtime, settings, detections, clusters, apart, .. } = self;
+        let apart = apart.as_ref();
         let read = past::read_span(detections);
         let limits = settings.limits(clusters.len());
         for (name, cluster) in clusters {
@@ -186,7 +193,7 @@ impl Engine {
             };
             if let Some((ask, ask_chains)) = asks {
                 let first = outcome.findings.len();
-                let now = Now { cluster: name, ask, ask_chains, time: now, limits, first };
+                let now = Now { cluster: name, ask, ask_chains, time: now, limits, apart, first };
                 cluster.evaluate(runtime, detections, &now, &mut outcome);
             }
             for (running, kept) in detections.iter().zip(&mut cluster.states) {
@@ -226,7 +233,7 @@ impl Engine {
             // There is no later event: time has come as far as the last one.
             let time = cluster.watermark.latest().min(most).max(least);
             let (ask, ask_chains) = (Ask::All, Ask::All);
-            let now = Now { cluster: name, ask, ask_chains, time, limits, first };
+            let now = Now { cluster: name, ask, ask_chains, time, limits, apart: None, first };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
         }
         outcome
@@ -297,7 +304,8 @@ impl Engine {
     ) -> Result<()> {
         let times = event_times(rows)?;
         self.cluster(name);
-        let Self { runtime, settings, index, detections, clusters, .. } = self;
+        let Self { runtime, settings, index, detections, clusters, apart, .. } = self;
+        let apart = apart.as_ref();
         let limits = settings.limits(clusters.len());
         let Some(cluster) = clusters.get_mut(name) else { return Ok(()) };
         let oldest = times.iter().copied().min().unwrap_or(i64::MAX);
@@ -355,7 +363,7 @@ impl Engine {
             outcome.faults.extend(aside);
         }
         let ask = Ask::Ripe { watermark };
-        let now = Now { cluster: name, ask, ask_chains: ask, time: now, limits, first };
+        let now = Now { cluster: name, ask, ask_chains: ask, time: now, limits, apart, first };
         if is_live {
             cluster.evaluate(runtime, detections, &now, outcome);
         } else {

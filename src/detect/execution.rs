@@ -1,6 +1,7 @@
 //! The ways a detection runs, as one: rows in, findings out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
@@ -207,6 +208,14 @@ impl State {
         match self {
             Self::Requery(state) => state.owed(),
             _ => None,
+        }
+    }
+
+    /// What was spent on another thread since that was last asked.
+    pub(crate) fn spent(&mut self) -> Duration {
+        match self {
+            Self::Requery(state) => state.spent(),
+            _ => Duration::ZERO,
         }
     }
 

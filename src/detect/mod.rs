@@ -17,6 +17,7 @@ pub(crate) mod absent;
 pub mod addresses;
 pub mod again;
 pub(crate) mod aged;
+pub(crate) mod asked;
 pub(crate) mod budget;
 mod buffer;
 pub mod catalog;

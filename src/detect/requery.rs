@@ -3,60 +3,44 @@
 //! Slow and plain on purpose: what it finds is what the query says about each window. It is the
 //! way of queries that no faster one can run: joins, window functions, set operations.
 
-use std::collections::btree_map::Entry;
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
-use tokio::time::timeout;
 
 use super::aged::gone_up_to;
+use super::asked::{AskedApart, Plans};
 use super::chain::{Feed, Told};
 use super::cluster::Now;
-use super::compiled::Compiled;
 use super::detection::{Detection, Window};
 use super::evidence::Evidence;
 use super::finding::{Finding, bucket};
 use super::held::Held;
 use super::row::Row;
-use super::rows::{Columns, Events, event_times, key_bytes};
+use super::rows::event_times;
 use super::standing::{About, Standing};
 use super::value::Value;
 
 /// How long a call may go on with one window after the other.
 const CALL_MAX: Duration = Duration::from_secs(1);
-/// How long the query may take over one window.
-const WINDOW_MAX: Duration = Duration::from_secs(5);
 /// How often a window is asked that fails; it is asked anew when it changes.
 const TRIES_MAX: u32 = 3;
 /// How many windows may fail at the end of the input.
 const FAULTS_MAX: usize = 3;
-
-/// The plans of a windowed detection, and how its key is read from their results.
-#[derive(Debug)]
-pub(crate) struct Plans {
-    /// The query over one window, its key columns appended as `__key_N`.
-    pub(crate) query: Compiled,
-    /// One row per event of a window: `__key_N`, then the event columns.
-    pub(crate) evidence: Compiled,
-    /// Names of the key columns, without the cluster.
-    pub(crate) key: Arc<[String]>,
-    /// Which key columns the evidence rows carry.
-    pub(crate) evidence_key: Vec<usize>,
-    /// A row that appeared stays while events come.
-    pub(crate) monotone: bool,
-}
 
 /// A windowed detection; its state is kept per cluster in [`State`].
 #[derive(Debug)]
 pub(crate) struct Requery {
     detection: Arc<Detection>,
     window: Window,
-    plans: Plans,
+    plans: Arc<Plans>,
     /// What it reads of findings, if it reads findings.
     feed: Option<Arc<Feed>>,
+    asked_apart: AskedApart,
 }
 
 /// A guess at what a key takes that is found, bytes.
@@ -83,6 +67,11 @@ pub(crate) struct State {
     capped_to: i64,
     /// Windows that failed, and how often.
     failed: BTreeMap<i64, u32>,
+    /// The window that was last asked apart, and whether it has changed since.
+    asked: i64,
+    is_outdated: bool,
+    /// What was spent apart since that was last looked at.
+    spent: Duration,
 }
 
 #[derive(Debug)]
@@ -106,6 +95,11 @@ impl State {
     pub(crate) fn keys(&self) -> usize {
         self.keys.len()
     }
+
+    /// What was spent apart since that was last asked.
+    pub(crate) fn spent(&mut self) -> Duration {
+        std::mem::take(&mut self.spent)
+    }
 }
 
 /// When to ask the windows that changed.
@@ -128,7 +122,8 @@ pub(crate) enum Ask {
 impl Requery {
     pub(crate) fn new(detection: Arc<Detection>, plans: Plans) -> Self {
         let window = detection.window.expect("a windowed detection has a window");
-        Self { detection, window, plans, feed: None }
+        let (plans, asked_apart) = (Arc::new(plans), AskedApart::default());
+        Self { detection, window, plans, feed: None, asked_apart }
     }
 
     /// The same over findings.
@@ -163,6 +158,9 @@ impl Requery {
             latest: i64::MIN,
             capped_to: i64::MIN,
             failed: BTreeMap::new(),
+            asked: i64::MIN,
+            is_outdated: false,
+            spent: Duration::ZERO,
         }
     }
 
@@ -189,7 +187,10 @@ impl Requery {
 
     fn changed(&self, state: &mut State, panes: &BTreeSet<i64>) {
         let ends = panes.iter().flat_map(|pane| self.window.ends(*pane));
-        state.dirty.extend(ends.filter(|end| *end >= state.told_from));
+        for end in ends.filter(|end| *end >= state.told_from) {
+            state.dirty.insert(end);
+            state.is_outdated |= end == state.asked;
+        }
     }
 
     /// Asks the windows that changed and are to be asked, while there is time; gives the findings
@@ -209,33 +210,47 @@ impl Requery {
             Ask::All => state.dirty.iter().copied().collect(),
         };
         let mut changed = BTreeSet::new();
-        for end in ripe {
+        let is_free = self.hear(state, cluster, faults, &mut changed);
+        for end in ripe.into_iter().take_while(|_| is_free) {
             if now.limits.limited && begun.elapsed() > CALL_MAX {
                 break;
+            }
+            // An answer from apart has come.
+            if !state.dirty.contains(&end) {
+                continue;
             }
             let Some(rows) = state.held.window(end) else {
                 state.dirty.remove(&end);
                 continue;
             };
-            let answer = timeout(WINDOW_MAX, self.ask(state, end, rows, &mut changed)).await;
-            let Err(error) = answer.unwrap_or_else(|_| Err(too_long())) else {
-                state.dirty.remove(&end);
-                state.failed.remove(&end);
-                continue;
+            let answer = match now.apart {
+                None => self.plans.answer(rows).await,
+                Some(apart) => {
+                    let is_slow = self.asked_apart.is_slow();
+                    let soon =
+                        if is_slow { None } else { self.plans.answer_soon(rows.clone()).await };
+                    let Some(answer) = soon else {
+                        (state.asked, state.is_outdated) = (end, false);
+                        self.asked_apart.ask(apart, &self.plans, (cluster, end), rows);
+                        break;
+                    };
+                    answer
+                }
             };
-            faults.push(error);
-            let tries = state.failed.entry(end).or_default();
-            *tries += 1;
-            if *tries >= TRIES_MAX || ask == Ask::All {
+            if self.settle(state, end, answer, faults, &mut changed) {
                 state.dirty.remove(&end);
-                state.failed.remove(&end);
+                continue;
+            }
+            if ask != Ask::All {
+                break;
             }
             // The input has ended, and nothing will be better.
-            if ask == Ask::All && faults.len() >= FAULTS_MAX {
+            state.dirty.remove(&end);
+            if faults.len() >= FAULTS_MAX {
                 faults.push(given_up(state.dirty.len()));
                 state.dirty.clear();
             }
-            if ask != Ask::All || state.dirty.is_empty() {
+            if state.dirty.is_empty() {
                 break;
             }
         }
@@ -285,89 +300,6 @@ impl Requery {
         state.held.bytes() + standing
     }
 
-    /// Runs the query over one window and takes note of which keys it finds now.
-    async fn ask(
-        &self,
-        state: &mut State,
-        end: i64,
-        rows: Vec<RecordBatch>,
-        changed: &mut BTreeSet<(Key, i64)>,
-    ) -> Result<()> {
-        let mut found = Found::new();
-        for result in self.plans.query.run(rows.clone()).await? {
-            let shown = Columns::of(&result, |name| !name.starts_with("__key_"));
-            let key = Columns::of(&result, |name| name.starts_with("__key_"));
-            for row in 0..result.num_rows() {
-                let (values, row) = (key.values(row), shown.named(row));
-                // Of several rows of a key the smallest is shown, whatever order they came in.
-                match found.entry(key_bytes(&values)) {
-                    Entry::Occupied(mut kept) if row < kept.get().1 => kept.get_mut().1 = row,
-                    Entry::Occupied(_) => {}
-                    Entry::Vacant(place) => drop(place.insert((values, row))),
-                }
-            }
-        }
-        let evidence =
-            if found.is_empty() { HashMap::new() } else { self.evidence(&found, rows).await? };
-        let bucket = bucket(&self.detection, end);
-        let before = state.fired.remove(&end).unwrap_or_default();
-        for key in before.iter().filter(|key| !found.contains_key(*key)) {
-            if let Some(keyed) = state.keys.get_mut(key) {
-                keyed.standing.not_found(end);
-                changed.insert((key.clone(), bucket));
-            }
-        }
-        let keys: BTreeSet<Key> = found.keys().cloned().collect();
-        for (key, (_, row)) in found {
-            let keyed = state
-                .keys
-                .entry(key.clone())
-                .or_insert_with(|| Keyed { panes: BTreeMap::new(), standing: Standing::default() });
-            let start = end.saturating_sub(self.window.length);
-            let panes = evidence.get(&key).cloned().unwrap_or_default();
-            // Findings move and go, events do not.
-            keyed.panes.retain(|pane, _| !(start..end).contains(pane) || panes.contains_key(pane));
-            keyed.panes.extend(panes);
-            let events = keyed.panes.range(start..end).map(|(_, evidence)| evidence.count()).sum();
-            keyed.standing.found(end, events, row);
-            changed.insert((key, bucket));
-        }
-        if !keys.is_empty() {
-            state.fired.insert(end, keys);
-        }
-        Ok(())
-    }
-
-    /// The events of a window by key and pane, for the keys that it found.
-    async fn evidence(
-        &self,
-        found: &Found,
-        rows: Vec<RecordBatch>,
-    ) -> Result<HashMap<Key, BTreeMap<i64, Evidence>>> {
-        // Several keys may agree in what the evidence rows carry.
-        let mut wanted: HashMap<Key, Vec<&Key>> = HashMap::new();
-        for (key, (values, _)) in found {
-            let carried: Vec<Value> =
-                self.plans.evidence_key.iter().filter_map(|at| values.get(*at).cloned()).collect();
-            wanted.entry(key_bytes(&carried)).or_default().push(key);
-        }
-        let mut evidence: HashMap<Key, BTreeMap<i64, Evidence>> = HashMap::new();
-        for result in self.plans.evidence.run(rows).await? {
-            let events = Events::of(&result)?;
-            let carried = Columns::of(&result, |name| name.starts_with("__key_"));
-            for row in 0..result.num_rows() {
-                let Some(keys) = wanted.get(&key_bytes(&carried.values(row))) else { continue };
-                let time = events.time(row);
-                let pane = self.window.pane(time);
-                for key in keys {
-                    let panes = evidence.entry((*key).clone()).or_default();
-                    panes.entry(pane).or_default().insert(time, || events.at(row));
-                }
-            }
-        }
-        Ok(evidence)
-    }
-
     /// What is to be said now about a key in a bucket; `None` when it is what was said before.
     fn revise(&self, state: &mut State, cluster: &str, key: &Key, bucket: i64) -> Option<Finding> {
         let first = bucket.saturating_mul(self.detection.dedup);
@@ -385,11 +317,6 @@ impl Requery {
         };
         standing.revise(&about, bucket)
     }
-}
-
-fn too_long() -> DataFusionError {
-    let limit = WINDOW_MAX.as_secs();
-    DataFusionError::Execution(format!("it took longer than {limit} seconds over one window"))
 }
 
 fn given_up(windows: usize) -> DataFusionError {

@@ -15,6 +15,7 @@ use datafusion::optimizer::OptimizerRule as _;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::prelude::SessionContext;
 
+use super::asked::Plans;
 use super::chain::Feed;
 use super::compiled::{Compiled, Slot};
 use super::detection::{Detection, Kind, LoadError};
@@ -27,7 +28,7 @@ use super::monotone::is_monotone;
 use super::plan::{
     EVENT_COLUMNS, Planned, bind, input_column, is_filter_and_projection, plan_over, table_of,
 };
-use super::requery::{Plans, Requery};
+use super::requery::Requery;
 
 /// Plans a query over windows.
 ///

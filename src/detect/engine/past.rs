@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::Expr;
 
-use super::super::cluster::{Cluster, Limits};
+use super::super::cluster::Cluster;
 use super::super::execution::{Execution, State};
 use super::super::finding::Finding;
 use super::super::rows::key_bytes;
@@ -197,15 +197,15 @@ impl Engine {
         let names: BTreeSet<&str> = findings.iter().map(|of| of.cluster.as_str()).collect();
         for name in names {
             self.cluster(name);
-            let Self { runtime, settings, detections, clusters, .. } = self;
-            let limits = Limits { limited: false, ..settings.limits(1) };
+            let Self { runtime, settings, detections, clusters, apart, .. } = self;
+            let (limits, apart) = (settings.limits(clusters.len()), apart.as_ref());
             let Some(cluster) = clusters.get_mut(name) else { continue };
             let first = outcome.findings.len();
             let told = findings.iter().filter(|finding| finding.cluster == name).cloned();
             outcome.findings.extend(told);
             let own = outcome.findings.len();
             let ask = Ask::Ripe { watermark: cluster.watermark.reached() };
-            let now = Now { cluster: name, ask, ask_chains: ask, time: now, limits, first };
+            let now = Now { cluster: name, ask, ask_chains: ask, time: now, limits, apart, first };
             cluster.evaluate(runtime, detections, &now, &mut outcome);
             // What was told is known.
             outcome.findings.drain(first..own);
