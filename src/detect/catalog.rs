@@ -16,7 +16,7 @@ use include_dir::{Dir, include_dir};
 use self::files::{files, lists_below, texts_of};
 pub use self::sources::Sources;
 use super::addresses::Addresses;
-use super::detection::{Detection, LoadError};
+use super::detection::{Detection, Kind, LoadError};
 use super::exception::{self, Exception};
 use super::list::{self, Lists};
 use super::overrides::{self, Override};
@@ -302,8 +302,13 @@ impl Catalog {
 
     /// Adds what the lists exempt from the detections that name them, behind the operator's own.
     fn exempt_listed(&mut self) -> Vec<LoadError> {
-        let (listed, errors) =
-            list::exempting(&self.lists, self.detections.values().chain(self.disabled.values()));
+        let all = || self.detections.values().chain(self.disabled.values());
+        let (listed, mut errors) = list::exempting(&self.lists, all());
+        let chains = all().filter(|of| of.kind == Kind::OverFindings && !of.exempt.is_empty());
+        errors.extend(chains.map(|of| {
+            let message = "exempt: it reads findings, and lists hide events".to_owned();
+            of.error(of.line_of("exempt"), message, Some(hint_of_chain(of)))
+        }));
         self.exceptions.extend(listed.into_iter().map(Arc::new));
         errors
     }
@@ -337,6 +342,14 @@ impl Catalog {
                 |id: &&str| self.detections.contains_key(*id) || self.disabled.contains_key(*id);
             let unknown = exception.detections.ids().filter(|id| !known(id));
             errors.extend(unknown.map(|id| self.unknown(&exception.path, exception.line, id)));
+            let named = exception.detections.ids().filter_map(|id| self.any(id));
+            let chains = named.filter(|of| of.kind == Kind::OverFindings);
+            errors.extend(chains.map(|of| LoadError {
+                path: Arc::clone(&exception.path),
+                line: Some(exception.line),
+                message: format!("`{}` reads findings, and exceptions hide events", of.id),
+                hint: Some(hint_of_chain(of)),
+            }));
         }
         self.exceptions = exceptions.into_iter().map(Arc::new).collect();
         errors
@@ -369,4 +382,13 @@ impl Catalog {
         let to = if detection.enabled { &mut self.detections } else { &mut self.disabled };
         to.insert(detection.id.clone(), detection);
     }
+}
+
+/// What to write instead of an exception of what reads findings.
+fn hint_of_chain(detection: &Detection) -> String {
+    format!(
+        "exempt events from the detections whose findings it reads, or turn it off in \
+         overrides.yaml: `{}: {{enabled: false}}`",
+        detection.id
+    )
 }

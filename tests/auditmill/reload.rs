@@ -219,6 +219,9 @@ async fn what_becomes_exempt_is_counted_and_not_found() {
     assert_eq!(findings[0]["key"], json!({"user_name": "bob"}));
     let hidden = "SELECT sum(count) FROM ledger WHERE kind = 'exempted' AND item = 'alices'";
     assert_eq!(at.server.number(hidden).await, 2);
+    let from = "SELECT sum(count) FROM ledger WHERE item = 'R-EACH alices'
+        AND kind = 'exempted_from'";
+    assert_eq!(at.server.number(from).await, 2);
     assert_eq!(
         at.server.metric("auditmill_detect_exempted_events_total{exception=\"alices\"}").await,
         2.0
