@@ -333,6 +333,8 @@ impl Pipeline {
         for (exempt, events) in &outcome.exempted {
             self.metrics.exempted(&exempt.exception, *events);
             tally.count(LedgerKind::Exempted, &exempt.cluster, &exempt.exception, at, *events);
+            let from = format!("{} {}", exempt.detection, exempt.exception);
+            tally.count(LedgerKind::ExemptedFrom, &exempt.cluster, &from, at, *events);
         }
         for Beyond { cluster, detection, .. } in &outcome.beyond {
             tally.count(LedgerKind::Beyond, cluster, detection, at, 1);

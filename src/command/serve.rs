@@ -28,7 +28,7 @@ use crate::cli::ServeArgs;
 use crate::clock::now_micros;
 use crate::config::Settings;
 use crate::detect::addresses::Addresses;
-use crate::detect::catalog::Catalog;
+use crate::detect::catalog::{Catalog, Sources};
 use crate::detect::engine::Engine;
 use crate::detect::in_use::InUse;
 use crate::event::seen::{Horizon, Seen};
@@ -89,6 +89,7 @@ fn tell(catalog: &Catalog) {
 struct Detections {
     /// What their files looked like.
     looked: Look,
+    sources: Sources,
     catalog: Catalog,
     engine: Engine,
     in_use: Arc<InUse>,
@@ -100,19 +101,20 @@ fn load(settings: &Settings) -> Result<Detections> {
     // Files are looked at before they are read: what changes meanwhile is seen.
     let looked = look(dir.into_iter().chain(files.paths()));
     let addresses = files.read().map_err(BadDetections)?;
-    let catalog = Catalog::load(dir).map_err(BadDetections)?;
+    let sources = Sources::read(dir);
+    let catalog = sources.catalog().map_err(BadDetections)?;
     let catalog = catalog.supplied(&addresses).limited(&settings.detect.shipped);
     let engine = Engine::new(&catalog, engine_settings(settings)).map_err(BadDetections)?;
     tell(&catalog);
     let classes = engine.classes().map(|(id, class)| (id.to_owned(), class)).collect();
     let in_use = Arc::new(InUse::new(catalog.clone(), classes));
-    Ok(Detections { looked, catalog, engine, in_use, addresses })
+    Ok(Detections { looked, sources, catalog, engine, in_use, addresses })
 }
 
 /// Who looks after their files, and where what changed comes out.
 fn watched(
     settings: &Settings,
-    looked: Look,
+    (looked, good, addresses): (Look, Sources, Addresses),
     in_use: &Arc<InUse>,
     shared: &Shared,
 ) -> (Option<Watch>, mpsc::Receiver<Reload>) {
@@ -124,6 +126,8 @@ fn watched(
         files,
         shipped: settings.detect.shipped.clone(),
         looked,
+        good,
+        addresses,
         settings: engine_settings(settings),
         reloads: sender,
         in_use: Arc::clone(in_use),
@@ -210,7 +214,7 @@ impl Service {
     fn build(settings: &Settings, data: &Path) -> Result<Self> {
         check(settings)?;
         let tasks = Tasks::new();
-        let Detections { looked, catalog, engine, in_use, addresses } = load(settings)?;
+        let Detections { looked, sources, catalog, engine, in_use, addresses } = load(settings)?;
         let server = Server::bind(&settings.http, &settings.auth)?;
         let ports = wires::listen(settings)?;
         let (lock, hot) = (lock(data)?, Arc::new(Hot::new(bytes(settings.history.memory))));
@@ -237,7 +241,7 @@ impl Service {
             gate: Gate::new(&settings.auth),
         };
         shared.query.supply(&addresses);
-        let (watch, reloads) = watched(settings, looked, &in_use, &shared);
+        let (watch, reloads) = watched(settings, (looked, sources, addresses), &in_use, &shared);
         let pipeline = Pipeline {
             journal: Arc::clone(&journal),
             door,

@@ -1,8 +1,9 @@
 //! Watches the folder of detections, and what they know of addresses, while the service runs:
 //! changed files are read and planned here, then the pipeline goes on with them.
 //!
-//! Promise: files that cannot be used change nothing but what is said of them: in the log, in
-//! `/metrics` and in the table `detections`.
+//! Promise: a file that cannot be used changes nothing but what is said of it, in the log, in
+//! `/metrics` and in the table `detections`: it stays in use as it was when it last could be, and
+//! what changed in other files is taken. Only when that makes no whole does all stay as it was.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::detect::addresses::{AddressFiles, Addresses};
-use crate::detect::catalog::Catalog;
+use crate::detect::catalog::Sources;
 use crate::detect::detection::LoadError;
 use crate::detect::engine::{Engine, EngineSettings};
 use crate::detect::in_use::InUse;
@@ -106,6 +107,10 @@ pub(super) struct Watch {
     pub(super) shipped: String,
     /// What it looked like before it was read.
     pub(super) looked: Look,
+    /// The files of the folder in use: those that could be used last.
+    pub(super) good: Sources,
+    /// What is known of addresses in use.
+    pub(super) addresses: Addresses,
     /// How the engine runs.
     pub(super) settings: EngineSettings,
     /// Who goes on with what is good.
@@ -145,46 +150,58 @@ impl Watch {
     }
 
     /// Reads the files; false when nobody goes on with them because the service stops.
-    fn load(&self) -> bool {
-        let planned = self.read();
-        let mistakes = planned.as_ref().err().cloned().unwrap_or_default();
+    fn load(&mut self) -> bool {
+        let Readout { taken, mistakes } = self.read();
         self.metrics.detections_rejected(mistakes.len());
         self.in_use.mistake(mistakes.clone());
-        if let Ok((reload, addresses)) = planned {
-            info!(addresses = ?addresses.names(), "detections read again");
-            self.query.supply(&addresses);
-            // Waits for the pipeline while it has not taken the last ones.
-            return self.reloads.send(reload).is_ok();
+        if !mistakes.is_empty() {
+            mistakes.iter().for_each(|mistake| say(mistake, taken.is_none()));
+            self.metrics.detections_reloaded("rejected");
         }
-        mistakes.iter().for_each(say);
-        self.metrics.detections_reloaded("rejected");
-        true
+        let Some((reload, sources, addresses)) = taken else { return true };
+        if !mistakes.is_empty() && sources.is_as(&self.good) && addresses == self.addresses {
+            return true;
+        }
+        info!(addresses = ?addresses.names(), "detections read again");
+        self.query.supply(&addresses);
+        (self.good, self.addresses) = (sources, addresses);
+        // Waits for the pipeline while it has not taken the last ones.
+        self.reloads.send(reload).is_ok()
     }
+}
+
+/// What there is to go on with, of which files, and what is wrong.
+struct Readout {
+    taken: Option<(Reload, Sources, Addresses)>,
+    mistakes: Vec<LoadError>,
 }
 
 impl Watch {
-    /// Reads and plans what there is now.
-    fn read(&self) -> std::result::Result<(Reload, Addresses), Vec<LoadError>> {
-        let (catalog, addresses) = (Catalog::load(self.dir.as_deref()), self.files.read());
-        let (catalog, addresses) = match (catalog, addresses) {
-            (Ok(catalog), Ok(addresses)) => (catalog.supplied(&addresses), addresses),
-            (Err(mut errors), addresses) => {
-                errors.extend(addresses.err().into_iter().flatten());
-                return Err(errors);
-            }
-            (Ok(_), Err(errors)) => return Err(errors),
+    /// Reads and plans what there is now; what cannot be used as it was.
+    fn read(&self) -> Readout {
+        let (addresses, mut mistakes) = match self.files.read() {
+            Ok(addresses) => (addresses, Vec::new()),
+            Err(mistakes) => (self.addresses.clone(), mistakes),
         };
-        let catalog = catalog.limited(&self.shipped);
-        let engine = Engine::new(&catalog, self.settings)?;
-        Ok((Reload { catalog, engine }, addresses))
+        let plan = |sources: &Sources| {
+            let catalog = sources.catalog()?.supplied(&addresses).limited(&self.shipped);
+            let engine = Engine::new(&catalog, self.settings)?;
+            Ok(Reload { catalog, engine })
+        };
+        let (taken, wrong) = Sources::read(self.dir.as_deref()).settled(&self.good, plan);
+        mistakes.extend(wrong);
+        let taken = taken.map(|(reload, sources)| (reload, sources, addresses));
+        Readout { taken, mistakes }
     }
 }
 
-fn say(mistake: &LoadError) {
+fn say(mistake: &LoadError, is_none_taken: bool) {
     let LoadError { path, line, message, hint } = mistake;
     let hint = hint.as_deref().unwrap_or_default();
-    error!(
-        file = %path, line, hint, error = message,
+    let stays = if is_none_taken {
         "a file of detections cannot be used, all stay as they were"
-    );
+    } else {
+        "a file of detections cannot be used, it stays as it was when it could"
+    };
+    error!(file = %path, line, hint, error = message, "{stays}");
 }

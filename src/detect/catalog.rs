@@ -4,6 +4,7 @@
 //! `lists/`, whose files add to the shipped lists or take their place.
 
 mod files;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,12 +13,13 @@ use std::sync::Arc;
 use datafusion::common::utils::datafusion_strsim::levenshtein;
 use include_dir::{Dir, include_dir};
 
-use self::files::{files, lists_below, read_exceptions, read_overrides, texts_of};
+use self::files::{files, lists_below, texts_of};
+pub use self::sources::Sources;
 use super::addresses::Addresses;
-use super::detection::{Detection, LoadError};
-use super::exception::Exception;
+use super::detection::{Detection, Kind, LoadError};
+use super::exception::{self, Exception};
 use super::list::{self, Lists};
-use super::overrides::Override;
+use super::overrides::{self, Override};
 use crate::sql::functions::glob::fits;
 
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/detections");
@@ -66,24 +68,33 @@ impl Catalog {
     /// # Errors
     /// Every file that cannot be read, with its line and a hint.
     pub fn load(dir: Option<&Path>) -> Result<Self, Vec<LoadError>> {
-        let Some(dir) = dir else { return Self::from_texts(texts_of(&SHIPPED)) };
+        Sources::read(dir).catalog()
+    }
+
+    fn of_sources(sources: &Sources) -> Result<Self, Vec<LoadError>> {
+        let Some(_) = sources.dir() else { return Self::from_texts(texts_of(&SHIPPED)) };
         let (mut catalog, mut errors) = Self::gather(texts_of(&SHIPPED));
-        errors.extend(catalog.add_lists(Some(dir)));
-        match files(dir).map(Self::gather) {
-            Ok((own, wrong)) if wrong.is_empty() => catalog.add_own(own),
-            Ok((_, wrong)) | Err(wrong) => errors.extend(wrong),
+        errors.extend(catalog.add_lists(sources.lists()));
+        errors.extend(sources.errors().cloned());
+        match Self::gather(sources.detections()) {
+            (own, wrong) if wrong.is_empty() => catalog.add_own(own),
+            (_, wrong) => errors.extend(wrong),
         }
         // Ids of detections that cannot be read would be told as unknown: one mistake, once.
         let all_known = errors.is_empty();
-        match read_overrides(dir) {
-            Ok((path, overrides)) if all_known => errors.extend(catalog.apply(&path, overrides)),
-            Ok(_) => {}
-            Err(error) => errors.push(error),
+        if let Some((path, text)) = sources.single(overrides::FILE) {
+            match overrides::parse(path, text) {
+                Ok(overrides) if all_known => errors.extend(catalog.apply(path, overrides)),
+                Ok(_) => {}
+                Err(error) => errors.push(error),
+            }
         }
-        match read_exceptions(dir) {
-            Ok(exceptions) if all_known => errors.extend(catalog.add_exceptions(exceptions)),
-            Ok(_) => {}
-            Err(found) => errors.extend(found),
+        if let Some((path, text)) = sources.single(exception::FILE) {
+            match exception::parse(path, text) {
+                Ok(exceptions) if all_known => errors.extend(catalog.add_exceptions(exceptions)),
+                Ok(_) => {}
+                Err(found) => errors.extend(found),
+            }
         }
         errors.extend(catalog.exempt_listed());
         let catalog = catalog.supplied(&Addresses::default());
@@ -185,7 +196,12 @@ impl Catalog {
         dir: Option<&Path>,
     ) -> (Self, Vec<LoadError>) {
         let (mut catalog, mut errors) = Self::gather(texts);
-        errors.extend(catalog.add_lists(dir));
+        let lists = dir.map_or(Ok(Vec::new()), |dir| lists_below(&dir.join(list::FOLDER)));
+        let lists = lists.unwrap_or_else(|found| {
+            errors.extend(found);
+            Vec::new()
+        });
+        errors.extend(catalog.add_lists(lists));
         errors.extend(catalog.exempt_listed());
         (catalog.supplied(&Addresses::default()), errors)
     }
@@ -270,14 +286,9 @@ impl Catalog {
         }
     }
 
-    /// The shipped lists, and those of the operator's folder, which come first.
-    fn add_lists(&mut self, dir: Option<&Path>) -> Vec<LoadError> {
-        let own = dir.map_or(Ok(Vec::new()), |dir| lists_below(&dir.join(list::FOLDER)));
+    /// The shipped lists, and these of the operator's folder, which come first.
+    fn add_lists(&mut self, own: impl IntoIterator<Item = (String, String)>) -> Vec<LoadError> {
         let mut errors = Vec::new();
-        let own = own.unwrap_or_else(|found| {
-            errors = found;
-            Vec::new()
-        });
         for (path, text) in texts_of(&SHIPPED_LISTS).into_iter().chain(own) {
             match list::parse(&path, &text) {
                 Ok((name, entries)) => {
@@ -291,8 +302,13 @@ impl Catalog {
 
     /// Adds what the lists exempt from the detections that name them, behind the operator's own.
     fn exempt_listed(&mut self) -> Vec<LoadError> {
-        let (listed, errors) =
-            list::exempting(&self.lists, self.detections.values().chain(self.disabled.values()));
+        let all = || self.detections.values().chain(self.disabled.values());
+        let (listed, mut errors) = list::exempting(&self.lists, all());
+        let chains = all().filter(|of| of.kind == Kind::OverFindings && !of.exempt.is_empty());
+        errors.extend(chains.map(|of| {
+            let message = "exempt: it reads findings, and lists hide events".to_owned();
+            of.error(of.line_of("exempt"), message, Some(hint_of_chain(of)))
+        }));
         self.exceptions.extend(listed.into_iter().map(Arc::new));
         errors
     }
@@ -326,6 +342,14 @@ impl Catalog {
                 |id: &&str| self.detections.contains_key(*id) || self.disabled.contains_key(*id);
             let unknown = exception.detections.ids().filter(|id| !known(id));
             errors.extend(unknown.map(|id| self.unknown(&exception.path, exception.line, id)));
+            let named = exception.detections.ids().filter_map(|id| self.any(id));
+            let chains = named.filter(|of| of.kind == Kind::OverFindings);
+            errors.extend(chains.map(|of| LoadError {
+                path: Arc::clone(&exception.path),
+                line: Some(exception.line),
+                message: format!("`{}` reads findings, and exceptions hide events", of.id),
+                hint: Some(hint_of_chain(of)),
+            }));
         }
         self.exceptions = exceptions.into_iter().map(Arc::new).collect();
         errors
@@ -358,4 +382,13 @@ impl Catalog {
         let to = if detection.enabled { &mut self.detections } else { &mut self.disabled };
         to.insert(detection.id.clone(), detection);
     }
+}
+
+/// What to write instead of an exception of what reads findings.
+fn hint_of_chain(detection: &Detection) -> String {
+    format!(
+        "exempt events from the detections whose findings it reads, or turn it off in \
+         overrides.yaml: `{}: {{enabled: false}}`",
+        detection.id
+    )
 }

@@ -15,6 +15,7 @@ use super::catalog::Catalog;
 use super::cluster::{Cluster, Limits, Now};
 use super::detection::LoadError;
 use super::execution::{Execution, State};
+use super::exemption::{Exemptions, Hidden};
 use super::index::select::{Index, Selection};
 use super::requery::Ask;
 use super::rows::{arrivals, by_cluster, event_times};
@@ -82,6 +83,7 @@ pub struct Engine {
     runtime: Runtime,
     settings: EngineSettings,
     index: Index,
+    exemptions: Exemptions,
     detections: Vec<Running>,
     clusters: BTreeMap<String, Cluster>,
     /// Where slow queries run, if none is to wait for them.
@@ -104,12 +106,15 @@ impl Engine {
             runtime.map_err(|error| failed(format!("start the engine's runtime: {error}")))?;
         let apart = settings.limited.then(Apart::start).transpose();
         let apart = apart.map_err(|error| failed(format!("start a thread: {error}")))?;
-        let (detections, index) = Self::plan(&runtime, catalog)?;
-        let clusters = BTreeMap::new();
-        Ok(Self { runtime, settings, index, detections, clusters, apart, known: None })
+        let (detections, index, exemptions) = Self::plan(&runtime, catalog)?;
+        let (clusters, known) = (BTreeMap::new(), None);
+        Ok(Self { runtime, settings, index, exemptions, detections, clusters, apart, known })
     }
 
-    fn plan(runtime: &Runtime, catalog: &Catalog) -> Result<(Vec<Running>, Index), Vec<LoadError>> {
+    fn plan(
+        runtime: &Runtime,
+        catalog: &Catalog,
+    ) -> Result<(Vec<Running>, Index, Exemptions), Vec<LoadError>> {
         let failed = |error: DataFusionError| {
             let message = format!("index conditions: {}", error.strip_backtrace());
             vec![LoadError { path: "auditmill".into(), line: None, message, hint: None }]
@@ -117,7 +122,7 @@ impl Engine {
         let context = session().map_err(failed)?;
         let (mut detections, mut errors) = (Vec::new(), Vec::new());
         for detection in catalog.detections() {
-            match Running::new(runtime, &context, catalog, detection) {
+            match Running::new(runtime, catalog, detection) {
                 Ok(running) => detections.push(running),
                 Err(error) => errors.push(error),
             }
@@ -128,7 +133,8 @@ impl Engine {
         let conditions: Vec<&[Expr]> =
             detections.iter().map(|running| running.conditions.as_slice()).collect();
         let index = Index::new(&context, &conditions).map_err(failed)?;
-        Ok((detections, index))
+        let exemptions = Exemptions::new(&context, &mut detections).map_err(failed)?;
+        Ok((detections, index, exemptions))
     }
 
     fn cluster(&mut self, name: &str) -> &mut Cluster {
@@ -304,7 +310,7 @@ impl Engine {
     ) -> Result<()> {
         let times = event_times(rows)?;
         self.cluster(name);
-        let Self { runtime, settings, index, detections, clusters, apart, .. } = self;
+        let Self { runtime, settings, index, exemptions, detections, clusters, apart, .. } = self;
         let apart = apart.as_ref();
         let limits = settings.limits(clusters.len());
         let Some(cluster) = clusters.get_mut(name) else { return Ok(()) };
@@ -325,13 +331,20 @@ impl Engine {
         let aside = detections.iter().enumerate();
         let aside = aside.filter(|(_, of)| is_limited && of.budget.is_aside(begun));
         index.set_aside(aside.map(|(number, _)| number).collect());
-        let Selection { rows: selected, report } = index.select(rows)?;
+        let Selection { rows: mut selected, report } = index.select(rows)?;
         let faults = report.faults.into_iter().map(|(number, message)| {
             let detection = detections.get(number).map(|of| of.detection().id.clone());
             Fault { detection: detection.unwrap_or_default(), message }
         });
         outcome.faults.extend(faults);
         take_times(detections, report.took);
+        if let Some(only) = only {
+            let others = selected.iter_mut().enumerate().filter(|(of, _)| !only.contains(of));
+            others.for_each(|(_, selected)| selected.clear());
+        }
+        let Hidden { rows: hidden, faults, took } = exemptions.of(rows, &selected, detections)?;
+        outcome.faults.extend(faults);
+        take_times(detections, took);
         let states = detections.iter_mut().zip(&mut cluster.states);
         for (number, ((running, kept), selected)) in states.zip(selected).enumerate() {
             running.execution.reaches(&mut kept.state, oldest);
@@ -342,14 +355,12 @@ impl Engine {
                 continue;
             }
             if !selected.is_empty() {
-                let mut taken = Taken { cluster: name, batch: rows, times, selected };
+                let hidden = &hidden;
+                let mut taken = Taken { cluster: name, batch: rows, times, selected, hidden };
                 if oldest < kept.told_from {
                     outcome.beyond.extend(running.beyond(kept.told_from, &mut taken));
                 }
-                match running.take_in(kept, taken, &mut outcome.exempted) {
-                    Ok(findings) => outcome.findings.extend(findings),
-                    Err(error) => outcome.faults.push(running.fault(&error)),
-                }
+                running.take_in(kept, taken, outcome);
                 Execution::cap(&mut kept.state, settings.state_bytes_max);
             }
             // An event that it has no use for may show that the past reaches back further.

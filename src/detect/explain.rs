@@ -5,20 +5,24 @@
 //! is said to match when the engine takes it in. It does not say that a finding came of it: that
 //! is for the other events of its windows, too, to say.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, UInt32Array};
 use arrow::datatypes::DataType;
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, Operator};
+use datafusion::prelude::SessionContext;
 use datafusion::sql::unparser::Unparser;
 use datafusion::sql::unparser::dialect::Dialect;
 
 use super::catalog::Catalog;
 use super::detection::{Detection, Kind, LoadError, Window};
 use super::engine::{Engine, EngineSettings};
+use super::exception::Exception;
 use super::execution::Execution;
+use super::exemption::Exemption;
 use super::finding::bucket;
 use super::intake::Expressions;
 use super::rows::event_times;
@@ -34,7 +38,12 @@ pub struct Explainer {
     engine: Engine,
     /// Of each detection.
     conditions: Vec<Vec<Condition>>,
+    /// Of each detection, what exempts from it.
+    exempting: Vec<Vec<Exempting>>,
 }
+
+/// An exception, and its condition.
+type Exempting = (Arc<Exception>, Arc<Expressions>);
 
 #[derive(Debug)]
 struct Condition {
@@ -146,14 +155,20 @@ impl Explainer {
     /// All detections that cannot be planned, each with file, line and hint.
     pub fn new(catalog: &Catalog) -> Result<Self, Vec<LoadError>> {
         let engine = Engine::new(catalog, EngineSettings::default())?;
-        let conditions = engine.running().iter().map(|running| {
-            conditions(running).map_err(|error| {
-                let message = format!("plan conditions: {}", error.strip_backtrace());
-                running.detection().error(None, message, None)
-            })
-        });
-        let conditions = conditions.collect::<Result<_, _>>().map_err(|error| vec![error])?;
-        Ok(Self { engine, conditions })
+        let failed = |running: &Running, error: &DataFusionError| {
+            let message = format!("plan conditions: {}", error.strip_backtrace());
+            vec![running.detection().error(None, message, None)]
+        };
+        let (mut known, mut all, mut exempt) = (HashMap::new(), Vec::new(), Vec::new());
+        for running in engine.running() {
+            let planned = session().and_then(|context| {
+                Ok((conditions(&context, running)?, exempting(&context, running, &mut known)?))
+            });
+            let (conditions, exempting) = planned.map_err(|error| failed(running, &error))?;
+            all.push(conditions);
+            exempt.push(exempting);
+        }
+        Ok(Self { engine, conditions: all, exempting: exempt })
     }
 
     /// What each detection makes of one row of a batch of the events table: matches first, then
@@ -169,22 +184,39 @@ impl Explainer {
             Some(Value::Text(cluster)) => cluster,
             _ => String::new(),
         };
-        let all = self.engine.running().iter().zip(&self.conditions);
+        let all = self.engine.running().iter().zip(self.conditions.iter().zip(&self.exempting));
         let mut all: Vec<Considered> = all
-            .map(|(running, conditions)| consider(running, conditions, &event, &cluster, time))
+            .map(|(running, asked)| consider(running, asked, &event, (&cluster, time)))
             .collect();
         all.sort_by(|a, b| a.rank().cmp(&b.rank()).then(a.detection.id.cmp(&b.detection.id)));
         Ok(all)
     }
 }
 
-fn conditions(running: &Running) -> Result<Vec<Condition>> {
-    let context = session()?;
+fn conditions(context: &SessionContext, running: &Running) -> Result<Vec<Condition>> {
     let planned = running.conditions.iter().map(|expr| {
-        let expression = Expressions::new(&context, std::slice::from_ref(expr))?;
+        let expression = Expressions::new(context, std::slice::from_ref(expr))?;
         Ok(Condition { sql: sql(expr), expression })
     });
     planned.collect()
+}
+
+/// What exempts from a detection; conditions that are known are not planned again.
+fn exempting(
+    context: &SessionContext,
+    running: &Running,
+    known: &mut HashMap<Expr, Arc<Expressions>>,
+) -> Result<Vec<Exempting>> {
+    let mut exempting = Vec::new();
+    for Exemption { exception, condition, .. } in &running.exemptions {
+        let planned = match known.get(condition) {
+            Some(planned) => Arc::clone(planned),
+            None => Arc::new(Expressions::new(context, std::slice::from_ref(condition))?),
+        };
+        known.insert(condition.clone(), Arc::clone(&planned));
+        exempting.push((Arc::clone(exception), planned));
+    }
+    Ok(exempting)
 }
 
 /// An expression as people write it; what SQL has no words for, as it is planned.
@@ -227,10 +259,9 @@ impl Dialect for Unquoted {
 
 fn consider(
     running: &Running,
-    conditions: &[Condition],
+    (conditions, exempting): (&Vec<Condition>, &Vec<Exempting>),
     event: &RecordBatch,
-    cluster: &str,
-    time: i64,
+    (cluster, time): (&str, i64),
 ) -> Considered {
     let detection = Arc::clone(running.detection());
     let class = running.execution.class();
@@ -246,7 +277,15 @@ fn consider(
         })
         .collect();
     let verdict = if conditions.iter().all(|told| told.truth == Truth::True) {
-        let counts = unwound(|| counts(running, event, cluster, time));
+        // An exception that fails hides nothing.
+        let hides = exempting.iter().find(|(exception, condition)| {
+            let holds = exception.is_of(cluster) && !exception.is_expired(time);
+            holds && truth(condition, event) == Truth::True
+        });
+        let counts = match hides {
+            Some((exception, _)) => Ok(Verdict::Exempted(exception.name.clone())),
+            None => unwound(|| counts(running, event, time)),
+        };
         counts.unwrap_or_else(|error| Verdict::Fault(error.strip_backtrace()))
     } else {
         Verdict::Failed
@@ -271,10 +310,7 @@ fn truth(expression: &Expressions, event: &RecordBatch) -> Truth {
 }
 
 /// What becomes of an event of which all conditions are true.
-fn counts(running: &Running, event: &RecordBatch, cluster: &str, time: i64) -> Result<Verdict> {
-    if let Some(exception) = running.exempting(cluster, event, (0, time))? {
-        return Ok(Verdict::Exempted(exception.name.clone()));
-    }
+fn counts(running: &Running, event: &RecordBatch, time: i64) -> Result<Verdict> {
     let rows = running.outputs().of(event, &UInt32Array::from(vec![0]))?;
     let detection = running.detection();
     let windows = detection.window.map(|window| windows(window, time)).unwrap_or_default();

@@ -31,6 +31,7 @@ pub mod engine;
 pub mod evidence;
 pub mod exception;
 pub(crate) mod execution;
+pub(crate) mod exemption;
 pub mod explain;
 pub mod explained;
 pub mod finding;

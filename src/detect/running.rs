@@ -1,26 +1,25 @@
 //! A detection at work: what it takes of a batch, what is exempt from it, what it costs.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{AsArray as _, RecordBatch, UInt32Array};
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
-use datafusion::prelude::SessionContext;
 use tokio::runtime::Runtime;
 
 use super::budget::{Budget, Rest, aside};
 use super::catalog::Catalog;
 use super::detection::{Detection, Kind, LoadError};
-use super::exception::{self, Exception};
+use super::exception::Exception;
 use super::execution::{Execution, State};
-use super::finding::Finding;
-use super::index::column::truths;
-use super::intake::{Expressions, Outputs};
+use super::exemption::Exemption;
+use super::intake::Outputs;
 use super::mistake::located;
-use super::outcome::{Beyond, Exempted, Fault};
+use super::outcome::{Beyond, Exempted, Fault, Outcome};
 use super::plan::{Planned, plan};
 use super::unwound::unwound;
 use crate::sql::functions::pattern::compiled;
@@ -31,44 +30,13 @@ pub(crate) struct Running {
     /// All must be true of an event that matters.
     pub(crate) conditions: Vec<Expr>,
     outputs: Outputs,
-    exemptions: Vec<Exemption>,
+    pub(crate) exemptions: Vec<Exemption>,
     pub(crate) execution: Execution,
     pub(crate) rows: u64,
     pub(crate) nanos: u64,
     pub(crate) budget: Budget,
     /// What it took for events since that was last looked at.
     taken: Duration,
-}
-
-#[derive(Debug)]
-struct Exemption {
-    exception: Arc<Exception>,
-    condition: Arc<Expressions>,
-    /// The condition with the clusters and the end of the exception.
-    expr: Expr,
-}
-
-/// How many conditions of exceptions are kept planned; then all of them go.
-const CONDITIONS_MAX: usize = 4_096;
-
-/// A condition, planned.
-type Condition = (Expr, Arc<Expressions>);
-
-/// An exception's condition, planned once for all: a list's is that of many detections.
-fn condition(context: &SessionContext, text: &str) -> Result<Condition> {
-    static KNOWN: LazyLock<Mutex<HashMap<String, Condition>>> = LazyLock::new(Mutex::default);
-    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(condition) = known().get(text) {
-        return Ok(condition.clone());
-    }
-    let expr = exception::planned(text)?;
-    let planned = Arc::new(Expressions::new(context, std::slice::from_ref(&expr))?);
-    let mut known = known();
-    if known.len() >= CONDITIONS_MAX {
-        known.clear();
-    }
-    known.insert(text.to_owned(), (expr.clone(), Arc::clone(&planned)));
-    Ok((expr, planned))
 }
 
 /// A detection's state of one cluster.
@@ -87,6 +55,28 @@ pub(crate) struct Taken<'a> {
     /// Event time of each row of the batch.
     pub(crate) times: &'a [i64],
     pub(crate) selected: Vec<u32>,
+    /// What exceptions are true of, by the number of their condition.
+    pub(crate) hidden: &'a [Vec<u32>],
+}
+
+impl Taken<'_> {
+    /// The last event time of its rows.
+    fn latest(&self) -> i64 {
+        let times = self.selected.iter().map(|row| time_of(self.times, *row));
+        times.max().unwrap_or(i64::MIN)
+    }
+}
+
+fn time_of(times: &[i64], row: u32) -> i64 {
+    times.get(row as usize).copied().unwrap_or(i64::MAX)
+}
+
+/// Rows that nothing could be made of.
+struct Lost {
+    /// The last event time of them.
+    latest: i64,
+    /// What was said of the first.
+    error: DataFusionError,
 }
 
 impl Running {
@@ -96,16 +86,11 @@ impl Running {
     /// With file, line and hint.
     pub(crate) fn new(
         runtime: &Runtime,
-        context: &SessionContext,
         catalog: &Catalog,
         detection: &Arc<Detection>,
     ) -> Result<Self, LoadError> {
         let Planned { intake, execution } = runtime.block_on(plan(detection))?;
-        let exemptions = catalog.exceptions_of(&detection.id).map(|exception| {
-            let (planned, condition) = condition(context, &exception.condition)?;
-            let expr = exception.whole(planned);
-            Ok(Exemption { exception: Arc::clone(exception), condition, expr })
-        });
+        let exemptions = catalog.exceptions_of(&detection.id).map(Exemption::new);
         let exemptions = exemptions.collect::<Result<Vec<_>>>();
         let exemptions = exemptions.map_err(|error| located(detection, &error))?;
         let outputs = intake.outputs;
@@ -129,34 +114,17 @@ impl Running {
 
     /// The columns of `events` that it reads, some of them several times.
     pub(crate) fn columns(&self) -> impl Iterator<Item = String> {
-        let hidden = self.exemptions.iter().map(|exemption| &exemption.expr);
-        let read = self.conditions.iter().chain(hidden).flat_map(Expr::column_refs);
-        let read = read.map(|column| column.name.clone());
-        read.chain(self.outputs.columns().map(str::to_owned))
+        let hidden: Vec<Expr> = self.hidden().collect();
+        let names = |expr: &Expr| -> Vec<String> {
+            expr.column_refs().into_iter().map(|column| column.name.clone()).collect()
+        };
+        let read: Vec<String> = self.conditions.iter().chain(&hidden).flat_map(names).collect();
+        read.into_iter().chain(self.outputs.columns().map(str::to_owned))
     }
 
     /// What is made of each of its rows.
     pub(crate) fn outputs(&self) -> &Outputs {
         &self.outputs
-    }
-
-    /// The first exception that hides a row of a cluster's batch from it, at the row's event time.
-    pub(crate) fn exempting(
-        &self,
-        cluster: &str,
-        batch: &RecordBatch,
-        (row, time): (u32, i64),
-    ) -> Result<Option<&Arc<Exception>>> {
-        for Exemption { exception, condition, .. } in &self.exemptions {
-            if !exception.is_of(cluster) || exception.is_expired(time) {
-                continue;
-            }
-            let values = condition.of(batch, &UInt32Array::from(vec![row]))?;
-            if values.first().map_or(Ok(Vec::new()), truths)?.contains(&true) {
-                return Ok(Some(exception));
-            }
-        }
-        Ok(None)
     }
 
     /// True when it reads what others find.
@@ -175,7 +143,7 @@ impl Running {
 
     /// What is true of the events that an exception hides from it.
     pub(crate) fn hidden(&self) -> impl Iterator<Item = Expr> {
-        self.exemptions.iter().map(|exemption| exemption.expr.clone())
+        self.exemptions.iter().map(Exemption::whole)
     }
 
     /// True when it would find the same as `other`.
@@ -208,25 +176,58 @@ impl Running {
         time.div_euclid(dedup).saturating_mul(dedup)
     }
 
-    /// Takes in its rows; gives the findings that changed at once.
-    pub(crate) fn take_in(
-        &mut self,
-        kept: &mut Kept,
-        mut taken: Taken<'_>,
-        exempted: &mut BTreeMap<Exempted, u64>,
-    ) -> Result<Vec<Finding>> {
+    /// Takes in its rows; what changed at once is in the outcome, and what failed.
+    ///
+    /// Rows that it could not make anything of are lost to it, and findings that may miss them say
+    /// so from here on.
+    pub(crate) fn take_in(&mut self, kept: &mut Kept, mut taken: Taken<'_>, outcome: &mut Outcome) {
         let begun = Instant::now();
         self.rows += taken.selected.len() as u64;
-        let findings = unwound(|| {
-            self.exempt(&mut taken, exempted)?;
-            if taken.selected.is_empty() {
-                return Ok(Vec::new());
+        self.exempt(&mut taken, &mut outcome.exempted);
+        if !taken.selected.is_empty() {
+            let (rows, lost) = self.made(&taken);
+            if let Some(Lost { latest, error }) = lost {
+                self.execution.misses(&mut kept.state, latest);
+                outcome.faults.push(self.fault(&error));
             }
-            let rows = self.outputs.of(taken.batch, &UInt32Array::from(taken.selected))?;
-            self.execution.take_in(&mut kept.state, taken.cluster, &rows)
-        });
+            let state = &mut kept.state;
+            let found =
+                rows.map(|rows| unwound(|| self.execution.take_in(state, taken.cluster, &rows)));
+            match found {
+                Some(Ok(findings)) => outcome.findings.extend(findings),
+                Some(Err(error)) => {
+                    self.execution.misses(&mut kept.state, taken.latest());
+                    outcome.faults.push(self.fault(&error));
+                }
+                None => {}
+            }
+        }
         self.take_time(begun.elapsed());
-        findings
+    }
+
+    /// What its query makes of its rows before it looks at several of them. One row may be to blame
+    /// when that fails: then each is tried by itself.
+    fn made(&self, taken: &Taken<'_>) -> (Option<RecordBatch>, Option<Lost>) {
+        let of = |rows: Vec<u32>| unwound(|| self.outputs.of(taken.batch, &rows.into()));
+        let whole = of(taken.selected.clone());
+        if let Ok(rows) = whole {
+            return (Some(rows), None);
+        }
+        let (mut made, mut lost) = (Vec::new(), None::<Lost>);
+        for row in &taken.selected {
+            match of(vec![*row]) {
+                Ok(rows) => made.push(rows),
+                Err(error) => {
+                    let latest = time_of(taken.times, *row);
+                    let lost = lost.get_or_insert(Lost { latest, error });
+                    lost.latest = lost.latest.max(latest);
+                }
+            }
+        }
+        match concat_batches(&self.outputs.schema(), &made) {
+            Ok(rows) => ((rows.num_rows() > 0).then_some(rows), lost),
+            Err(error) => (None, Some(Lost { latest: taken.latest(), error: error.into() })),
+        }
     }
 
     /// So much was spent on its events.
@@ -244,20 +245,15 @@ impl Running {
         Some(Fault { detection: self.detection().id.clone(), message: aside() })
     }
 
-    /// Takes the rows out that an exception is about.
-    fn exempt(&self, taken: &mut Taken<'_>, exempted: &mut BTreeMap<Exempted, u64>) -> Result<()> {
-        for Exemption { exception, condition, .. } in &self.exemptions {
-            if !exception.is_of(taken.cluster) || taken.selected.is_empty() {
-                continue;
-            }
-            let rows = UInt32Array::from(taken.selected.clone());
-            let values = condition.of(taken.batch, &rows)?;
-            let mut hides = values.first().map_or(Ok(Vec::new()), truths)?.into_iter();
+    /// Takes the rows out that an exception is about; the first that is counts them.
+    fn exempt(&self, taken: &mut Taken<'_>, exempted: &mut BTreeMap<Exempted, u64>) {
+        for Exemption { exception, number, .. } in &self.exemptions {
+            let hidden = taken.hidden.get(*number).filter(|hidden| !hidden.is_empty());
+            let Some(hidden) = hidden.filter(|_| exception.is_of(taken.cluster)) else { continue };
+            let times = taken.times;
             let before = taken.selected.len();
             taken.selected.retain(|row| {
-                let time = taken.times.get(*row as usize).copied().unwrap_or(i64::MAX);
-                let hidden = hides.next().unwrap_or_default();
-                !hidden || exception.is_expired(time)
+                hidden.binary_search(row).is_err() || exception.is_expired(time_of(times, *row))
             });
             let hidden = before - taken.selected.len();
             if hidden > 0 {
@@ -269,7 +265,6 @@ impl Running {
                 *exempted.entry(exempt).or_default() += hidden as u64;
             }
         }
-        Ok(())
     }
 
     /// Takes the rows out that only buckets have which are forgotten; says which these are.
@@ -280,7 +275,8 @@ impl Running {
         if matches!(detection.kind, Kind::FirstSeen(_) | Kind::Silent(_)) {
             return None;
         }
-        let time = |row: u32| taken.times.get(row as usize).copied().unwrap_or(i64::MAX);
+        let times = taken.times;
+        let time = |row: u32| time_of(times, row);
         let old = taken.selected.iter().map(|row| time(*row)).filter(|time| *time < told_from);
         let (first, last) =
             old.fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));

@@ -61,6 +61,8 @@ pub enum LedgerKind {
     Silenced,
     /// What an exception hid; `item` is the exception's name.
     Exempted,
+    /// The same by detection; `item` is the detection's id, a space and the exception's name.
+    ExemptedFrom,
     /// Findings that a sink refused for good.
     Undeliverable,
     /// Pieces of deliveries that could not be read.
@@ -75,7 +77,7 @@ pub enum LedgerKind {
 
 impl LedgerKind {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Late,
         Self::Beyond,
         Self::Duplicate,
@@ -84,6 +86,7 @@ impl LedgerKind {
         Self::Suppressed,
         Self::Silenced,
         Self::Exempted,
+        Self::ExemptedFrom,
         Self::Undeliverable,
         Self::Quarantined,
         Self::PassedOver,
@@ -103,6 +106,7 @@ impl LedgerKind {
             Self::Suppressed => "suppressed",
             Self::Silenced => "silenced",
             Self::Exempted => "exempted",
+            Self::ExemptedFrom => "exempted_from",
             Self::Undeliverable => "undeliverable",
             Self::Quarantined => "quarantined",
             Self::PassedOver => "passed_over",

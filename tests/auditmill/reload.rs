@@ -159,22 +159,30 @@ async fn a_bad_file_is_told_of_and_what_ran_goes_on() {
     at.write("each.sql", &EACH.replace("user_name, name FROM", "user_name, nmae AS name FROM"));
     at.write("new.sql", "SELECT 1");
     at.reload("rejected").await;
-    // What does not parse hides what does not plan.
-    assert_eq!(at.server.metric("auditmill_detections_rejected").await, 1.0);
+    assert_eq!(at.server.metric("auditmill_detections_rejected").await, 2.0);
     at.server.logged("no front matter", 1);
-    let wrong = "SELECT id, path, error FROM detections WHERE error IS NOT NULL";
+    let wrong = "SELECT id, path, error FROM detections WHERE error IS NOT NULL ORDER BY path";
     let rows = at.server.sql(wrong).await;
-    assert_eq!((rows.as_array().unwrap().len(), &rows[0]["id"]), (1, &Value::Null), "{rows}");
-    assert!(rows[0]["path"].as_str().unwrap().ends_with("new.sql"), "{rows}");
+    assert_eq!((rows.as_array().unwrap().len(), &rows[1]["id"]), (2, &Value::Null), "{rows}");
+    assert!(rows[1]["path"].as_str().unwrap().ends_with("new.sql"), "{rows}");
     std::fs::remove_file(at.dir.path().join("new.sql")).unwrap();
     at.reload("rejected").await;
-    at.server.logged("did you mean `name`?", 1);
+    at.server.logged("did you mean `name`?", 2);
     let rows = at.server.sql(wrong).await;
     assert_eq!(rows[0]["id"], "R-EACH", "{rows}");
     let error = rows[0]["error"].as_str().unwrap();
     assert!(error.contains("each.sql:8: column 'nmae' not found"), "{error}");
     at.deliver(&reads(1..2)).await;
     assert_eq!(at.counts("R-EACH").await, [2], "the old version goes on");
+
+    // What changes beside it is taken.
+    at.write("many.sql", &MANY.replace("{least: 10}", "{least: 3}"));
+    at.reload("taken").await;
+    assert_eq!(at.server.metric("auditmill_detections_rejected").await, 1.0);
+    at.deliver(&reads(2..3)).await;
+    until("the new version finds", async || at.finds("R-MANY", 3).await).await;
+    assert_eq!(at.counts("R-EACH").await, [3], "the old version goes on");
+    assert_eq!(at.server.sql(wrong).await[0]["id"], "R-EACH");
 
     at.write("each.sql", EACH);
     at.reload("taken").await;
@@ -211,6 +219,9 @@ async fn what_becomes_exempt_is_counted_and_not_found() {
     assert_eq!(findings[0]["key"], json!({"user_name": "bob"}));
     let hidden = "SELECT sum(count) FROM ledger WHERE kind = 'exempted' AND item = 'alices'";
     assert_eq!(at.server.number(hidden).await, 2);
+    let from = "SELECT sum(count) FROM ledger WHERE item = 'R-EACH alices'
+        AND kind = 'exempted_from'";
+    assert_eq!(at.server.number(from).await, 2);
     assert_eq!(
         at.server.metric("auditmill_detect_exempted_events_total{exception=\"alices\"}").await,
         2.0

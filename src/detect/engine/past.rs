@@ -55,7 +55,7 @@ impl Engine {
     /// of the others ([`Engine::changed`]) the other engine's is taken, which was made of the rows
     /// of their [`Engine::looks_back`] by [`Engine::rebuild`].
     pub fn take_over(&mut self, planned: Self) {
-        let Self { mut detections, index, clusters: mut made, known, .. } = planned;
+        let Self { mut detections, index, exemptions, clusters: mut made, known, .. } = planned;
         let before = std::mem::take(&mut self.detections);
         let from = same(&before, &detections);
         for (running, from) in detections.iter_mut().zip(&from) {
@@ -92,7 +92,7 @@ impl Engine {
             let states = states(&name, Vec::new(), cluster.states);
             self.clusters.insert(name, Cluster { states, ..cluster });
         }
-        (self.detections, self.index) = (detections, index);
+        (self.detections, self.index, self.exemptions) = (detections, index, exemptions);
     }
 
     /// Takes in rows that other detections have had already, for these alone; gives what they find

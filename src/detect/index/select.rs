@@ -186,12 +186,46 @@ impl Index {
     /// # Errors
     /// When the batch is not of the events table.
     pub(crate) fn select(&mut self, batch: &RecordBatch) -> Result<Selection> {
+        self.select_of(batch, 0..batch.num_rows(), |_| ())
+    }
+
+    /// The same of some rows only, for each detection those that are wanted: they ascend.
+    ///
+    /// # Errors
+    /// When the batch is not of the events table.
+    pub(crate) fn select_among(
+        &mut self,
+        batch: &RecordBatch,
+        wanted: &[&[u32]],
+    ) -> Result<Selection> {
+        let mut is_wanted = vec![false; batch.num_rows()];
+        for row in wanted.iter().copied().flatten() {
+            if let Some(is_wanted) = is_wanted.get_mut(*row as usize) {
+                *is_wanted = true;
+            }
+        }
+        let any = is_wanted.iter().enumerate().filter(|(_, is_wanted)| **is_wanted);
+        self.select_of(batch, any.map(|(row, _)| row), |rows| {
+            for (rows, wanted) in rows.iter_mut().zip(wanted) {
+                rows.retain(|row| wanted.binary_search(row).is_ok());
+            }
+        })
+    }
+
+    /// Of these rows; `narrow` may leave out some before what is dear is worked out.
+    fn select_of(
+        &mut self,
+        batch: &RecordBatch,
+        of: impl Iterator<Item = usize>,
+        narrow: impl FnOnce(&mut [Vec<u32>]),
+    ) -> Result<Selection> {
         let mut report = Report::default();
         let mut resolved = Vec::with_capacity(self.columns.len());
         for column in &mut self.columns {
             resolved.push(column.resolve(batch, &mut report)?);
         }
-        let mut rows = self.by_bits(batch.num_rows(), &resolved);
+        let mut rows = self.by_bits(of, &resolved);
+        narrow(&mut rows);
         for rest in &self.rest {
             // Those that are set aside have no rows. A panic is the fault of the detections that
             // ask for it, and of no other.
@@ -209,7 +243,7 @@ impl Index {
         Ok(Selection { rows, report })
     }
 
-    fn by_bits(&self, len: usize, resolved: &[Resolved<'_>]) -> Vec<Vec<u32>> {
+    fn by_bits(&self, of: impl Iterator<Item = usize>, resolved: &[Resolved<'_>]) -> Vec<Vec<u32>> {
         let mut rows = vec![Vec::new(); self.layout.detections];
         let split = self.layout.split();
         let mut all = self.all.clone();
@@ -220,7 +254,7 @@ impl Index {
         }
         let mut left = all.clone();
         let mut any = vec![0_u64; self.layout.width() - split];
-        for row in 0..len {
+        for row in of {
             left.copy_from_slice(&all);
             let mut some = true;
             for (column, resolved) in self.columns.iter().zip(resolved) {
