@@ -36,27 +36,33 @@ enum Id {
     Other(Box<str>),
 }
 
+/// Where the hyphens of a UUID are.
 const UUID_HYPHENS: [usize; 4] = [8, 13, 18, 23];
+/// No hex digit.
+const NONE: u8 = 0xff;
+/// What each byte is worth as a hex digit in lower case.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [NONE; 256];
+    let digits = *b"0123456789abcdef";
+    let mut worth = 0;
+    while worth < 16 {
+        nibbles[digits[worth as usize] as usize] = worth;
+        worth += 1;
+    }
+    nibbles
+};
 
 impl Id {
     fn of(text: &str) -> Self {
         let bytes = text.as_bytes();
-        let mut digits = [0_u8; 16];
-        let is_uuid = bytes.len() == 36;
-        let mut places = (0..bytes.len()).filter(|at| !is_uuid || !UUID_HYPHENS.contains(at));
-        let fits = bytes.len() == 32 || is_uuid && UUID_HYPHENS.iter().all(|at| is(bytes, *at));
-        let filled = fits
-            && digits.iter_mut().all(|digit| {
-                let mut nibble = || bytes.get(places.next()?).copied().and_then(nibble);
-                let byte = nibble().and_then(|high| Some(high << 4 | nibble()?));
-                *digit = byte.unwrap_or_default();
-                byte.is_some()
-            });
-        match (filled, is_uuid) {
-            (true, true) => Self::Uuid(digits),
-            (true, false) => Self::Hex(digits),
-            (false, _) => Self::Other(text.into()),
-        }
+        let known = if let Ok(digits) = bytes.try_into() {
+            hex(digits).map(Self::Hex)
+        } else if let Ok(uuid) = bytes.try_into() {
+            unhyphened(uuid).and_then(|digits| hex(&digits)).map(Self::Uuid)
+        } else {
+            None
+        };
+        known.unwrap_or_else(|| Self::Other(text.into()))
     }
 
     fn text(&self) -> String {
@@ -81,16 +87,31 @@ impl Id {
     }
 }
 
-fn is(bytes: &[u8], hyphen: usize) -> bool {
-    bytes.get(hyphen) == Some(&b'-')
+fn hex(digits: &[u8; 32]) -> Option<[u8; 16]> {
+    let mut bytes = [0_u8; 16];
+    let mut seen = 0;
+    for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
+        seen |= high | low;
+        *byte = high << 4 | low & 15;
+    }
+    (seen != NONE).then_some(bytes)
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// The digits of a UUID, if its hyphens are where they belong.
+fn unhyphened(uuid: &[u8; 36]) -> Option<[u8; 32]> {
+    let mut digits = [0_u8; 32];
+    let mut left = digits.as_mut_slice();
+    let mut start = 0;
+    for end in UUID_HYPHENS.into_iter().chain([uuid.len()]) {
+        let (group, rest) = left.split_at_mut_checked(end - start)?;
+        group.copy_from_slice(uuid.get(start..end)?);
+        if uuid.get(end).is_some_and(|byte| *byte != b'-') {
+            return None;
+        }
+        (left, start) = (rest, end + 1);
     }
+    Some(digits)
 }
 
 impl Mark {
@@ -106,7 +127,8 @@ impl Mark {
         }
     }
 
-    fn heap(&self) -> usize {
+    /// Bytes beside the value's own.
+    pub(crate) fn heap(&self) -> usize {
         self.event_id.heap() + self.audit_id.as_ref().map_or(0, Id::heap)
     }
 }
@@ -149,6 +171,19 @@ impl Evidence {
         for mark in &other.shown {
             self.show(mark.clone());
         }
+    }
+
+    /// Of sets of events of which each is before the next.
+    pub(crate) fn ascending<'a>(parts: impl DoubleEndedIterator<Item = &'a Self> + Clone) -> Self {
+        let count = parts.clone().map(|part| part.count).sum();
+        let marks = || parts.clone().flat_map(|part| part.shown.iter());
+        if count <= SHOWN_MAX as u64 {
+            return Self { count, shown: marks().cloned().collect() };
+        }
+        let mut latest: SmallVec<[&Mark; LATEST_MAX]> = marks().rev().take(LATEST_MAX).collect();
+        latest.reverse();
+        let shown = marks().take(EARLIEST_MAX).chain(latest).cloned().collect();
+        Self { count, shown }
     }
 
     /// With one more than fits, the one in the middle goes: it is neither among the earliest nor
@@ -222,6 +257,9 @@ mod tests {
             merged.merge(&gather(right));
             times.sort_unstable();
             prop_assert_eq!(&merged, &gather(&times));
+            let (before, after) = times.split_at(split);
+            let parts = [gather(before), Evidence::default(), gather(after)];
+            prop_assert_eq!(&merged, &Evidence::ascending(parts.iter()));
             let mut expected: Vec<_> = times.iter().take(3).chain(times.iter().rev().take(2))
                 .copied().collect();
             expected.sort_unstable();
@@ -237,9 +275,15 @@ mod tests {
     fn ids_come_back_as_they_were() {
         let uuid = "00000000-1111-4222-8333-0123456789ab";
         let upper = uuid.to_uppercase();
-        for id in ["00ff112233445566778899aabbccddee", uuid, &upper, "", "mine", &"-".repeat(36)] {
+        let (hex, moved) = ("00ff112233445566778899aabbccddee", uuid.replace("-4222", "4222-"));
+        let other = [&hex.replace('a', "g"), &hex.to_uppercase(), &hex.replace('a', "\u{0}")];
+        for id in [hex, uuid, &upper, "", "mine", &"-".repeat(36), &moved]
+            .into_iter()
+            .chain(other.map(String::as_str))
+        {
             assert_eq!(Id::of(id).text(), id);
         }
+        assert!(matches!(Id::of(hex), Id::Hex(_)) && matches!(Id::of(&moved), Id::Other(_)));
         assert!(matches!(Id::of(uuid), Id::Uuid(_)) && matches!(Id::of("mine"), Id::Other(_)));
     }
 }

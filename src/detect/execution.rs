@@ -170,8 +170,8 @@ impl Execution {
             (Self::PerEvent(of), State::PerEvent(state)) => of.misses(state, latest),
             (Self::Windowed(_), State::Windowed(state)) => state.misses(latest),
             (Self::Requery(_) | Self::Chain(_), State::Requery(state)) => state.misses(latest),
-            (Self::FirstSeen(_), State::FirstSeen(state)) => state.misses(),
-            (Self::Absent(_), State::Absent(state)) => state.misses(),
+            (Self::FirstSeen(_), State::FirstSeen(state)) => state.misses(latest),
+            (Self::Absent(of), State::Absent(state)) => of.misses(state, latest),
             _ => {}
         }
     }
@@ -253,3 +253,6 @@ impl State {
 fn mixed_up() -> DataFusionError {
     DataFusionError::Internal("a detection's state is of another".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

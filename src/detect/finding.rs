@@ -63,6 +63,15 @@ impl Finding {
         render(&self.detection.describe, &self.row)
     }
 
+    /// Bytes beside its row, which others may hold too, and its detection.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.id.len()
+            + self.cluster.len()
+            + self.key.bytes()
+            + self.evidence.heap()
+    }
+
     /// True when nothing is said that `other` does not say.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.status == other.status

@@ -6,20 +6,22 @@
 //! that is about buckets that are forgotten, history is to be asked.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
-use super::aged::gone_up_to;
+use super::aged::too_old;
 use super::detection::{Detection, Novelty};
 use super::evidence::Mark;
 use super::finding::{Finding, bucket};
 use super::noted::{Noted, Place};
 use super::rows::{Columns, Events, KeyCells};
 
-/// A guess at what a key with one streak takes, bytes.
-const KEY_BYTES: usize = 256;
+/// What a key takes besides its bytes and its streaks, in a table that is at most 7/8 full.
+const KEY_BYTES: usize = size_of::<(Box<[u8]>, Vec<Streak>)>() * 8 / 7 + 2 * ALLOCATION;
+/// What an allocation costs beside its bytes, about.
+const ALLOCATION: usize = 16;
 
 /// A detection of what is new.
 #[derive(Debug)]
@@ -28,17 +30,22 @@ pub(crate) struct FirstSeen {
     novelty: Novelty,
     /// Columns of the finding's key, without the cluster.
     names: Arc<[String]>,
+    /// Columns of its rows, once there was one.
+    shown: OnceLock<Arc<[String]>>,
 }
 
 /// One cluster's keys.
 #[derive(Debug)]
 pub(crate) struct State {
     streaks: HashMap<Box<[u8]>, Vec<Streak>>,
+    /// What keys and streaks take.
+    bytes: usize,
     noted: Noted,
     /// The earliest event that is known of.
     since: i64,
-    /// Keys were given up: what seems new may not be.
-    capped: bool,
+    /// Keys were given up that were seen up to this time, or events were not judged: what seems new
+    /// within a lookback of it may not be.
+    lost_to: Option<i64>,
     /// When streaks that are over are next looked for.
     next_sweep: i64,
     /// From when to when, of event time, it must be asked again what is new.
@@ -59,10 +66,26 @@ struct Streak {
     key: Option<Box<[u8]>>,
 }
 
+impl Streak {
+    /// Bytes beside its own.
+    fn heap(&self) -> usize {
+        self.first.heap() + self.key.as_ref().map_or(0, |key| key.len() + ALLOCATION)
+    }
+}
+
+fn weigh(streaks: &Vec<Streak>) -> usize {
+    streaks.capacity() * size_of::<Streak>() + streaks.iter().map(Streak::heap).sum::<usize>()
+}
+
+/// Most keys stay with one.
+fn one_streak() -> Vec<Streak> {
+    Vec::with_capacity(1)
+}
+
 impl FirstSeen {
     pub(crate) fn new(detection: Arc<Detection>, novelty: Novelty) -> Self {
         let names = detection.key_names().into();
-        Self { detection, novelty, names }
+        Self { detection, novelty, names, shown: OnceLock::new() }
     }
 
     pub(crate) fn detection(&self) -> &Arc<Detection> {
@@ -76,9 +99,10 @@ impl FirstSeen {
     pub(crate) fn state() -> State {
         State {
             streaks: HashMap::new(),
+            bytes: 0,
             noted: Noted::default(),
             since: i64::MAX,
-            capped: false,
+            lost_to: None,
             next_sweep: i64::MIN,
             asks: Vec::new(),
         }
@@ -87,28 +111,42 @@ impl FirstSeen {
     /// Takes in rows: the query's columns, then the event's.
     pub(crate) fn take_in(&self, state: &mut State, rows: &RecordBatch) -> Result<()> {
         let events = Events::of(rows)?;
-        let shown = Columns::of(rows, |name| !name.starts_with("__"));
+        let shown = Columns::shown(rows, &self.shown);
         let column = |name: &String| rows.column_by_name(name);
         let novel = KeyCells::of(self.novelty.key.iter().filter_map(column));
         let keys = KeyCells::of(self.names.iter().filter_map(column));
         let (mut key, mut finding_key) = (Vec::new(), Vec::new());
         for row in 0..rows.num_rows() {
             novel.write(row, &mut key);
-            let event = events.at(row);
+            let time = events.time(row);
             let streaks = match state.streaks.get_mut(key.as_slice()) {
                 Some(streaks) => streaks,
-                None => state.streaks.entry(key.as_slice().into()).or_default(),
+                None => {
+                    let streaks = one_streak();
+                    state.bytes += KEY_BYTES + key.len() + weigh(&streaks);
+                    state.streaks.entry(key.as_slice().into()).or_insert(streaks)
+                }
             };
-            let time = event.event_time;
+            // Nearly all events go on with the one streak of their key, and are not new.
+            if let [streak] = streaks.as_mut_slice()
+                && streak.first.event_time < time
+                && time <= streak.last.saturating_add(self.novelty.lookback)
+            {
+                if streak.last <= time {
+                    streak.last = time;
+                    self.ask_again(&state.noted, &mut state.asks, time);
+                }
+                continue;
+            }
+            let event = events.at(row);
             let streak = Streak { first: event.clone(), last: time, key: None };
-            let known = streaks.len();
+            let (known, before) = (streaks.len(), weigh(streaks));
             let mut joined = self.join(streaks, &mut state.noted, streak);
-            // Within a streak it changes nothing; else what was forgotten may have been before it,
-            // and what it makes known may have been told of as new, in a streak that is forgotten.
+            // Within a streak it changes nothing.
             let is_within =
                 joined.first != event && joined.last != time && streaks.len() + 1 == known;
-            if !is_within && state.noted.is_forgotten(bucket(&self.detection, time)) {
-                state.asks.push((time, time.saturating_add(self.novelty.lookback)));
+            if !is_within {
+                self.ask_again(&state.noted, &mut state.asks, time);
             }
             if joined.first == event {
                 keys.write(row, &mut finding_key);
@@ -117,8 +155,18 @@ impl FirstSeen {
                 state.noted.note(place, event, shown.named(row));
             }
             streaks.push(joined);
+            state.bytes = state.bytes + weigh(streaks) - before;
         }
         Ok(())
+    }
+
+    /// Of an event that is the first or the last of its streak, or joins two: what was forgotten may
+    /// have been before it, and what it makes known may have been told of as new, in a streak that
+    /// is forgotten.
+    fn ask_again(&self, noted: &Noted, asks: &mut Vec<(i64, i64)>, time: i64) {
+        if noted.is_forgotten(bucket(&self.detection, time)) {
+            asks.push((time, time.saturating_add(self.novelty.lookback)));
+        }
     }
 
     /// A streak with all those of its key that it touches: their first event stays, what else was
@@ -163,17 +211,27 @@ impl FirstSeen {
     /// A key was seen in the past from `first` to `last`, with no gap of a lookback in between:
     /// nothing that came since is its first event.
     pub(crate) fn remember(&self, state: &mut State, key: Box<[u8]>, first: i64, last: i64) {
-        let State { streaks, noted, .. } = state;
-        let streaks = streaks.entry(key).or_default();
+        let State { streaks, noted, bytes, .. } = state;
+        let length = key.len();
+        let streaks = streaks.entry(key).or_insert_with(|| {
+            let streaks = one_streak();
+            *bytes += KEY_BYTES + length + weigh(&streaks);
+            streaks
+        });
+        let before = weigh(streaks);
         let joined = self.join(streaks, noted, Streak { first: past(first), last, key: None });
         streaks.push(joined);
+        *bytes = *bytes + weigh(streaks) - before;
     }
 
     /// The findings that changed. Silent until what is known covers the time to learn.
     pub(crate) fn evaluate(&self, state: &mut State, cluster: &str) -> Vec<Finding> {
         let learned = state.since.saturating_add(self.novelty.learn);
         let counts = |event: &Mark| event.event_time >= learned;
-        state.noted.revise(&self.detection, &self.names, cluster, counts, state.capped)
+        // Later, no event of the lookback is among those that are lost.
+        let lost_to = state.lost_to.map(|time| time.saturating_add(self.novelty.lookback));
+        let capped = lost_to.map(|time| bucket(&self.detection, time));
+        state.noted.revise(&self.detection, &self.names, cluster, counts, capped)
     }
 
     /// How much of the time to learn is covered at an event time, from 0 to 1.
@@ -193,24 +251,34 @@ impl FirstSeen {
         // There may be many keys: now and then is enough.
         state.next_sweep = told_from.saturating_add(self.detection.dedup.max(3_600_000_000));
         let lookback = self.novelty.lookback;
-        state.streaks.retain(|_, streaks| {
+        let State { streaks, bytes, .. } = state;
+        streaks.retain(|key, streaks| {
+            let before = weigh(streaks);
             streaks.retain(|streak| streak.last.saturating_add(lookback) >= told_from);
-            !streaks.is_empty()
+            let (stays, now) = (!streaks.is_empty(), weigh(streaks));
+            let gone = before - now + if stays { 0 } else { KEY_BYTES + key.len() + now };
+            *bytes -= gone;
+            stays
         });
     }
 
     /// Gives up the keys that were seen longest ago of those that do not fit into `bytes_max`.
     pub(crate) fn cap(state: &mut State, bytes_max: usize) {
-        state.capped |= state.noted.cap(bytes_max / 2);
-        let max = bytes_max / 2 / KEY_BYTES;
-        if state.streaks.len() <= max {
+        state.noted.cap(bytes_max / 2);
+        if state.bytes <= bytes_max / 2 {
             return;
         }
         let last = |streaks: &Vec<Streak>| streaks.iter().map(|of| of.last).max();
-        let ages = state.streaks.values().map(last).collect();
-        let Some(newest) = gone_up_to(ages, max) else { return };
-        state.streaks.retain(|_, streaks| last(streaks) > newest);
-        state.capped = true;
+        let size = |key: &[u8], streaks: &Vec<Streak>| KEY_BYTES + key.len() + weigh(streaks);
+        let ages = state.streaks.iter().map(|(key, of)| (last(of), size(key, of))).collect();
+        let Some(newest) = too_old(ages, bytes_max / 2) else { return };
+        let State { streaks, bytes, .. } = state;
+        streaks.retain(|key, streaks| {
+            let stays = last(streaks) > newest;
+            *bytes -= if stays { 0 } else { size(key, streaks) };
+            stays
+        });
+        state.lost_to = state.lost_to.max(newest);
     }
 }
 
@@ -225,13 +293,14 @@ impl State {
         std::mem::take(&mut self.asks)
     }
 
-    /// Events were not judged.
-    pub(crate) fn misses(&mut self) {
-        self.capped = true;
+    /// Events up to this time were not judged.
+    pub(crate) fn misses(&mut self, latest: i64) {
+        self.lost_to = self.lost_to.max(Some(latest));
     }
 
+    /// Bytes that it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.streaks.len() * KEY_BYTES + self.noted.bytes()
+        self.bytes + self.noted.bytes()
     }
 
     pub(crate) fn keys(&self) -> usize {

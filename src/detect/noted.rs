@@ -10,10 +10,8 @@ use super::evidence::{Evidence, Mark};
 use super::finding::{Finding, Identity, Status};
 use super::row::Row;
 
-/// A guess at what an event and its row take, bytes.
-const EVENT_BYTES: usize = 1_024;
-/// What a finding takes besides its events, in events.
-const PLACE_SIZE: usize = 2;
+/// What an event takes beside what it points to, as part of a node that is half full.
+const EVENT_BYTES: usize = 2 * size_of::<(Mark, Row)>();
 
 /// Which finding: bucket and key.
 pub(crate) type Place = (i64, Box<[u8]>);
@@ -25,27 +23,42 @@ pub(crate) struct Noted {
     touched: BTreeSet<Place>,
     /// Earlier buckets are forgotten.
     first: i64,
-    /// What is kept, in events.
-    size: usize,
+    /// Up to this bucket findings were given up.
+    capped: Option<i64>,
+    bytes: usize,
 }
 
 impl Default for Noted {
     fn default() -> Self {
-        Self { open: HashMap::new(), touched: BTreeSet::new(), first: i64::MIN, size: 0 }
+        Self {
+            open: HashMap::new(),
+            touched: BTreeSet::new(),
+            first: i64::MIN,
+            capped: None,
+            bytes: 0,
+        }
     }
 }
 
 #[derive(Debug, Default)]
 struct Open {
     events: BTreeMap<Mark, Row>,
-    /// What was last said.
+    /// What was last said. If it is open, it shows the row of an event.
     said: Option<Finding>,
+    /// All that it takes.
+    bytes: usize,
 }
 
-impl Open {
-    fn size(&self) -> usize {
-        self.events.len() + PLACE_SIZE
-    }
+fn weigh_event(event: &Mark, row: &Row) -> usize {
+    EVENT_BYTES + event.heap() + row.bytes()
+}
+
+/// What a finding that was told takes: its row too, once no event holds it.
+fn weigh_said(said: Option<&Finding>) -> usize {
+    said.map_or(0, |said| match said.status {
+        Status::Open => said.bytes(),
+        Status::Withdrawn => said.bytes() + said.row.bytes(),
+    })
 }
 
 impl Noted {
@@ -55,10 +68,18 @@ impl Noted {
             return;
         }
         let open = self.open.entry(place.clone()).or_insert_with(|| {
-            self.size += PLACE_SIZE;
-            Open::default()
+            // The place is in the table, and among those that were touched.
+            let bytes = 2 * (size_of::<(Place, Open)>() + place.1.len());
+            self.bytes += bytes;
+            Open { bytes, ..Open::default() }
         });
-        self.size += usize::from(open.events.insert(event, row).is_none());
+        let before = open.bytes;
+        open.bytes += weigh_event(&event, &row);
+        if let Some(row) = open.events.get(&event) {
+            open.bytes -= weigh_event(&event, row);
+        }
+        self.bytes = self.bytes + open.bytes - before;
+        open.events.insert(event, row);
         self.touched.insert(place);
     }
 
@@ -70,7 +91,11 @@ impl Noted {
     /// An event no longer counts.
     pub(crate) fn take_back(&mut self, place: Place, event: &Mark) {
         if let Some(open) = self.open.get_mut(&place) {
-            self.size -= usize::from(open.events.remove(event).is_some());
+            if let Some(row) = open.events.remove(event) {
+                let bytes = weigh_event(event, &row);
+                open.bytes -= bytes;
+                self.bytes -= bytes;
+            }
             self.touched.insert(place);
         }
     }
@@ -81,15 +106,17 @@ impl Noted {
     }
 
     /// The findings that changed, of the events that count now. `names` are those of the key
-    /// columns, without the cluster.
+    /// columns, without the cluster. Those of buckets up to `capped` may miss something, as may
+    /// those that were given up here.
     pub(crate) fn revise(
         &mut self,
         detection: &Arc<Detection>,
         names: &Arc<[String]>,
         cluster: &str,
         counts: impl Fn(&Mark) -> bool,
-        incomplete: bool,
+        capped: Option<i64>,
     ) -> Vec<Finding> {
+        let capped = capped.max(self.capped);
         let mut findings = Vec::new();
         for place in std::mem::take(&mut self.touched) {
             let Some(open) = self.open.get_mut(&place) else { continue };
@@ -112,7 +139,7 @@ impl Noted {
                         bucket: *bucket,
                         row,
                         evidence,
-                        incomplete,
+                        incomplete: capped.is_some_and(|capped| *bucket <= capped),
                     }
                 }
                 None => match &open.said {
@@ -121,9 +148,14 @@ impl Noted {
                 },
             };
             if open.said.as_ref().is_none_or(|said| !said.says_the_same(&now)) {
-                open.said = Some(now.clone());
-                findings.push(now);
+                findings.push(now.clone());
             }
+            // Kept even if it says the same: it shares the row that an event holds now.
+            let before = weigh_said(open.said.as_ref());
+            let bytes = weigh_said(Some(&now));
+            open.bytes = open.bytes + bytes - before;
+            self.bytes = self.bytes + bytes - before;
+            open.said = Some(now);
         }
         findings
     }
@@ -135,42 +167,41 @@ impl Noted {
     }
 
     /// Gives up the findings of the oldest buckets, and of these the largest, that do not fit into
-    /// `bytes_max`; true when there were some.
-    pub(crate) fn cap(&mut self, bytes_max: usize) -> bool {
-        if self.bytes() <= bytes_max {
-            return false;
+    /// `bytes_max`.
+    pub(crate) fn cap(&mut self, bytes_max: usize) {
+        if self.bytes <= bytes_max {
+            return;
         }
-        let size_max = bytes_max / EVENT_BYTES / 8 * 7;
         let sized = self.open.iter();
         let mut places: Vec<(i64, Reverse<usize>, Place)> =
-            sized.map(|(place, open)| (place.0, Reverse(open.size()), place.clone())).collect();
+            sized.map(|(place, open)| (place.0, Reverse(open.bytes), place.clone())).collect();
         places.sort_unstable();
-        let mut left = self.size;
+        let mut left = self.bytes;
         let mut gone = HashSet::new();
-        for (_, Reverse(size), place) in places {
-            if left <= size_max {
+        for (bucket, Reverse(bytes), place) in places {
+            if left <= bytes_max / 8 * 7 {
                 break;
             }
-            left -= size;
+            left -= bytes;
+            self.capped = self.capped.max(Some(bucket));
             gone.insert(place);
         }
         self.retain(|place, _| !gone.contains(place));
-        true
     }
 
     fn retain(&mut self, mut stays: impl FnMut(&Place, &Open) -> bool) {
-        let Self { open, size, .. } = self;
+        let Self { open, bytes, .. } = self;
         open.retain(|place, open| {
             let stays = stays(place, open);
             if !stays {
-                *size -= open.size();
+                *bytes -= open.bytes;
             }
             stays
         });
     }
 
-    /// Bytes that it takes, about.
+    /// Bytes that it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.size * EVENT_BYTES
+        self.bytes
     }
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::value::Value;
 
+/// What an allocation costs beside its bytes, about.
+const ALLOCATION: usize = 32;
+
 /// A row. Copies share what they hold: a finding is told again with each of its changes.
 #[derive(Clone, Debug, Default, PartialEq, PartialOrd)]
 pub struct Row {
@@ -27,5 +30,14 @@ impl Row {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.values.get(self.names.iter().position(|of| of == name)?)
+    }
+
+    /// Bytes of its values. Copies share them, and names are shared by all rows of a query.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = self.values.iter().map(|value| match value {
+            Value::Text(text) => text.len(),
+            _ => 0,
+        });
+        size_of_val(&*self.values) + texts.sum::<usize>() + ALLOCATION
     }
 }

@@ -1,11 +1,11 @@
 //! A plan's result, read back: the query's own columns in front, ours behind them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int64Array, RecordBatch, StringArray,
-    StringViewArray, UInt32Array,
+    StringViewArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
@@ -17,9 +17,9 @@ use super::value::Value;
 
 /// Reads the event columns that plans append.
 pub(crate) struct Events {
-    times: ArrayRef,
-    event_ids: ArrayRef,
-    audit_ids: ArrayRef,
+    times: TimestampMicrosecondArray,
+    event_ids: StringViewArray,
+    audit_ids: StringViewArray,
 }
 
 impl Events {
@@ -29,26 +29,30 @@ impl Events {
             let column = batch.column_by_name(name).ok_or_else(|| {
                 DataFusionError::Internal(format!("plan result without column {name}"))
             })?;
-            Ok(cast(column, data_type)?)
+            // What they nearly always are already.
+            let is_as_wanted = column.data_type() == data_type;
+            Ok(if is_as_wanted { Arc::clone(column) } else { cast(column, data_type)? })
+        };
+        let text = |name: &str| -> Result<StringViewArray> {
+            Ok(column(name, &DataType::Utf8View)?.as_string_view().clone())
         };
         let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         Ok(Self {
-            times: column("__event_time", &time)?,
-            event_ids: column("__event_id", &DataType::Utf8View)?,
-            audit_ids: column("__audit_id", &DataType::Utf8View)?,
+            times: column("__event_time", &time)?.as_primitive().clone(),
+            event_ids: text("__event_id")?,
+            audit_ids: text("__audit_id")?,
         })
     }
 
     /// The event of a row.
     pub(crate) fn at(&self, row: usize) -> Mark {
-        let audit_ids = self.audit_ids.as_string_view();
-        let audit_id = audit_ids.is_valid(row).then(|| audit_ids.value(row));
-        Mark::new(self.time(row), self.event_ids.as_string_view().value(row), audit_id)
+        let audit_id = self.audit_ids.is_valid(row).then(|| self.audit_ids.value(row));
+        Mark::new(self.time(row), self.event_ids.value(row), audit_id)
     }
 
     /// The event time of a row, microseconds.
     pub(crate) fn time(&self, row: usize) -> i64 {
-        self.times.as_primitive::<TimestampMicrosecondType>().value(row)
+        self.times.value(row)
     }
 }
 
@@ -86,6 +90,21 @@ impl Columns {
         Self { names: names.into(), arrays }
     }
 
+    /// What a plan shows of its results, which always have the same columns: `names` are theirs,
+    /// once known.
+    pub(crate) fn shown(batch: &RecordBatch, names: &OnceLock<Arc<[String]>>) -> Self {
+        let shown = |name: &str| !name.starts_with("__");
+        let Some(names) = names.get() else {
+            let columns = Self::of(batch, shown);
+            let _ = names.set(Arc::clone(&columns.names));
+            return columns;
+        };
+        let schema = batch.schema_ref();
+        let kept = schema.fields().iter().zip(batch.columns()).filter(|(f, _)| shown(f.name()));
+        let arrays = kept.map(|(_, array)| Arc::clone(array)).collect();
+        Self { names: Arc::clone(names), arrays }
+    }
+
     /// The values of a row.
     pub(crate) fn values(&self, row: usize) -> Vec<Value> {
         self.arrays.iter().map(|array| Value::at(array, row)).collect()
@@ -102,8 +121,16 @@ pub(crate) fn by_cluster(batch: &RecordBatch) -> Result<Vec<(String, RecordBatch
     let index = batch.schema().index_of("cluster")?;
     let column = batch.column(index).as_dictionary::<Int32Type>();
     let names = column.values().as_string::<i32>();
+    let keys = column.keys();
+    if keys.null_count() == 0
+        && let Some((first, others)) = keys.values().split_first()
+        && others.iter().all(|key| key == first)
+    {
+        let name = usize::try_from(*first).map(|key| names.value(key)).unwrap_or_default();
+        return Ok(vec![(name.to_owned(), batch.clone())]);
+    }
     let mut rows: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for (row, key) in (0_u32..).zip(column.keys()) {
+    for (row, key) in (0_u32..).zip(keys) {
         if let Some(name) = key.and_then(|key| usize::try_from(key).ok()) {
             rows.entry(names.value(name)).or_default().push(row);
         }
@@ -199,7 +226,7 @@ pub(crate) fn key_bytes(values: &[Value]) -> Vec<u8> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int32Array, TimestampMicrosecondArray};
+    use arrow::array::Int32Array;
 
     use super::*;
 

@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-use super::distinct::Distinct;
+use super::distinct::{Distinct, Union};
 
 /// How an aggregate is added up.
 #[derive(Debug)]
@@ -81,11 +81,8 @@ pub(crate) enum Input {
     Rows,
     /// Whether it is NULL.
     Nulls(ArrayRef),
-    /// Hash of each value; by dictionary key where it has one.
-    Hashes {
-        array: ArrayRef,
-        hashes: Vec<u64>,
-    },
+    /// Hash of each value that is not NULL.
+    Hashes(Vec<Option<u64>>),
     Numbers(ArrayRef),
     Texts(ArrayRef),
     Truths(ArrayRef),
@@ -112,9 +109,7 @@ impl Aggregate {
         let Some(first) = arguments.first().copied() else { return Ok(Input::Rows) };
         Ok(match &self.kind {
             Kind::Count => Input::Nulls(Arc::clone(first)),
-            Kind::CountDistinct => {
-                Input::Hashes { array: Arc::clone(first), hashes: hashes(first, seed)? }
-            }
+            Kind::CountDistinct => Input::Hashes(hashes(first, seed)?),
             Kind::Sum | Kind::Extreme(_) => Input::Numbers(cast(first, &DataType::Int64)?),
             Kind::TextExtreme(_) => Input::Texts(cast(first, &DataType::Utf8View)?),
             Kind::Truth(_) => Input::Truths(Arc::clone(first)),
@@ -122,21 +117,17 @@ impl Aggregate {
         })
     }
 
-    /// Takes in one row of a batch.
-    pub(crate) fn add(&self, partial: &mut Partial, input: &Input, row: usize) -> Result<()> {
+    /// Takes in one row of a batch, if it is one of ours.
+    pub(crate) fn add(&self, partial: &mut Partial, input: &Input, row: usize) {
         match (partial, input) {
             (Partial::Count(count), Input::Rows) => *count += 1,
             (Partial::Count(count), Input::Nulls(array)) => {
                 // A dictionary's values may be NULL too.
                 *count += i64::from(!array.is_null(row) && !null_value(array, row));
             }
-            (Partial::Distinct(distinct), Input::Hashes { array, hashes }) => {
-                let place = match array.as_dictionary_opt::<Int32Type>() {
-                    Some(array) => array.key(row).filter(|key| !array.values().is_null(*key)),
-                    None => (!array.is_null(row)).then_some(row),
-                };
-                if let Some(hash) = place.and_then(|place| hashes.get(place)) {
-                    distinct.insert(*hash);
+            (Partial::Distinct(distinct), Input::Hashes(hashes)) => {
+                if let Some(hash) = hashes.get(row).copied().flatten() {
+                    distinct.insert(hash);
                 }
             }
             (Partial::Number(kept), Input::Numbers(array)) if !array.is_null(row) => {
@@ -153,26 +144,57 @@ impl Aggregate {
                 let value = array.as_boolean().value(row);
                 *kept = Some(kept.map_or(value, |kept| self.truth(kept, value)));
             }
-            (Partial::Other(kept), Input::Other(arrays)) => {
-                let rows = UInt32Array::from(vec![u32::try_from(row).unwrap_or(u32::MAX)]);
-                let one = arrays.iter().map(|array| take(array, &rows, None));
-                let one = one.collect::<Result<Vec<_>, _>>()?;
-                let added = self.state_of(&one)?;
-                *kept = Some(match kept.take() {
-                    Some(kept) => self.merged(&[kept, added])?,
-                    None => added,
-                });
-            }
             _ => {}
+        }
+    }
+
+    /// Whether it takes in [several rows](Self::add_rows) at once: DataFusion's own.
+    pub(crate) fn is_other(&self) -> bool {
+        matches!(self.kind, Kind::Other(_))
+    }
+
+    /// Takes in rows of a batch, all of one key and pane.
+    pub(crate) fn add_rows(
+        &self,
+        partial: &mut Partial,
+        input: &Input,
+        rows: &UInt32Array,
+    ) -> Result<()> {
+        if let (Partial::Other(kept), Input::Other(arrays)) = (partial, input) {
+            let arguments = arrays.iter().map(|array| take(array, rows, None));
+            let added = self.state_of(&arguments.collect::<Result<Vec<_>, _>>()?)?;
+            *kept = Some(match kept.take() {
+                Some(kept) => self.merged(&[kept, added])?,
+                None => added,
+            });
         }
         Ok(())
     }
 
+    /// What the partials of several panes come to together. `seen` is room to count in.
+    pub(crate) fn sum<'a>(
+        &self,
+        partials: impl Iterator<Item = &'a Partial> + Clone,
+        seen: &mut Union,
+    ) -> Result<Partial> {
+        if matches!(self.kind, Kind::CountDistinct) {
+            let sets = partials.filter_map(|partial| match partial {
+                Partial::Distinct(distinct) => Some(distinct),
+                _ => None,
+            });
+            return Ok(Partial::Count(whole(Distinct::len_of(sets, seen))));
+        }
+        let mut sum = self.empty();
+        for partial in partials {
+            self.merge(&mut sum, partial)?;
+        }
+        Ok(sum)
+    }
+
     /// Puts another pane's partial to this one.
-    pub(crate) fn merge(&self, into: &mut Partial, other: &Partial) -> Result<()> {
+    fn merge(&self, into: &mut Partial, other: &Partial) -> Result<()> {
         match (into, other) {
             (Partial::Count(count), Partial::Count(other)) => *count += other,
-            (Partial::Distinct(distinct), Partial::Distinct(other)) => distinct.merge(other),
             (Partial::Number(kept), Partial::Number(Some(other))) => {
                 *kept = Some(kept.map_or(*other, |kept| self.number(kept, *other)));
             }
@@ -310,24 +332,32 @@ fn null_value(array: &ArrayRef, row: usize) -> bool {
         .is_some_and(|array| array.key(row).is_some_and(|key| array.values().is_null(key)))
 }
 
-/// Hashes of an array's values; of a dictionary's values, where it has one.
-fn hashes(array: &ArrayRef, seed: &RandomState) -> Result<Vec<u64>> {
+/// Hashes of an array's values, row by row; of a dictionary's values where it has one.
+fn hashes(array: &ArrayRef, seed: &RandomState) -> Result<Vec<Option<u64>>> {
     if let Some(repeating) = array.as_dictionary_opt::<Int32Type>() {
-        return hashes(repeating.values(), seed);
+        let (keys, values) = (repeating.keys(), repeating.values());
+        // A few rows of a batch come with all of its values.
+        if keys.len() < values.len() {
+            return hashes(&take(values, keys, None)?, seed);
+        }
+        let values = hashes(values, seed)?;
+        let value = |key: i32| *values.get(usize::try_from(key).ok()?)?;
+        return Ok(keys.iter().map(|key| key.and_then(value)).collect());
     }
     if array.data_type().is_string() {
         let texts = cast(array, &DataType::Utf8View)?;
-        let texts = texts.as_string_view();
-        return Ok(texts.iter().map(|text| seed.hash_one(text)).collect());
+        let texts = texts.as_string_view().iter();
+        return Ok(texts.map(|text| text.map(|text| seed.hash_one(text))).collect());
     }
-    if let Ok(numbers) = cast(array, &DataType::Int64)
-        && array.data_type().is_integer()
+    if array.data_type().is_integer()
+        && let Ok(numbers) = cast(array, &DataType::Int64)
     {
-        return Ok(numbers.as_primitive::<Int64Type>().iter().map(|n| seed.hash_one(n)).collect());
+        let numbers = numbers.as_primitive::<Int64Type>().iter();
+        return Ok(numbers.map(|number| number.map(|number| seed.hash_one(number))).collect());
     }
-    let values =
-        (0..array.len()).map(|row| Ok(seed.hash_one(ScalarValue::try_from_array(array, row)?)));
-    values.collect()
+    let value = |row| ScalarValue::try_from_array(array, row);
+    let hash = |row| Ok(Some(seed.hash_one(value(row)?)));
+    (0..array.len()).map(|row| if array.is_null(row) { Ok(None) } else { hash(row) }).collect()
 }
 
 /// States of one accumulator as the columns that it merges.

@@ -7,10 +7,13 @@ use std::collections::HashSet;
 #[derive(Clone, Debug)]
 pub(crate) enum Distinct {
     Few(Vec<u64>),
-    Many(HashSet<u64, Asis>),
+    Many(Union),
 }
 
 const FEW: usize = 16;
+
+/// Room to count together what several sets have; it is used again and again.
+pub(crate) type Union = HashSet<u64, Asis>;
 
 /// Hashes need no hashing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +45,7 @@ impl Distinct {
             Self::Few(hashes) if hashes.contains(&hash) => {}
             Self::Few(hashes) if hashes.len() < FEW => hashes.push(hash),
             Self::Few(hashes) => {
-                let mut many: HashSet<u64, Asis> = hashes.drain(..).collect();
+                let mut many: Union = hashes.drain(..).collect();
                 many.insert(hash);
                 *self = Self::Many(many);
             }
@@ -50,11 +53,24 @@ impl Distinct {
         }
     }
 
-    pub(crate) fn merge(&mut self, other: &Self) {
-        match other {
-            Self::Few(hashes) => hashes.iter().for_each(|hash| self.insert(*hash)),
-            Self::Many(hashes) => hashes.iter().for_each(|hash| self.insert(*hash)),
+    /// How many different values several sets have together.
+    pub(crate) fn len_of<'a>(
+        sets: impl Iterator<Item = &'a Self> + Clone,
+        seen: &mut Union,
+    ) -> usize {
+        let mut some = sets.clone().filter(|set| set.len() > 0);
+        let (first, second) = (some.next(), some.next());
+        if second.is_none() {
+            return first.map_or(0, Self::len);
         }
+        seen.clear();
+        for set in sets {
+            match set {
+                Self::Few(hashes) => seen.extend(hashes),
+                Self::Many(hashes) => seen.extend(hashes),
+            }
+        }
+        seen.len()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -77,5 +93,25 @@ impl Distinct {
 impl Default for Distinct {
     fn default() -> Self {
         Self::Few(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_have_is_counted_once() {
+        let set = |hashes: std::ops::Range<u64>| {
+            let mut set = Distinct::default();
+            hashes.for_each(|hash| set.insert(hash));
+            set
+        };
+        let mut seen = Union::default();
+        let len = |sets: &[Distinct], seen: &mut Union| Distinct::len_of(sets.iter(), seen);
+        assert_eq!(len(&[], &mut seen), 0);
+        assert_eq!(len(&[set(0..0), set(0..30), set(0..0)], &mut seen), 30);
+        assert_eq!(len(&[set(0..30), set(20..25), set(28..32)], &mut seen), 32);
+        assert_eq!(len(&[set(1..2), set(1..2)], &mut seen), 1);
     }
 }

@@ -6,6 +6,8 @@
 
 pub(crate) mod aggregate;
 mod answers;
+mod argument;
+mod column;
 pub(crate) mod distinct;
 pub(crate) mod plan;
 pub(crate) mod table;

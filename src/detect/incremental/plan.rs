@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
-use arrow::compute::{cast, filter};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array, new_null_array,
+};
+use arrow::compute::{cast, filter, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
@@ -24,6 +26,7 @@ use super::super::value::Value;
 use super::super::windowed::{Grouped, key_name};
 use super::aggregate::{Aggregate, Extreme, Kind, Partial};
 use super::answers::Answers;
+use super::column::{column, comes_back};
 
 /// What a grouped query comes to.
 #[derive(Debug)]
@@ -129,16 +132,16 @@ impl Plan {
         Ok(Some((plan, intake)))
     }
 
-    /// Asks groups of a cluster by the values of their aggregates; `key` gives the key columns of
-    /// each, by its number.
+    /// Asks groups of a cluster by the values of their aggregates; `key` gives the key of each, by
+    /// its number. Groups of one key stand together.
     ///
     /// # Errors
     /// When an expression of the query fails.
-    pub(crate) fn ask(
+    pub(crate) fn ask<'a>(
         &self,
         cluster: &str,
         groups: Vec<Vec<Partial>>,
-        key: impl Fn(usize) -> Vec<Value>,
+        key: impl Fn(usize) -> &'a [u8],
     ) -> Result<Answers> {
         let len = groups.len();
         let mut partials: Vec<_> = groups.into_iter().map(Vec::into_iter).collect();
@@ -187,35 +190,35 @@ impl Plan {
     }
 
     /// The group columns of these groups.
-    fn keys(
+    fn keys<'a>(
         &self,
         cluster: &str,
         numbers: &[usize],
-        key: &impl Fn(usize) -> Vec<Value>,
+        key: &impl Fn(usize) -> &'a [u8],
     ) -> Result<Vec<ArrayRef>> {
-        let keys: Vec<Vec<Value>> = numbers.iter().map(|number| key(*number)).collect();
+        // Several windows of a key are asked at once: it is read once.
+        let (mut keys, mut places): (Vec<Vec<Value>>, Vec<u32>) = (Vec::new(), Vec::new());
+        let (mut last, mut place) = (None, 0);
+        for number in numbers {
+            let key = key(*number);
+            if last != Some(key) {
+                place = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+                keys.push(Value::read_canonical(key));
+                last = Some(key);
+            }
+            places.push(place);
+        }
+        let places = UInt32Array::from(places);
         let columns = self.groups.iter().zip(self.schema.fields()).map(|(group, field)| {
-            let values = keys.iter().map(|key| match group {
-                Some(at) => key.get(*at).map_or(ScalarValue::Null, scalar),
-                None => ScalarValue::from(cluster),
-            });
-            column(values, field.data_type())
+            let Some(at) = group else {
+                let one = cast(&StringArray::from(vec![cluster]), field.data_type())?;
+                return Ok(take(&one, &UInt32Array::from(vec![0; places.len()]), None)?);
+            };
+            let values = keys.iter().map(|key| key.get(*at).unwrap_or(&Value::Null));
+            Ok(take(&column(values, field.data_type())?, &places, None)?)
         });
         columns.collect()
     }
-}
-
-/// Values of any one type, and NULL, as a column of a type that they can be cast to.
-fn column(
-    values: impl Iterator<Item = ScalarValue> + Clone,
-    data_type: &DataType,
-) -> Result<ArrayRef> {
-    let Some(known) = values.clone().find(|value| !value.is_null()) else {
-        return Ok(new_null_array(data_type, values.count()));
-    };
-    let null = ScalarValue::try_from(known.data_type())?;
-    let values = values.map(|value| if value.is_null() { null.clone() } else { value });
-    Ok(cast(&ScalarValue::iter_to_array(values)?, data_type)?)
 }
 
 fn reads_key(having: &Expr, grouped: &Grouped<'_>) -> bool {
@@ -335,7 +338,7 @@ fn kind(name: &str, distinct: bool, types: &[DataType], result: &DataType) -> Op
 }
 
 /// Whole numbers that an `i64` holds.
-fn is_whole(data_type: &DataType) -> bool {
+pub(super) fn is_whole(data_type: &DataType) -> bool {
     data_type.is_integer() && *data_type != DataType::UInt64
 }
 
@@ -346,26 +349,6 @@ fn order_matters(function: &AggregateFunction) -> bool {
     !function.params.order_by.is_empty()
         || function.params.null_treatment.is_some()
         || ordered.contains(&function.func.name())
-}
-
-/// Whether [`scalar`] makes the column's value again from the key.
-fn comes_back(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Dictionary(_, value) => value.is_string(),
-        DataType::Timestamp(unit, _) => *unit == TimeUnit::Microsecond,
-        DataType::Boolean | DataType::Float64 => true,
-        other => other.is_string() || is_whole(other),
-    }
-}
-
-fn scalar(value: &Value) -> ScalarValue {
-    match value {
-        Value::Null => ScalarValue::Null,
-        Value::Bool(value) => (*value).into(),
-        Value::Int(value) => (*value).into(),
-        Value::Float(value) => (*value).into(),
-        Value::Text(value) => value.as_str().into(),
-    }
 }
 
 /// NULL is not true.

@@ -7,11 +7,12 @@
 //! lately are given up, visibly.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Range;
 
 use hashbrown::HashTable;
 
 use super::super::evidence::Evidence;
-use super::super::standing::Standing;
+use super::super::standing::{Panes, Standing};
 use super::aggregate::Partial;
 
 const SHARDS: usize = 256;
@@ -33,6 +34,19 @@ impl Pane {
         let partials: usize = self.partials.iter().map(Partial::heap).sum();
         size_of_val(&*self.partials) + partials + self.evidence.heap() + 2 * ALLOCATION
     }
+}
+
+impl Panes for [Pane] {
+    fn within(&self, span: &Range<i64>) -> impl DoubleEndedIterator<Item = &Evidence> + Clone {
+        within(self, span).iter().map(|pane| &pane.evidence)
+    }
+}
+
+/// Those of some ascending panes that start in a span of time.
+pub(crate) fn within<'a>(panes: &'a [Pane], span: &Range<i64>) -> &'a [Pane] {
+    let from = panes.partition_point(|pane| pane.start < span.start);
+    let to = panes.partition_point(|pane| pane.start < span.end);
+    panes.get(from..to).unwrap_or_default()
 }
 
 /// A key and its panes, ascending.
@@ -65,13 +79,6 @@ impl Slot {
             self.panes.insert(at, pane);
         }
         self.panes.get_mut(at).expect("it is there or was put there")
-    }
-
-    /// The panes of the window from `start` up to `end`.
-    pub(crate) fn window(&self, start: i64, end: i64) -> &[Pane] {
-        let from = self.panes.partition_point(|pane| pane.start < start);
-        let to = self.panes.partition_point(|pane| pane.start < end);
-        self.panes.get(from..to).unwrap_or_default()
     }
 
     /// Weighs the pane that starts at a time. A key may have many: the others are as they were.
@@ -128,6 +135,12 @@ impl Table {
     /// Bytes of all keys.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of some of the keys, as they were last weighed.
+    pub(crate) fn bytes_of(&self, counts: impl Fn(&Slot) -> bool) -> usize {
+        let slots = self.shards.iter().flat_map(|shard| shard.slots.iter().flatten());
+        slots.filter(|slot| counts(slot)).map(|slot| slot.bytes).sum()
     }
 
     /// Number of keys.
@@ -220,15 +233,19 @@ impl Table {
     /// Gives keys up until the rest takes at most `bytes_max`: those for which `may_go`, first
     /// such that were not touched since their shard was last met.
     pub(crate) fn shrink(&mut self, bytes_max: usize, mut may_go: impl FnMut(&Slot) -> bool) {
-        for round in 0..3 * self.shards.len() {
+        // The first round takes from each that it was touched.
+        for _ in 0..2 * self.shards.len() {
             if self.bytes <= bytes_max {
                 break;
             }
-            let second = round >= 2 * self.shards.len();
-            self.sweep_shard(&mut |slot| {
-                let recent = std::mem::take(&mut slot.recent);
-                (recent && !second) || !may_go(slot)
-            });
+            self.sweep_shard(&mut |slot| std::mem::take(&mut slot.recent) || !may_go(slot));
+        }
+    }
+
+    /// Gives up all keys for which `goes`.
+    pub(crate) fn drop_all(&mut self, mut goes: impl FnMut(&Slot) -> bool) {
+        for _ in 0..self.shards.len() {
+            self.sweep_shard(&mut |slot| !goes(slot));
         }
     }
 

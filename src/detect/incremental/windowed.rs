@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::RandomState;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
 use super::super::detection::{Detection, Window};
-use super::super::evidence::Evidence;
 use super::super::finding::{Finding, bucket};
 use super::super::requery::Ask;
 use super::super::rows::{Events, KeyCells};
 use super::super::standing::About;
-use super::super::value::Value;
-use super::aggregate::{Input, Partial};
+use super::aggregate::{Aggregate, Partial};
+use super::argument::Argument;
+use super::distinct::Union;
 use super::plan::Plan;
-use super::table::{At, Pane, Slot, Table};
+use super::table::{At, Pane, Slot, Table, within};
 
 /// How many groups are asked at once.
 const ASK_MAX: usize = 8_192;
@@ -83,13 +83,11 @@ impl Windowed {
         let events = Events::of(rows)?;
         let keys = rows.columns().get(..self.plan.names.len()).unwrap_or_default();
         let keys = KeyCells::of(keys);
-        let inputs = self.plan.aggregates.iter().map(|of| of.input(rows, &self.seed));
-        let inputs = inputs.collect::<Result<Vec<Input>>>()?;
-        let filters = self.plan.aggregates.iter().map(|aggregate| {
-            let column = aggregate.filter.and_then(|at| rows.columns().get(at));
-            column.and_then(|column| column.as_boolean_opt())
-        });
-        let filters: Vec<_> = filters.collect();
+        let arguments = self.plan.aggregates.iter();
+        let arguments = arguments.map(|aggregate| Argument::of(aggregate, rows, &self.seed));
+        let arguments = arguments.collect::<Result<Vec<Argument<'_>>>>()?;
+        let gathers = self.plan.aggregates.iter().any(Aggregate::is_other);
+        let mut gathered = Vec::new();
         let mut key = Vec::new();
         let first = state.touched.len();
         for row in 0..rows.num_rows() {
@@ -103,21 +101,20 @@ impl Windowed {
             keys.write(row, &mut key);
             let at = state.table.place(&key);
             let Some(slot) = state.table.get_mut(at) else { continue };
-            let pane = slot.pane(start, || {
-                self.plan.aggregates.iter().map(super::aggregate::Aggregate::empty).collect()
-            });
+            let pane =
+                slot.pane(start, || self.plan.aggregates.iter().map(Aggregate::empty).collect());
             pane.evidence.insert(time, || events.at(row));
-            let partials = pane.partials.iter_mut().zip(&self.plan.aggregates);
-            for ((partial, aggregate), (input, filter)) in partials.zip(inputs.iter().zip(&filters))
-            {
-                if filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) {
-                    aggregate.add(partial, input, row)?;
-                }
+            for (partial, argument) in pane.partials.iter_mut().zip(&arguments) {
+                argument.add(partial, row);
+            }
+            if gathers {
+                gathered.push((at, start, u32::try_from(row).unwrap_or(u32::MAX)));
             }
             if state.touched.last() != Some(&(at, start)) {
                 state.touched.push((at, start));
             }
         }
+        Self::add_gathered(state, gathered, &arguments)?;
         let mut new = state.touched.split_off(first);
         new.sort_unstable();
         new.dedup();
@@ -133,6 +130,24 @@ impl Windowed {
         Ok(())
     }
 
+    /// Takes in rows for DataFusion's aggregates, those of one key and pane at once.
+    fn add_gathered(
+        state: &mut State,
+        mut gathered: Vec<(At, i64, u32)>,
+        arguments: &[Argument<'_>],
+    ) -> Result<()> {
+        gathered.sort_unstable();
+        for rows in gathered.chunk_by(|(at, pane, _), (b, other, _)| (at, pane) == (b, other)) {
+            let Some((at, start, _)) = rows.first() else { continue };
+            let Some(slot) = state.table.get_mut(*at) else { continue };
+            let pane = slot.pane(*start, Box::default);
+            for (partial, argument) in pane.partials.iter_mut().zip(arguments) {
+                argument.add_rows(partial, rows.iter().map(|(_, _, row)| *row))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Asks the windows that changed and are to be asked; gives the findings that changed.
     pub(crate) fn evaluate(
         &self,
@@ -144,17 +159,27 @@ impl Windowed {
         let mut changed: Vec<(At, i64)> = Vec::new();
         let mut asked: Vec<(At, i64, u64)> = Vec::new();
         let mut candidates: Vec<Vec<Partial>> = Vec::new();
+        let mut seen = Union::default();
         for (at, end) in targets {
-            let Some(slot) = state.table.get_mut(at) else { continue };
-            let panes = slot.window(end.saturating_sub(self.window.length), end);
+            let Some(Slot { panes, standing, .. }) = state.table.get_mut(at) else { continue };
+            let panes = within(panes, &(end.saturating_sub(self.window.length)..end));
+            let events = panes.iter().map(|pane| pane.evidence.count()).sum();
+            // What is found stays found: then only a row that is shown is to be made again.
+            if self.plan.monotone
+                && events > 0
+                && let Some(standing) = standing
+                && standing.only_grows(&self.detection, end, events)
+            {
+                changed.push((at, bucket(&self.detection, end)));
+                continue;
+            }
             if panes.is_empty() || self.is_below(panes) {
-                if slot.standing.as_mut().is_some_and(|standing| standing.not_found(end)) {
+                if standing.as_mut().is_some_and(|standing| standing.not_found(end)) {
                     changed.push((at, bucket(&self.detection, end)));
                 }
                 continue;
             }
-            let events = panes.iter().map(|pane| pane.evidence.count()).sum();
-            candidates.push(self.values(panes)?);
+            candidates.push(self.values(panes, &mut seen)?);
             asked.push((at, end, events));
             if candidates.len() >= ASK_MAX {
                 self.ask(state, cluster, &mut candidates, &mut asked, &mut changed)?;
@@ -222,7 +247,7 @@ impl Windowed {
         let Window { length, slide, .. } = self.window;
         let from = pane.saturating_add(slide).saturating_sub(length);
         table.get(at).is_some_and(|slot| {
-            let panes = slot.window(from, pane.saturating_add(length));
+            let panes = within(&slot.panes, &(from..pane.saturating_add(length)));
             slot.standing.is_none() && self.is_below(panes)
         })
     }
@@ -235,17 +260,14 @@ impl Windowed {
         })
     }
 
-    fn values(&self, panes: &[Pane]) -> Result<Vec<Partial>> {
-        let mut values = Vec::with_capacity(self.plan.aggregates.len());
-        for (number, aggregate) in self.plan.aggregates.iter().enumerate() {
-            let mut partials = panes.iter().filter_map(|pane| pane.partials.get(number));
-            let mut sum: Partial = partials.next().cloned().unwrap_or_else(|| aggregate.empty());
-            for partial in partials {
-                aggregate.merge(&mut sum, partial)?;
-            }
-            values.push(sum);
-        }
-        Ok(values)
+    /// What the aggregates of these panes come to together.
+    fn values(&self, panes: &[Pane], seen: &mut Union) -> Result<Vec<Partial>> {
+        let aggregates = self.plan.aggregates.iter().enumerate();
+        let values = aggregates.map(|(number, aggregate)| {
+            let partials = panes.iter().filter_map(|pane| pane.partials.get(number));
+            aggregate.sum(partials, seen)
+        });
+        values.collect()
     }
 
     fn ask(
@@ -261,7 +283,7 @@ impl Windowed {
         }
         let key = |number: usize| {
             let slot = asked.get(number).and_then(|(at, ..)| state.table.get(*at));
-            slot.map(|slot| Value::read_canonical(&slot.key)).unwrap_or_default()
+            slot.map_or(&[] as &[u8], |slot| &slot.key)
         };
         let answers = self.plan.ask(cluster, std::mem::take(candidates), key)?;
         for (number, (at, end, events)) in asked.drain(..).enumerate() {
@@ -290,14 +312,12 @@ impl Windowed {
         let incomplete = first.saturating_sub(self.window.length) < state.capped_to;
         let slot = state.table.get_mut(at)?;
         let Slot { key, panes, standing, .. } = slot;
-        let panes: Vec<(i64, &Evidence)> =
-            panes.iter().map(|pane| (pane.start, &pane.evidence)).collect();
         let about = About {
             detection: &self.detection,
             cluster,
             names: &self.plan.names,
             key,
-            panes: &panes,
+            panes: panes.as_slice(),
             incomplete,
         };
         let finding = standing.as_mut()?.revise(&about, bucket);
@@ -335,8 +355,18 @@ impl Windowed {
             return;
         }
         state.capped_to = state.latest;
-        state.table.shrink(bytes_max / 8 * 7, |slot| slot.standing.is_none());
-        state.table.shrink(bytes_max, |_| true);
+        // Not every batch that comes then makes others go.
+        let target = bytes_max / 8 * 7;
+        let is_quiet = |slot: &Slot| slot.standing.is_none();
+        let quiet = state.table.bytes_of(is_quiet);
+        if quiet >= state.table.bytes() - target {
+            state.table.shrink(target, is_quiet);
+        } else {
+            if quiet > 0 {
+                state.table.drop_all(is_quiet);
+            }
+            state.table.shrink(target, |_| true);
+        }
     }
 
     pub(crate) fn detection(&self) -> &Arc<Detection> {
