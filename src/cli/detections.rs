@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{ConfigArgs, Format, ServerArgs};
 use crate::detect::addresses::AddressFiles;
+use crate::event::ClusterName;
 
 const LIST_EXAMPLES: &str = "Examples:
   auditmill detections list
@@ -14,7 +15,11 @@ const LIST_EXAMPLES: &str = "Examples:
 
 const EXPLAIN_EXAMPLES: &str = "Examples:
   auditmill detections explain K8A-205
-  auditmill detections explain --dir my-detections/ ACME-1";
+  auditmill detections explain --dir my-detections/ ACME-1
+  auditmill detections explain --url http://127.0.0.1:8080 K8A-205
+      with what it costs on that server
+  auditmill detections explain K8A-205 audit.log
+      with how many events of a log pass each condition, and what that takes";
 
 const LINT_EXAMPLES: &str = "Examples:
   auditmill detections lint                          the shipped detections
@@ -68,6 +73,15 @@ pub struct ExplainArgs {
     /// Id of the detection
     #[arg(value_name = "ID")]
     pub id: String,
+    /// Audit logs to measure it over; `-` is standard input
+    #[arg(value_name = "FILE", conflicts_with_all = ["url", "token_file", "ca", "data"])]
+    pub files: Vec<PathBuf>,
+    /// Which server says what it costs there; none unless it is named.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Name of the cluster that files are from: exceptions may be of some clusters only
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub cluster: ClusterName,
     /// Folder of detections that add to the shipped ones or override them by id
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

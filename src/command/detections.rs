@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use comfy_table::Table;
 
 use super::catalogue::catalog;
+use super::costs::costs;
 use super::exceptions::minute;
 use super::table::styled;
 use super::{BadDetections, Verdict};
@@ -108,6 +109,7 @@ pub fn explain(args: &ExplainArgs) -> Result<Verdict> {
     let explained = explained(detection).map_err(|error| BadDetections(vec![error]))?;
     let mut facts = facts(&catalog, detection);
     facts.extend(explained.facts);
+    facts.extend(costs(args, &catalog, detection)?);
     let mut out = io::stdout().lock();
     writeln!(out, "{}  {}", detection.id, detection.title)?;
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

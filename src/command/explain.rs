@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::catalogue::catalog;
 use super::input::Input;
+use super::known::{Found, Known};
 use super::{BadDetections, Verdict, sql};
 use crate::cli::{ExplainEventArgs, Format};
 use crate::clock::now_micros;
@@ -40,6 +41,7 @@ pub fn run(args: &ExplainEventArgs) -> Result<Verdict> {
     }
     let events = if args.files.is_empty() { asked(args)? } else { read(args)? };
     let explainer = Explainer::new(&catalog).map_err(BadDetections)?;
+    let mut known = Known::default();
     let mut out = io::stdout().lock();
     let mut told = 0;
     for batch in &events {
@@ -50,9 +52,12 @@ pub fn run(args: &ExplainEventArgs) -> Result<Verdict> {
             told += 1;
             let event = Event { batch, row };
             let considered = explainer.explain(batch, row)?;
+            if args.files.is_empty() {
+                known = known.of(args, &considered)?;
+            }
             match args.format {
-                Format::Json => print_json(&mut out, &event, &considered, args)?,
-                Format::Table => print_text(&mut out, &event, &considered, args)?,
+                Format::Json => print_json(&mut out, &event, &considered, (args, &known))?,
+                Format::Table => print_text(&mut out, &event, &considered, (args, &known))?,
             }
         }
     }
@@ -90,22 +95,24 @@ fn as_events(batch: &RecordBatch) -> Result<RecordBatch> {
 fn read(args: &ExplainEventArgs) -> Result<Vec<RecordBatch>> {
     let mut found = Vec::new();
     for path in &args.files {
-        let read = file(args, path, &mut found);
+        let keep = |rows: &RecordBatch| found.extend(of_request(rows, &args.audit_id));
+        let read = each_batch(args.cluster.as_str(), path, keep);
         read.with_context(|| format!("read `{}`", path.display()))?;
     }
     Ok(found)
 }
 
-fn file(args: &ExplainEventArgs, path: &Path, found: &mut Vec<RecordBatch>) -> Result<()> {
+/// Hands on the events of a file, as rows of the events table; what cannot be read is left out.
+pub(super) fn each_batch(
+    cluster: &str,
+    path: &Path,
+    mut take: impl FnMut(&RecordBatch),
+) -> Result<()> {
     let mut input = Input::open(path)?;
     let (mut decoder, mut rows, mut quarantined) = (Decoder::new(), Rows::new(), Vec::new());
     while let Some(body) = input.next_chunk()? {
-        let cluster = args.cluster.as_str();
         let delivery = Delivery { cluster, source: "file", received_at: now_micros(), body: &body };
-        let mut keep = |rows: &mut Rows| {
-            let rows = rows.finish();
-            found.extend(of_request(&rows, &args.audit_id));
-        };
+        let mut keep = |rows: &mut Rows| take(&rows.finish());
         decoder.decode_in_parts(&delivery, &mut rows, &mut quarantined, &mut keep);
         keep(&mut rows);
         quarantined.clear();
@@ -151,7 +158,7 @@ fn print_json(
     out: &mut impl Write,
     event: &Event<'_>,
     considered: &[Considered],
-    args: &ExplainEventArgs,
+    (args, known): (&ExplainEventArgs, &Known),
 ) -> Result<()> {
     for of in considered.iter().filter(|of| is_near(of, args)) {
         let conditions: Vec<Json> = of.conditions.iter().map(condition).collect();
@@ -168,7 +175,12 @@ fn print_json(
         });
         let object = line.as_object_mut().ok_or_else(|| anyhow!("a line is an object"))?;
         match &of.verdict {
-            explain::Verdict::Matched(place) => object.extend(placed(place)),
+            explain::Verdict::Matched(place) => {
+                object.extend(placed(place));
+                if let Some(found) = known.found(place) {
+                    object.insert("findings".to_owned(), found.iter().map(finding).collect());
+                }
+            }
             explain::Verdict::Exempted(name) => {
                 object.insert("exception".to_owned(), name.as_str().into());
             }
@@ -177,10 +189,17 @@ fn print_json(
             }
             explain::Verdict::Failed | explain::Verdict::OverFindings => {}
         }
+        if let Some(note) = known.note(of) {
+            object.insert("on_server".to_owned(), note.into());
+        }
         serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")?;
     }
     Ok(())
+}
+
+fn finding((id, found): &(&str, &Found)) -> Json {
+    json!({ "id": id, "status": found.status, "count": found.count })
 }
 
 fn condition(told: &explain::Told) -> Json {
@@ -201,6 +220,8 @@ fn placed(place: &Place) -> Vec<(String, Json)> {
         ("bucket", span(&place.buckets)),
         ("windows", windows.into()),
         ("must_reach", place.thresholds.clone().into()),
+        ("having", place.having.clone().into()),
+        ("filters", place.filters.iter().map(condition).collect()),
     ];
     members.map(|(name, value)| (name.to_owned(), value)).into()
 }
@@ -220,7 +241,7 @@ fn print_text(
     out: &mut impl Write,
     event: &Event<'_>,
     considered: &[Considered],
-    args: &ExplainEventArgs,
+    (args, known): (&ExplainEventArgs, &Known),
 ) -> Result<()> {
     let words = ["event_time", "cluster", "stage", "verb", "user_name", "request_uri"];
     let words = words.map(|name| match event.value(name) {
@@ -232,7 +253,7 @@ fn print_text(
     let mut left_out = 0;
     for of in considered {
         if is_near(of, args) {
-            print_considered(out, of)?;
+            print_considered(out, of, known)?;
         } else {
             left_out += 1;
         }
@@ -243,11 +264,14 @@ fn print_text(
     Ok(())
 }
 
-fn print_considered(out: &mut impl Write, of: &Considered) -> Result<()> {
+fn print_considered(out: &mut impl Write, of: &Considered, known: &Known) -> Result<()> {
     let (id, title) = (&of.detection.id, &of.detection.title);
     writeln!(out, "{:12} {id}  {title}", verdict(&of.verdict))?;
+    if let Some(note) = known.note(of) {
+        writeln!(out, "  note     {note}: judged by the one here")?;
+    }
     match &of.verdict {
-        explain::Verdict::Matched(place) => print_place(out, place)?,
+        explain::Verdict::Matched(place) => print_place(out, place, known)?,
         explain::Verdict::Exempted(name) => writeln!(out, "  hidden by the exception `{name}`")?,
         explain::Verdict::Fault(error) => writeln!(out, "  {error}")?,
         explain::Verdict::Failed | explain::Verdict::OverFindings => {}
@@ -261,7 +285,7 @@ fn print_considered(out: &mut impl Write, of: &Considered) -> Result<()> {
     Ok(())
 }
 
-fn print_place(out: &mut impl Write, place: &Place) -> Result<()> {
+fn print_place(out: &mut impl Write, place: &Place, known: &Known) -> Result<()> {
     let cells = place.key.iter().map(|(name, value)| match value {
         Value::Text(text) => format!("{name} = {}", text.escape_debug()),
         other => format!("{name} = {other}"),
@@ -277,8 +301,18 @@ fn print_place(out: &mut impl Write, place: &Place) -> Result<()> {
     for (from, to) in &place.windows {
         writeln!(out, "  window   [{}, {})", rfc3339(*from), rfc3339(*to))?;
     }
-    if !place.thresholds.is_empty() {
-        writeln!(out, "  reaches  found in a window with {}", place.thresholds.join(" AND "))?;
+    for told in &place.filters {
+        writeln!(out, "  counts   {:8} FILTER {}", told.truth.as_str(), told.sql)?;
+    }
+    if let Some(having) = &place.having {
+        writeln!(out, "  reaches  found in a window with {having}")?;
+    }
+    let Some(found) = known.found(place) else { return Ok(()) };
+    for (id, Found { status, count }) in &found {
+        writeln!(out, "  finding  {id}, {status}, {count} events of this key and bucket")?;
+    }
+    if found.is_empty() {
+        writeln!(out, "  finding  none is kept of this key and bucket")?;
     }
     Ok(())
 }

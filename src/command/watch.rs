@@ -155,7 +155,9 @@ impl Watch {
         self.metrics.detections_rejected(mistakes.len());
         self.in_use.mistake(mistakes.clone());
         if !mistakes.is_empty() {
-            mistakes.iter().for_each(|mistake| say(mistake, taken.is_none()));
+            for mistake in &mistakes {
+                say(mistake, taken.is_none());
+            }
             self.metrics.detections_reloaded("rejected");
         }
         let Some((reload, sources, addresses)) = taken else { return true };

@@ -339,12 +339,9 @@ impl Engine {
         outcome.faults.extend(faults);
         take_times(detections, report.took);
         if let Some(only) = only {
-            let others = selected.iter_mut().enumerate().filter(|(of, _)| !only.contains(of));
-            others.for_each(|(_, selected)| selected.clear());
+            leave(&mut selected, only);
         }
-        let Hidden { rows: hidden, faults, took } = exemptions.of(rows, &selected, detections)?;
-        outcome.faults.extend(faults);
-        take_times(detections, took);
+        let hidden = hidden(exemptions, rows, &selected, (detections, outcome))?;
         let states = detections.iter_mut().zip(&mut cluster.states);
         for (number, ((running, kept), selected)) in states.zip(selected).enumerate() {
             running.execution.reaches(&mut kept.state, oldest);
@@ -382,6 +379,25 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Nobody else is asked.
+fn leave(selected: &mut [Vec<u32>], only: &BTreeSet<usize>) {
+    let others = selected.iter_mut().enumerate().filter(|(number, _)| !only.contains(number));
+    others.for_each(|(_, selected)| selected.clear());
+}
+
+/// The rows that conditions of exceptions are true of, of those that detections selected.
+fn hidden(
+    exemptions: &mut Exemptions,
+    rows: &RecordBatch,
+    selected: &[Vec<u32>],
+    (detections, outcome): (&mut [Running], &mut Outcome),
+) -> Result<Vec<Vec<u32>>> {
+    let Hidden { rows, faults, took } = exemptions.of(rows, selected, detections)?;
+    outcome.faults.extend(faults);
+    take_times(detections, took);
+    Ok(rows)
 }
 
 /// Detections take note of the time that their conditions took.

@@ -147,7 +147,9 @@ impl Exemptions {
         for (condition, took) in report.took {
             let asking = self.asking(condition, selected);
             let part = took / u32::try_from(asking.len().max(1)).unwrap_or(u32::MAX);
-            asking.iter().for_each(|of| *hidden.took.entry(*of).or_default() += part);
+            for detection in asking {
+                *hidden.took.entry(detection).or_default() += part;
+            }
         }
         let mut failed: Vec<(usize, String)> = report.faults.into_iter().collect();
         failed.sort();

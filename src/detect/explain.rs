@@ -3,7 +3,7 @@
 //!
 //! Promise: it asks what the engine asks, of the same conditions and exceptions, so that an event
 //! is said to match when the engine takes it in. It does not say that a finding came of it: that
-//! is for the other events of its windows, too, to say.
+//! is for the other events of its windows, too, to say. It says which findings these would be.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,9 +23,10 @@ use super::engine::{Engine, EngineSettings};
 use super::exception::Exception;
 use super::execution::Execution;
 use super::exemption::Exemption;
-use super::finding::bucket;
+use super::explained::{filters, having};
+use super::finding::{Identity, bucket};
 use super::intake::Expressions;
-use super::rows::event_times;
+use super::rows::{event_times, key_bytes};
 use super::running::Running;
 use super::unwound::unwound;
 use super::value::Value;
@@ -45,10 +46,11 @@ pub struct Explainer {
 /// An exception, and its condition.
 type Exempting = (Arc<Exception>, Arc<Expressions>);
 
+/// A condition, ready to be asked.
 #[derive(Debug)]
-struct Condition {
-    sql: String,
-    expression: Expressions,
+pub(super) struct Condition {
+    pub(super) sql: String,
+    pub(super) expression: Expressions,
 }
 
 /// What a detection made of an event.
@@ -92,6 +94,12 @@ pub struct Place {
     pub windows: Vec<(i64, i64)>,
     /// What a group of events must reach to be found, as far as it is told in counts.
     pub thresholds: Vec<String>,
+    /// The whole HAVING of a query that groups plainly: windows are found of which it is true.
+    pub having: Option<String>,
+    /// The FILTER conditions of what is added up: the event counts there only where they are true.
+    pub filters: Vec<Told>,
+    /// The ids that findings have that it can count in; none when other events make the key, too.
+    pub findings: Vec<String>,
 }
 
 /// A condition and what it comes to.
@@ -193,7 +201,7 @@ impl Explainer {
     }
 }
 
-fn conditions(context: &SessionContext, running: &Running) -> Result<Vec<Condition>> {
+pub(super) fn conditions(context: &SessionContext, running: &Running) -> Result<Vec<Condition>> {
     let planned = running.conditions.iter().map(|expr| {
         let expression = Expressions::new(context, std::slice::from_ref(expr))?;
         Ok(Condition { sql: sql(expr), expression })
@@ -284,7 +292,7 @@ fn consider(
         });
         let counts = match hides {
             Some((exception, _)) => Ok(Verdict::Exempted(exception.name.clone())),
-            None => unwound(|| counts(running, event, time)),
+            None => unwound(|| counts(running, event, (cluster, time))),
         };
         counts.unwrap_or_else(|error| Verdict::Fault(error.strip_backtrace()))
     } else {
@@ -301,29 +309,63 @@ fn truth(expression: &Expressions, event: &RecordBatch) -> Truth {
         Ok(value) => value,
         Err(error) => return Truth::Failed(error.strip_backtrace()),
     };
-    let value = value.as_ref().and_then(|value| value.as_boolean_opt());
-    match value.filter(|value| value.is_valid(0)) {
-        Some(value) if value.value(0) => Truth::True,
+    value.as_ref().map_or(Truth::Unknown, truth_of)
+}
+
+/// What the first of some truth values says.
+fn truth_of(values: &ArrayRef) -> Truth {
+    match values.as_boolean_opt().filter(|values| !values.is_empty() && values.is_valid(0)) {
+        Some(values) if values.value(0) => Truth::True,
         Some(_) => Truth::False,
         None => Truth::Unknown,
     }
 }
 
+/// The most findings that an event is said to count in: buckets may be much shorter than windows.
+const FINDINGS_MAX: usize = 100;
+
+/// True when a key is all of the key that its findings have: of other shapes the query works it out
+/// of several events, or findings come at times of their own.
+fn is_whole(running: &Running, key: &[(String, Value)]) -> bool {
+    match &running.execution {
+        Execution::Windowed(of) => of.plan().names.len() == key.len(),
+        Execution::Requery(of) => of.plans().key.len() == key.len(),
+        Execution::PerEvent(_) | Execution::FirstSeen(_) => {
+            running.detection().key_names().len() == key.len()
+        }
+        Execution::Chain(_) | Execution::Absent(_) => false,
+    }
+}
+
 /// What becomes of an event of which all conditions are true.
-fn counts(running: &Running, event: &RecordBatch, time: i64) -> Result<Verdict> {
+fn counts(running: &Running, event: &RecordBatch, (cluster, time): (&str, i64)) -> Result<Verdict> {
     let rows = running.outputs().of(event, &UInt32Array::from(vec![0]))?;
     let detection = running.detection();
     let windows = detection.window.map(|window| windows(window, time)).unwrap_or_default();
     let ends = windows.first().zip(windows.last());
     let (first, last) = ends.map_or((time, time), |((_, first), (_, last))| (*first, *last));
     let edge = |bucket: i64| bucket.saturating_mul(detection.dedup);
-    let buckets = (edge(bucket(detection, first)), edge(bucket(detection, last) + 1));
+    let numbers = bucket(detection, first)..bucket(detection, last) + 1;
+    let buckets = (edge(numbers.start), edge(numbers.end));
     let key = key(running, &rows);
+    let findings = if is_whole(running, &key) {
+        let values: Vec<Value> = key.iter().map(|(_, value)| value.clone()).collect();
+        let key = key_bytes(&values);
+        let id = |bucket| Identity { detection, cluster, key: &key, bucket }.id();
+        numbers.take(FINDINGS_MAX).map(id).collect()
+    } else {
+        Vec::new()
+    };
+    let filters = filters(running)
+        .into_iter()
+        .filter_map(|(at, sql)| Some(Told { sql, truth: truth_of(rows.columns().get(at)?) }));
+    let filters = filters.collect();
+    let having = detection.window.and_then(|_| having(detection));
     let thresholds = match &running.execution {
         Execution::Windowed(of) => of.plan().thresholds.clone(),
         _ => Vec::new(),
     };
-    Ok(Verdict::Matched(Place { key, buckets, windows, thresholds }))
+    Ok(Verdict::Matched(Place { key, buckets, windows, thresholds, having, filters, findings }))
 }
 
 fn windows(window: Window, time: i64) -> Vec<(i64, i64)> {
@@ -363,9 +405,11 @@ slide: 5m
 params: {least: 3}
 describe: \"{{user_name}}\"
 */
-SELECT cluster, lower(user_name) AS who, user_name, count(DISTINCT name) AS names FROM events
+SELECT cluster, lower(user_name) AS who, user_name, count(DISTINCT name) AS names,
+  count(*) FILTER (WHERE name LIKE 'x%') AS some FROM events
 WHERE verb = 'get' AND response_code < 400
-GROUP BY cluster, lower(user_name), user_name HAVING count(DISTINCT name) >= $least";
+GROUP BY cluster, lower(user_name), user_name
+HAVING count(DISTINCT name) >= $least AND min(response_code) < 300";
     const PLAIN: &str = "/*
 id: P
 title: one
@@ -416,6 +460,15 @@ WHERE verb = 'delete' AND resource = 'secrets' AND (name LIKE 'a%' OR namespace 
         assert_eq!(place.windows, windows);
         assert_eq!(place.buckets, (60 * MINUTE, 120 * MINUTE));
         assert_eq!(place.thresholds, ["count(DISTINCT name) >= 3"]);
+        let having = "count(DISTINCT name) >= 3 AND min(response_code) < 300";
+        assert_eq!(place.having.as_deref(), Some(having));
+        let filter = Told { sql: "name LIKE 'x%'".to_owned(), truth: Truth::True };
+        assert_eq!(place.filters, [filter]);
+        assert_eq!(place.findings.len(), 1);
+        let all = considered(&EventRow { name: Some("y"), ..event() });
+        let Verdict::Matched(other) = &all[0].verdict else { panic!("{all:?}") };
+        assert_eq!(other.filters[0].truth, Truth::False);
+        assert_eq!(other.findings, place.findings);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! How a detection runs, for `auditmill detections explain`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use futures::FutureExt as _;
 
-use datafusion::common::{Result, exec_datafusion_err};
-use datafusion::logical_expr::Expr;
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::{Column, Result, exec_datafusion_err};
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::prelude::SessionContext;
 
 use super::catalog::Catalog;
 use super::compiled::Slot;
@@ -17,6 +20,7 @@ use super::index::clause::{Clause, clauses, indexed};
 use super::mistake::located;
 use super::plan::{bind, plan_over, table_of};
 use super::running::Running;
+use super::windowed::{Grouped, grouped};
 use crate::event::schema::events_schema;
 
 /// How a detection runs.
@@ -56,9 +60,12 @@ fn facts(running: &Running) -> Vec<(&'static str, String)> {
     if let Execution::Windowed(of) = &running.execution {
         facts.push(("groups by", of.plan().names.join(", ")));
         facts.push(("must reach first", of.plan().thresholds.join(" AND ")));
+        facts.extend(filters(running).into_iter().map(|(_, sql)| ("counts apart", sql)));
     }
-    let metrics = "auditmill_detection_{rows,busy_seconds,state_bytes,keys} of a server";
-    facts.push(("costs", metrics.to_owned()));
+    let having = having(detection).filter(|having| {
+        facts.iter().all(|(name, text)| *name != "must reach first" || text != having)
+    });
+    facts.extend(having.map(|having| ("having", having)));
     facts
 }
 
@@ -106,12 +113,51 @@ fn fires(execution: &Execution) -> String {
     }
 }
 
+/// The FILTER conditions of what a grouped query adds up: the column of what it takes of events
+/// that says whether one is true, and the condition as SQL. Each once.
+pub(super) fn filters(running: &Running) -> Vec<(usize, String)> {
+    let Execution::Windowed(of) = &running.execution else { return Vec::new() };
+    let outputs = running.outputs();
+    let mut filters: Vec<(usize, String)> = Vec::new();
+    for at in of.plan().aggregates.iter().filter_map(|aggregate| aggregate.filter) {
+        let schema = outputs.schema();
+        let name = schema.fields().get(at).map(|field| field.name().as_str());
+        let expr = name.and_then(|name| outputs.expression(name));
+        let known = |sql: &String| filters.iter().any(|(_, known)| known == sql);
+        filters.extend(expr.map(sql).filter(|sql| !known(sql)).map(|sql| (at, sql)));
+    }
+    filters
+}
+
+/// The whole HAVING of a query that groups plainly, as SQL with its parameters' values.
+pub(super) fn having(detection: &Detection) -> Option<String> {
+    let (_, logical) = planned(detection).ok()?;
+    let Grouped { having, aggregate, .. } = grouped(&logical)?;
+    let (columns, exprs) = (aggregate.schema.columns(), &aggregate.group_expr);
+    let exprs = exprs.iter().chain(&aggregate.aggr_expr).cloned();
+    let made: HashMap<Column, Expr> = columns.into_iter().zip(exprs).collect();
+    let whole = having?.clone().transform_up(|expr| match &expr {
+        Expr::Column(column) => Ok(match made.get(column) {
+            Some(made) => Transformed::yes(made.clone().unalias_nested().data),
+            None => Transformed::no(expr),
+        }),
+        _ => Ok(Transformed::no(expr)),
+    });
+    Some(sql(&unnormalize_col(whole.ok()?.data)))
+}
+
 fn plan(detection: &Detection) -> Result<String> {
+    let (context, logical) = planned(detection)?;
+    let optimized = context.state().optimize(&logical)?;
+    Ok(optimized.display_indent().to_string())
+}
+
+/// The query with its parameters' values.
+fn planned(detection: &Detection) -> Result<(SessionContext, LogicalPlan)> {
     let slot = Slot::new(table_of(detection).1);
     // The one table is there at once: nothing is waited for.
     let planned = plan_over(detection, &slot).now_or_never();
     let (context, logical) =
         planned.ok_or_else(|| exec_datafusion_err!("planning waits for a table"))??;
-    let optimized = context.state().optimize(&bind(detection, logical)?)?;
-    Ok(optimized.display_indent().to_string())
+    Ok((context, bind(detection, logical)?))
 }

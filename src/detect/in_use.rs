@@ -6,6 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use super::catalog::Catalog;
 use super::detection::LoadError;
+use super::outcome::Cost;
 
 /// What there is to know of the detections of a running service, shared.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Loaded {
     /// How much of its time to learn each detection of what is new knows, from 0 to 1, by its id
     /// and by cluster.
     pub learned: BTreeMap<String, BTreeMap<String, f64>>,
+    /// What each has cost since the start and keeps now, by its id; empty where nothing runs.
+    pub costs: BTreeMap<String, Cost>,
 }
 
 impl InUse {
@@ -45,6 +48,11 @@ impl InUse {
     /// So much has been learned.
     pub fn learn(&self, learned: BTreeMap<String, BTreeMap<String, f64>>) {
         self.change(|loaded| loaded.learned = learned);
+    }
+
+    /// So much was spent.
+    pub fn spend(&self, costs: BTreeMap<String, Cost>) {
+        self.change(|loaded| loaded.costs = costs);
     }
 
     /// Looks at it.

@@ -43,6 +43,7 @@ pub(crate) mod index;
 pub(crate) mod intake;
 pub mod lint;
 mod list;
+pub mod measured;
 pub(crate) mod mistake;
 pub(crate) mod monotone;
 pub(crate) mod noted;

@@ -228,7 +228,8 @@ pub(crate) struct Grouped<'a> {
     pub(crate) aggregate: &'a Aggregate,
 }
 
-fn grouped(logical: &LogicalPlan) -> Option<Grouped<'_>> {
+/// A query as one of that shape, if it is.
+pub(crate) fn grouped(logical: &LogicalPlan) -> Option<Grouped<'_>> {
     let LogicalPlan::Projection(projection) = logical else { return None };
     let (having, below) = match projection.input.as_ref() {
         LogicalPlan::Filter(filter) => (Some(&filter.predicate), filter.input.as_ref()),

@@ -152,10 +152,13 @@ impl Pipeline {
         let lacking = self.catalog.lacking().count();
         let off = self.catalog.disabled().count().saturating_sub(lacking);
         self.metrics.detections(self.catalog.detections().count(), off, lacking);
+        let mut costs = BTreeMap::new();
         for (detection, cost) in self.engine.costs() {
             let (work, kept) = ((cost.rows, cost.nanos), (cost.bytes, cost.keys));
             self.metrics.detection(detection, work, kept);
+            costs.insert(detection.to_owned(), cost);
         }
+        self.in_use.spend(costs);
         let mut learned: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
         for (detection, cluster, share) in self.engine.learning() {
             self.metrics.detection_learned(detection, cluster, share);

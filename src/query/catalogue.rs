@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    UInt64Array,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -14,6 +15,7 @@ use super::tables::{external, json, text, texts, time};
 use crate::detect::detection::Detection;
 use crate::detect::exception::{Detections, Exception};
 use crate::detect::in_use::{InUse, Loaded};
+use crate::detect::outcome::Cost;
 use crate::findings::reading::LedgerRow;
 use crate::findings::step::LedgerKind;
 use crate::findings::store::Store;
@@ -47,6 +49,9 @@ fn optional(name: &str) -> Field {
 /// `class` of what does not run, `learned` (shares by cluster) of what has nothing to learn. A
 /// file that cannot be read has `error`: in the row of the detection that was read from it before,
 /// else in one of its own with a path alone. `lacks` says why one that is on cannot be evaluated.
+/// Of what runs, since the server started: `candidates` are the rows that its conditions let
+/// through, `busy_seconds` the time for these and its windows; `keys` and `state_bytes` are what it
+/// keeps now.
 fn detections_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         optional("id"),
@@ -64,6 +69,10 @@ fn detections_schema() -> SchemaRef {
         optional("learned"),
         optional("error"),
         optional("lacks"),
+        Field::new("candidates", DataType::UInt64, true),
+        Field::new("busy_seconds", DataType::Float64, true),
+        Field::new("keys", DataType::UInt64, true),
+        Field::new("state_bytes", DataType::UInt64, true),
     ]))
 }
 
@@ -91,6 +100,15 @@ fn detections_rows(loaded: &Loaded) -> Result<RecordBatch, ArrowError> {
     let enabled: BooleanArray = rows.iter().map(|(of, ..)| Some(of.is_some_and(runs))).collect();
     let exempt = |of: &Detection| catalog.exceptions_of(&of.id).count() as u64;
     let exceptions = rows.iter().map(|(of, ..)| of.map_or(0, exempt));
+    let cost = |value: fn(&Cost) -> u64| -> ArrayRef {
+        let costs = rows.iter().map(|(of, ..)| (*of).and_then(|of| loaded.costs.get(&of.id)));
+        Arc::new(costs.map(|cost| cost.map(value)).collect::<UInt64Array>())
+    };
+    let seconds = |of: &Detection| {
+        let cost = loaded.costs.get(&of.id)?;
+        Some(Duration::from_nanos(cost.nanos).as_secs_f64())
+    };
+    let busy: Float64Array = rows.iter().map(|(of, ..)| of.and_then(seconds)).collect();
     let columns: Vec<ArrayRef> = vec![
         text(&|of| Some(of.id.clone())),
         text(&|of| Some(of.title.clone())),
@@ -107,6 +125,10 @@ fn detections_rows(loaded: &Loaded) -> Result<RecordBatch, ArrowError> {
         text(&|of| loaded.learned.get(&of.id).map(json)),
         Arc::new(rows.iter().map(|(_, _, error)| error.clone()).collect::<StringArray>()),
         text(&|of| catalog.lacks(&of.id).map(str::to_owned)),
+        cost(|cost| cost.rows),
+        Arc::new(busy),
+        cost(|cost| cost.keys as u64),
+        cost(|cost| cost.bytes as u64),
     ];
     RecordBatch::try_new(detections_schema(), columns)
 }

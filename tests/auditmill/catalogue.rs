@@ -7,7 +7,7 @@ use auditmill::findings::store::{Store, StoreSettings};
 use serde_json::Value;
 
 use super::detections::GOOD_TEST;
-use super::events::list;
+use super::events::{list, read};
 use super::program::{Ended, run};
 use super::server::TestServer;
 
@@ -151,7 +151,7 @@ fn one_detection_is_explained() {
     by bits          verb: verb = 'get'
     reads            audit_id, event_id, event_time, name, stage, user_name, verb
     fires            at once
-    costs            auditmill_detection_{rows,busy_seconds,state_bytes,keys} of a server
+    costs            of a server with `--url`, over audit logs with FILE; auditmill_detection_*
 
     query
     SELECT user_name, name
@@ -225,6 +225,119 @@ fn a_folder_is_judged_with_all_that_lies_in_it() {
 
     let tested = run(["test", dir.path().to_str().unwrap(), "--detection", "OWN-4"]);
     assert_eq!(tested.code, Some(2), "a file that does not load ends the test");
+}
+
+#[test]
+fn twins_unknown_columns_and_what_has_expired_are_told() {
+    let unknown = OWN.replace("OWN-1", "OWN-2").replace("AND verb =", "AND vreb =");
+    let dir = folder(&[
+        ("a.sql", OWN),
+        ("a.yaml", GOOD_TEST),
+        ("b.sql", OWN),
+        ("c.sql", &unknown),
+        ("c.yaml", GOOD_TEST),
+    ]);
+    let ended = in_folder(&["detections", "lint"], dir.path());
+    assert_eq!(ended.code, Some(1));
+    insta::assert_snapshot!(ended.stdout, @r"
+    DIR/b.sql:2: error: id `OWN-1` is taken by `DIR/a.sql` [load]
+      hint: choose another id
+    DIR/c.sql:11: error: column 'vreb' not found [load]
+      hint: did you mean `verb`?
+    ");
+    let dir = folder(&[("a.sql", OWN), ("a.yaml", GOOD_TEST), ("exceptions.yaml", EXCEPTIONS)]);
+    let ended = in_folder(&["detections", "lint"], dir.path());
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    assert!(ended.stdout.contains("`old scanner` has expired"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("[expired]"), "{}", ended.stdout);
+}
+
+#[test]
+fn an_exception_of_what_reads_findings_is_refused() {
+    let chain = "/*
+id: OWN-5
+title: t
+severity: low
+window: 1h
+exempt: [cloud]
+describe: \"{{user_name}}\"
+over: findings
+*/
+SELECT cluster, user_name, count(*) AS n FROM findings GROUP BY cluster, user_name
+";
+    let exempt = EXCEPTIONS.replace("OWN-1", "OWN-5");
+    let plain = chain.replace("exempt: [cloud]\n", "");
+    for (files, expected) in [
+        (
+            [("c.sql", plain.as_str()), ("exceptions.yaml", exempt.as_str())],
+            "exceptions.yaml:1: `OWN-5` reads",
+        ),
+        ([("c.sql", chain), ("exceptions.yaml", "")], "c.sql:6: exempt: it reads findings"),
+    ] {
+        let dir = folder(&files);
+        let ended = in_folder(&["detections", "list"], dir.path());
+        assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("exempt events from the detections whose"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+/// A log of two reads of alice's in a folder, one of them told twice.
+fn reads_in(dir: &Path) -> String {
+    let path = dir.join("reads.log");
+    let events: Vec<String> = [read(0), read(0), read(1)].iter().map(Value::to_string).collect();
+    std::fs::write(&path, events.join("\n") + "\n").unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn files_say_what_a_detection_costs() {
+    let dir = folder(&[("own.sql", OWN)]);
+    let log = reads_in(dir.path());
+    let ended = in_folder(&["detections", "explain", "OWN-1", &log], dir.path());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    let told = |name: &str| {
+        let told = lines.iter().filter_map(|line| line.strip_prefix(name)).map(str::trim);
+        told.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(told("events "), ["2 in these files"], "a repeat is one event");
+    let passes = told("passes");
+    assert_eq!(passes.len(), 3, "{passes:?}");
+    assert!(passes.iter().any(|line| line.ends_with("verb = 'get'")), "{passes:?}");
+    assert_eq!(told("candidates"), ["2 events, 0 of them exempt"]);
+    assert!(told("time")[0].ends_with(" ns a event"), "{:?}", told("time"));
+    assert!(told("state")[0].starts_with("1 keys, "), "{:?}", told("state"));
+    assert_eq!(told("findings"), ["1"]);
+    let ended = in_folder(&["detections", "explain", "OWN-1", "--data", "/nowhere"], dir.path());
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("only a server that runs knows"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_server_says_what_a_detection_costs() {
+    let dir = folder(&[("own.sql", OWN)]);
+    let settings = format!("[detect]\ndir = \"{}\"\n", dir.path().display());
+    let server = TestServer::start(&settings);
+    assert_eq!(server.post("east", list(&[read(0), read(1)])).await, 200);
+    server.quiesce().await;
+    let url = server.url("");
+    let counted = "SELECT candidates FROM detections WHERE id = 'OWN-1'";
+    super::reload::until("it is counted", async || server.number(counted).await == 2).await;
+    let ended = in_folder(&["detections", "explain", "OWN-1", "--url", &url], dir.path());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("2 events since the server started"), "{}", ended.stdout);
+    assert!(ended.stdout.contains(" ns a candidate"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("1 keys, "), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("on the server"), "{}", ended.stdout);
+    let other = OWN.replace("user_name, name\n", "user_name, name, verb\n");
+    let here = folder(&[("own.sql", &other)]);
+    let ended = in_folder(&["detections", "explain", "OWN-1", "--url", &url], here.path());
+    assert!(ended.stdout.contains("another text of it"), "{}", ended.stdout);
 }
 
 #[test]

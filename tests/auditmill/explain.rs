@@ -1,6 +1,6 @@
 //! Why an event was found, or was not: of files, of a data directory, of a server.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::events::{exec, list, read, secret};
 use super::program::{Ended, run};
@@ -12,6 +12,16 @@ const EXCEPTIONS: &str = "- name: mallory may
   owner: platform
   reason: a drill
   expires: 2199-01-01
+";
+
+const OTHER: &str = "/*
+id: K8A-401
+title: another
+severity: low
+key: [name]
+describe: \"{{name}}\"
+*/
+SELECT name FROM events WHERE subresource = 'exec'
 ";
 
 fn lines(ended: &Ended) -> Vec<Value> {
@@ -125,10 +135,34 @@ async fn a_server_and_its_data_say_what_a_file_says() {
         let fixed = ["explain", "--format", "json", "--all"];
         lines(&run(fixed.iter().chain(more).chain(&["exec-90"])))
     };
-    assert_eq!(ask(&["--url", &url]), expected);
+    // What was found is known to a server and its data alone.
+    let found = |lines: &[Value]| -> Vec<Value> {
+        let found = lines.iter().filter(|line| line["verdict"] == "matched");
+        found.flat_map(|line| line["findings"].as_array().unwrap().clone()).collect()
+    };
+    let without = |lines: &[Value]| -> Vec<Value> {
+        let mut lines = lines.to_vec();
+        lines.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("findings")));
+        lines
+    };
+    let asked = ask(&["--url", &url]);
+    assert_eq!(without(&asked), expected);
+    let findings = server.findings("detection=K8A-401").await;
+    let told = [json!({"id": findings[0]["id"], "status": "open", "count": 1})];
+    assert_eq!((findings.len(), found(&asked)), (1, told.to_vec()));
+    let text = run(["explain", "--url", &url, "exec-90"]).stdout;
+    let id = findings[0]["id"].as_str().unwrap();
+    assert!(text.contains(&format!("  finding  {id}, open, 1 events")), "{text}");
+    // A detection of another text here is told of, and judged all the same.
+    std::fs::write(dir.path().join("own.sql"), OTHER).unwrap();
+    let dir = dir.path().display().to_string();
+    let other = ask(&["--url", &url, "--dir", &dir, "--detection", "K8A-401"]);
+    assert_eq!(other[0]["on_server"], "the server runs another text of it");
+    assert_eq!((&other[0]["verdict"], &other[0]["findings"]), (&json!("matched"), &json!([])));
     let ended = run(["explain", "--url", &url, "x' OR '1' = '1"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
     server.stop();
     let data = data.display().to_string();
-    assert_eq!(ask(&["--data", &data]), expected);
+    let asked = ask(&["--data", &data]);
+    assert_eq!((without(&asked), found(&asked)), (expected, told.to_vec()));
 }

@@ -63,13 +63,13 @@ impl Sources {
 
     /// Detections, path and text, in the order of paths.
     pub(super) fn detections(&self) -> impl Iterator<Item = (String, String)> {
-        self.ending(".sql")
+        self.ending("sql")
     }
 
     /// Lists likewise.
     pub(super) fn lists(&self) -> impl Iterator<Item = (String, String)> {
         let alone = [overrides::FILE, exception::FILE].map(|name| self.path(name));
-        self.ending(".yaml").filter(move |(path, _)| !alone.contains(&Some(path.clone())))
+        self.ending("yaml").filter(move |(path, _)| !alone.contains(&Some(path.clone())))
     }
 
     /// A file that lies in the folder itself, if it does.
@@ -83,7 +83,7 @@ impl Sources {
     }
 
     fn ending(&self, extension: &'static str) -> impl Iterator<Item = (String, String)> {
-        let texts = self.texts.iter().filter(move |(path, _)| path.ends_with(extension));
+        let texts = self.texts.iter().filter(move |(path, _)| has_extension(path, extension));
         texts.map(|(path, text)| (path.clone(), text.clone()))
     }
 
@@ -148,9 +148,18 @@ impl Sources {
     /// The same of overrides, exceptions and lists.
     fn put_back_shared(&mut self, good: &Self) -> bool {
         let paths = self.texts.keys().chain(good.texts.keys());
-        let paths: Vec<String> = paths.filter(|path| path.ends_with(".yaml")).cloned().collect();
-        paths.iter().fold(false, |is_new, path| self.put_back(path, good) || is_new)
+        let paths: Vec<String> =
+            paths.filter(|path| has_extension(path, "yaml")).cloned().collect();
+        let mut is_new = false;
+        for path in paths {
+            is_new |= self.put_back(&path, good);
+        }
+        is_new
     }
+}
+
+fn has_extension(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|of| of == extension)
 }
 
 #[cfg(test)]
