@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::{AsArray, RecordBatch, TimestampMicrosecondArray};
 use datafusion::common::{DataFusionError, Result};
 
-use super::aged::too_old;
+use super::aged::gone_up_to;
 use super::detection::Detection;
 use super::evidence::Mark;
 use super::finding::{Finding, bucket};
@@ -154,8 +154,8 @@ impl Absent {
         Ok(())
     }
 
-    /// Takes in a streak of new events: with those of its key that it touches it is one. `row` makes
-    /// the row of its last event.
+    /// Takes in a streak of new events: with those of its key that it touches it is one. `row`
+    /// makes the row of its last event.
     fn join(&self, state: &mut State, key: &[u8], mut joined: Streak, row: impl FnOnce() -> Row) {
         let State { streaks, bytes, watched, noted, .. } = state;
         let streaks = match streaks.get_mut(key) {
@@ -259,7 +259,7 @@ impl Absent {
             streaks.iter().map(|streak| (age(streak), part)).collect::<Vec<_>>()
         };
         let ages = state.streaks.iter().flat_map(of_key).collect();
-        let Some(newest) = too_old(ages, bytes_max / 2) else { return };
+        let Some(newest) = gone_up_to(ages, bytes_max / 2) else { return };
         let State { streaks, bytes, watched, lost_to, .. } = state;
         streaks.retain(|key, streaks| {
             *bytes -= weigh(key, streaks);

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
-use super::aged::too_old;
+use super::aged::gone_up_to;
 use super::detection::{Detection, Novelty};
 use super::evidence::Mark;
 use super::finding::{Finding, bucket};
@@ -160,9 +160,9 @@ impl FirstSeen {
         Ok(())
     }
 
-    /// Of an event that is the first or the last of its streak, or joins two: what was forgotten may
-    /// have been before it, and what it makes known may have been told of as new, in a streak that
-    /// is forgotten.
+    /// Of an event that is the first or the last of its streak, or joins two: what was forgotten
+    /// may have been before it, and what it makes known may have been told of as new, in a streak
+    /// that is forgotten.
     fn ask_again(&self, noted: &Noted, asks: &mut Vec<(i64, i64)>, time: i64) {
         if noted.is_forgotten(bucket(&self.detection, time)) {
             asks.push((time, time.saturating_add(self.novelty.lookback)));
@@ -271,7 +271,7 @@ impl FirstSeen {
         let last = |streaks: &Vec<Streak>| streaks.iter().map(|of| of.last).max();
         let size = |key: &[u8], streaks: &Vec<Streak>| KEY_BYTES + key.len() + weigh(streaks);
         let ages = state.streaks.iter().map(|(key, of)| (last(of), size(key, of))).collect();
-        let Some(newest) = too_old(ages, bytes_max / 2) else { return };
+        let Some(newest) = gone_up_to(ages, bytes_max / 2) else { return };
         let State { streaks, bytes, .. } = state;
         streaks.retain(|key, streaks| {
             let stays = last(streaks) > newest;

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use datafusion::error::Result;
 use hashbrown::{Equivalent, HashMap};
 
-use super::aged::too_old;
+use super::aged::gone_up_to;
 use super::detection::Detection;
 use super::evidence::{Evidence, Mark};
 use super::finding::{Finding, Identity, Status, bucket};
@@ -181,7 +181,7 @@ impl PerEvent {
             return;
         }
         let rounds = state.open.values().map(|open| (open.round, open.bytes)).collect();
-        let Some(newest) = too_old(rounds, bytes_max) else { return };
+        let Some(newest) = gone_up_to(rounds, bytes_max) else { return };
         let State { open, capped, bytes, .. } = state;
         open.retain(|(bucket, _), open| {
             let stays = open.round > newest;

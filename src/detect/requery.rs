@@ -43,8 +43,8 @@ pub(crate) struct Requery {
     asked_apart: AskedApart,
 }
 
-/// A guess at what a key takes that is found, bytes.
-const KEY_BYTES: usize = 8_192;
+/// What a key takes that is found, besides its bytes, its events and what is said of it.
+const KEY_BYTES: usize = 2 * size_of::<(Key, Keyed)>();
 
 type Key = Vec<u8>;
 /// The keys that a window finds, with their values and rows.
@@ -79,6 +79,13 @@ struct Keyed {
     /// The key's events in each pane of the windows that found it.
     panes: BTreeMap<i64, Evidence>,
     standing: Standing,
+}
+
+impl Keyed {
+    fn weigh(&self, key: &[u8]) -> usize {
+        let panes = self.panes.len() * 2 * size_of::<(i64, Evidence)>();
+        KEY_BYTES + 2 * key.len() + panes + self.standing.bytes()
+    }
 }
 
 impl State {
@@ -284,11 +291,8 @@ impl Requery {
         }
         // Of keys, those that were found longest ago.
         let last = |keyed: &Keyed| keyed.panes.last_key_value().map(|(pane, _)| *pane);
-        let ages = || state.keys.values().map(last).collect();
-        let max = bytes_max / 2 / KEY_BYTES;
-        if state.keys.len() > max
-            && let Some(newest) = gone_up_to(ages(), max)
-        {
+        let ages = state.keys.iter().map(|(key, keyed)| (last(keyed), keyed.weigh(key))).collect();
+        if let Some(newest) = gone_up_to(ages, bytes_max / 2) {
             state.keys.retain(|_, keyed| last(keyed) > newest);
             state.capped_to = state.latest;
         }
@@ -296,8 +300,8 @@ impl Requery {
 
     /// Bytes that the state takes.
     pub(crate) fn bytes(state: &State) -> usize {
-        let standing: usize = state.keys.values().map(|keyed| keyed.standing.bytes()).sum();
-        state.held.bytes() + standing
+        let keys: usize = state.keys.iter().map(|(key, keyed)| keyed.weigh(key)).sum();
+        state.held.bytes() + keys
     }
 
     /// What is to be said now about a key in a bucket; `None` when it is what was said before.
