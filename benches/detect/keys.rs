@@ -16,11 +16,19 @@ const ROWS: usize = 4_000;
 /// All keys come within one window.
 const SPAN: i64 = 540 * SECOND;
 
-/// Prints what so many keys cost.
+/// Prints what so many keys cost: within the usual buffer, and in one that holds them all.
 pub(crate) fn run() {
     let keys = std::env::var("AUDITMILL_KEYS").ok().and_then(|text| text.parse().ok());
     let keys: usize = keys.unwrap_or(KEYS);
-    let mut engine = engine(&[Mixed::endless()], EngineSettings::default());
+    let usual = EngineSettings::default();
+    println!("buffer of {} MiB", usual.state_bytes_max >> 20);
+    run_within(keys, usual);
+    println!("buffer without end");
+    run_within(keys, EngineSettings { state_bytes_max: usize::MAX / 2, ..usual });
+}
+
+fn run_within(keys: usize, settings: EngineSettings) {
+    let mut engine = engine(&[Mixed::endless()], settings);
     let start = parse_rfc3339("2026-03-01T00:00:00Z").expect("a time");
     let batches = keys.div_ceil(ROWS);
     let at = |batch: usize| start + SPAN * batch as i64 / batches as i64;

@@ -254,11 +254,12 @@ impl Absent {
             return;
         }
         let age = |streak: &Streak| (!streak.is_over, streak.last);
-        let of_key = |(key, streaks): (&Box<[u8]>, &Vec<Streak>)| {
+        let of_key = |(key, streaks): (&[u8], &Vec<Streak>)| {
             let part = weigh(key, streaks) / streaks.len().max(1);
             streaks.iter().map(|streak| (age(streak), part)).collect::<Vec<_>>()
         };
-        let ages = state.streaks.iter().flat_map(of_key).collect();
+        let keys = state.streaks.iter().map(|(key, streaks)| (&**key, streaks));
+        let ages = keys.flat_map(of_key).collect();
         let Some(newest) = gone_up_to(ages, bytes_max / 2) else { return };
         let State { streaks, bytes, watched, lost_to, .. } = state;
         streaks.retain(|key, streaks| {

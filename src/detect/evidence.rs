@@ -55,13 +55,9 @@ const NIBBLES: [u8; 256] = {
 impl Id {
     fn of(text: &str) -> Self {
         let bytes = text.as_bytes();
-        let known = if let Ok(digits) = bytes.try_into() {
-            hex(digits).map(Self::Hex)
-        } else if let Ok(uuid) = bytes.try_into() {
-            unhyphened(uuid).and_then(|digits| hex(&digits)).map(Self::Uuid)
-        } else {
-            None
-        };
+        let digits = || hex(bytes.try_into().ok()?).map(Self::Hex);
+        let uuid = || hex(&unhyphened(bytes.try_into().ok()?)?).map(Self::Uuid);
+        let known = digits().or_else(uuid);
         known.unwrap_or_else(|| Self::Other(text.into()))
     }
 
@@ -174,7 +170,9 @@ impl Evidence {
     }
 
     /// Of sets of events of which each is before the next.
-    pub(crate) fn ascending<'a>(parts: impl DoubleEndedIterator<Item = &'a Self> + Clone) -> Self {
+    pub(crate) fn ascending<'a>(
+        parts: &(impl DoubleEndedIterator<Item = &'a Self> + Clone),
+    ) -> Self {
         let count = parts.clone().map(|part| part.count).sum();
         let marks = || parts.clone().flat_map(|part| part.shown.iter());
         if count <= SHOWN_MAX as u64 {
@@ -259,7 +257,7 @@ mod tests {
             prop_assert_eq!(&merged, &gather(&times));
             let (before, after) = times.split_at(split);
             let parts = [gather(before), Evidence::default(), gather(after)];
-            prop_assert_eq!(&merged, &Evidence::ascending(parts.iter()));
+            prop_assert_eq!(&merged, &Evidence::ascending(&parts.iter()));
             let mut expected: Vec<_> = times.iter().take(3).chain(times.iter().rev().take(2))
                 .copied().collect();
             expected.sort_unstable();

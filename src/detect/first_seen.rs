@@ -119,13 +119,12 @@ impl FirstSeen {
         for row in 0..rows.num_rows() {
             novel.write(row, &mut key);
             let time = events.time(row);
-            let streaks = match state.streaks.get_mut(key.as_slice()) {
-                Some(streaks) => streaks,
-                None => {
-                    let streaks = one_streak();
-                    state.bytes += KEY_BYTES + key.len() + weigh(&streaks);
-                    state.streaks.entry(key.as_slice().into()).or_insert(streaks)
-                }
+            let streaks = if let Some(streaks) = state.streaks.get_mut(key.as_slice()) {
+                streaks
+            } else {
+                let streaks = one_streak();
+                state.bytes += KEY_BYTES + key.len() + weigh(&streaks);
+                state.streaks.entry(key.as_slice().into()).or_insert(streaks)
             };
             // Nearly all events go on with the one streak of their key, and are not new.
             if let [streak] = streaks.as_mut_slice()

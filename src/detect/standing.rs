@@ -179,7 +179,7 @@ impl Standing {
         }
         let row = shown.and_then(|(_, row)| row)?;
         let evidence =
-            Evidence::ascending(covered.iter().flat_map(|span| about.panes.within(span)));
+            Evidence::ascending(&covered.iter().flat_map(|span| about.panes.within(span)));
         let identity = Identity { detection, cluster: about.cluster, key: about.key, bucket };
         let (id, key) = match before {
             Some(before) => (before.id.clone(), before.key.clone()),
