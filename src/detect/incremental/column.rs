@@ -12,7 +12,7 @@ use datafusion::common::Result;
 use super::super::value::Value;
 use super::plan::is_whole;
 
-/// Whether [`column`] makes the column's value again from the key.
+/// Whether [`column()`] makes the column's value again from the key.
 pub(super) fn comes_back(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, value) => value.is_string(),
