@@ -8,8 +8,8 @@
 //!   (`fused.rs`), and decoding the same events.
 //! - `shipped`: all shipped detections, as a server runs them, over the same.
 //! - `worst`: 200 detections whose conditions hold for every event.
-//! - `keys`: 10 million keys in one windowed detection (`AUDITMILL_KEYS` says how many), in the usual
-//!   buffer and in one that holds them all: memory a key, and the longest a call takes.
+//! - `keys`: 10 million keys in one windowed detection (`AUDITMILL_KEYS` says how many), in the
+//!   usual buffer and in one that holds them all: memory a key, and the longest a call takes.
 //!
 //! Names of parts as arguments run these alone: `cargo bench --bench detect -- mix keys`.
 //! `AUDITMILL_SECONDS` is how long each figure of `mix` and `worst` is measured.

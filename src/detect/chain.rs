@@ -304,3 +304,105 @@ impl FindingsBuffer {
 fn bytes((_, id): &(i64, String), row: &OwnedRow) -> usize {
     FINDING_BYTES + 2 * id.len() + row.row().data().len()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+
+    use super::super::catalog::Catalog;
+    use super::super::compiled::Slot;
+    use super::super::engine::{Engine, EngineSettings};
+    use super::*;
+    use crate::event::rows::{EventRow, Rows};
+    use crate::sql::context::session;
+
+    const MINUTE: i64 = 60_000_000;
+    const WINDOW: Window = Window { length: 60 * MINUTE, slide: 60 * MINUTE };
+
+    /// What a query reads of findings.
+    fn feed(sql: &str) -> Arc<Feed> {
+        let slot = Slot::new(findings_schema());
+        let context = session().unwrap();
+        context.register_table("findings", slot.table().unwrap()).unwrap();
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let plan = runtime.block_on(context.state().create_logical_plan(sql)).unwrap();
+        let intake = Intake::over(&context, &findings_schema(), &plan).unwrap();
+        Arc::new(Feed::new(&context, intake.unwrap()).unwrap())
+    }
+
+    /// Findings of so many names, one after the other, each twice: of its first event, and of both.
+    fn findings(names: usize) -> [Vec<Finding>; 2] {
+        let text = "/*\nid: ONE\ntitle: t\nseverity: low\nkey: [name]\ndescribe: \"{{name}}\"\n*/\n\
+                    SELECT name, user_agent FROM events";
+        let catalog = Catalog::from_texts([("one.sql".to_owned(), text.to_owned())]).unwrap();
+        let mut engine = Engine::new(&catalog, EngineSettings::default()).unwrap();
+        [0, 1].map(|round| {
+            let mut rows = Rows::new();
+            for name in 0..names {
+                rows.push(&EventRow {
+                    cluster: "c",
+                    event_id: &format!("{name}-{round}"),
+                    event_time: name as i64 + round,
+                    name: Some(&format!("an object of some length {name}")),
+                    user_agent: Some("a program of some length"),
+                    ..EventRow::default()
+                });
+            }
+            engine.on_batch(&rows.finish(), 0).findings
+        })
+    }
+
+    fn told(findings: &[Finding], feed: &Feed) -> Told {
+        Told::of(findings, &feed.columns().collect()).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_read_is_a_change() {
+        let [first, second] = findings(1);
+        let start = "SELECT event_time, event_id, cluster, name";
+        for (rest, panes) in [
+            (" FROM findings WHERE detection = 'ONE'", [1, 0]),
+            (", count FROM findings WHERE detection = 'ONE'", [1, 1]),
+            (", last_seen FROM findings", [1, 1]),
+            (" FROM findings WHERE detection = 'OTHER'", [0, 0]),
+            (" FROM findings WHERE count >= 2", [0, 1]),
+        ] {
+            let feed = feed(&format!("{start}{rest}"));
+            let mut buffer = FindingsBuffer::new(WINDOW, Arc::clone(&feed));
+            let changed =
+                [&first, &second].map(|of| buffer.upsert(&told(of, &feed)).unwrap().len());
+            assert_eq!(changed, panes, "{rest}");
+        }
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_gone() {
+        let [first, _] = findings(2);
+        let feed = feed("SELECT event_time, event_id, cluster, name FROM findings");
+        let mut buffer = FindingsBuffer::new(WINDOW, Arc::clone(&feed));
+        buffer.upsert(&told(&first, &feed)).unwrap();
+        let withdrawn = Finding { status: Status::Withdrawn, ..first[0].clone() };
+        // The last word counts.
+        let words = [first[0].clone(), withdrawn];
+        assert_eq!(buffer.upsert(&told(&words, &feed)).unwrap().len(), 1);
+        let rows = buffer.window(60 * MINUTE).unwrap();
+        assert_eq!(rows[0].num_rows(), 1);
+        assert!(buffer.upsert(&told(&words, &feed)).unwrap().is_empty(), "it was gone before");
+    }
+
+    #[test]
+    fn thousands_of_findings_take_little() {
+        let [first, _] = findings(5_000);
+        let feed = feed("SELECT event_time, event_id, cluster, name, summary FROM findings");
+        let mut buffer = FindingsBuffer::new(WINDOW, Arc::clone(&feed));
+        for some in first.chunks(100) {
+            buffer.upsert(&told(some, &feed)).unwrap();
+        }
+        assert!(buffer.bytes() < 5_000 * 1_000, "{} bytes", buffer.bytes());
+        assert!(!buffer.cap(8 << 20));
+        assert_eq!(buffer.window(60 * MINUTE).unwrap()[0].num_rows(), 5_000);
+        assert!(buffer.cap(1 << 20), "it does not all fit into that");
+        assert!(buffer.bytes() <= 1 << 20);
+        assert!(buffer.window(60 * MINUTE).is_none(), "who lacks rows says nothing");
+    }
+}

@@ -1,6 +1,7 @@
 //! Drives the detections: rows of events in, findings that changed out.
 
 mod past;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -20,61 +21,13 @@ use super::index::select::{Index, Selection};
 use super::requery::Ask;
 use super::rows::{arrivals, by_cluster, event_times};
 use super::running::{Running, Taken, fault};
-use super::watermark::{Patience, Stragglers, Watermark};
+use super::watermark::{Stragglers, Watermark};
 use crate::event::lookback::Lookback;
 use crate::sql::context::session;
 
 pub use self::past::{LongMemory, Seen};
+pub use self::settings::{EngineSettings, Pace};
 pub use super::outcome::{Beyond, Cost, Exempted, Fault, Outcome};
-
-/// When windows are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// As events come: findings must not wait.
-    Live,
-    /// When they close, and before they are forgotten: events of the past come in about their
-    /// order, and only the last word on a finding counts.
-    Past,
-    /// Once, in [`Engine::finish`]: the input ends by itself.
-    Replay,
-}
-
-/// How an engine runs. None of it changes what is found.
-#[derive(Clone, Copy, Debug)]
-pub struct EngineSettings {
-    /// When windows are asked.
-    pub pace: Pace,
-    /// When windows close.
-    pub patience: Patience,
-    /// How long what is over is held for late events, microseconds: windows and buckets are
-    /// forgotten that much behind the watermark, if no event as old has arrived for as long.
-    pub hold: i64,
-    /// The most bytes that one detection keeps for one cluster; beyond, what was not touched
-    /// lately goes and findings that may miss it are marked incomplete.
-    pub state_bytes_max: usize,
-    /// Whether a detection that takes too much time rests or is set aside, for the others' sake: by
-    /// the clock of this machine, which knows nothing of the events' times.
-    pub limited: bool,
-}
-
-impl Default for EngineSettings {
-    fn default() -> Self {
-        Self {
-            pace: Pace::Live,
-            patience: Patience::default(),
-            hold: 3_600_000_000,
-            state_bytes_max: 256 << 20,
-            limited: false,
-        }
-    }
-}
-
-impl EngineSettings {
-    fn limits(&self, clusters: usize) -> Limits {
-        let Self { limited, state_bytes_max, .. } = *self;
-        Limits { limited, sharers: clusters, state_bytes_max }
-    }
-}
 
 /// All detections with their state. Not for use inside an async runtime: it has one of its own,
 /// on the caller's thread.

@@ -120,6 +120,28 @@ fn read_by(user: &str, number: u32) -> Value {
     event
 }
 
+/// What R-EACH finds.
+const CHAIN: &str = "/*
+id: R-CHAIN
+title: Chain
+severity: low
+window: 1h
+over: findings
+describe: \"{{user_name}} {{n}}\"
+*/
+SELECT user_name, count(*) AS n FROM findings WHERE detection = 'R-EACH' GROUP BY user_name
+";
+
+#[tokio::test]
+async fn who_reads_findings_reads_what_a_new_file_finds_of_the_past() {
+    let at = Reloading::start(&[("chain.sql", CHAIN)]);
+    at.deliver(&reads(0..3)).await;
+    at.write("each.sql", EACH);
+    at.reload("taken").await;
+    until("what came before is found", async || at.counts("R-EACH").await == [3]).await;
+    until("and read", async || at.finds("R-CHAIN", 1).await).await;
+}
+
 #[tokio::test]
 async fn a_file_that_is_added_changed_and_removed_finds_otherwise() {
     let at = Reloading::start(&[]);
