@@ -109,7 +109,7 @@ const NEVER: [(&str, &[&str]); 12] = [
 ];
 
 /// Texts of code that have one home.
-const CALLS: [(&[&str], &[&str]); 5] = [
+const CALLS: [(&[&str], &[&str]); 6] = [
     (&["tokio::spawn", "task::spawn(", "thread::spawn"], &["tasks.rs"]),
     // An engine's own thread ends with it.
     (&["thread::Builder"], &["tasks.rs", "detect/asked.rs"]),
