@@ -331,7 +331,7 @@ mod tests {
     }
 
     /// Findings of so many names, one after the other, each twice: of its first event, and of both.
-    fn findings(names: usize) -> [Vec<Finding>; 2] {
+    fn findings(names: i64) -> [Vec<Finding>; 2] {
         let text = "/*\nid: ONE\ntitle: t\nseverity: low\nkey: [name]\ndescribe: \"{{name}}\"\n*/\n\
                     SELECT name, user_agent FROM events";
         let catalog = Catalog::from_texts([("one.sql".to_owned(), text.to_owned())]).unwrap();
@@ -342,7 +342,7 @@ mod tests {
                 rows.push(&EventRow {
                     cluster: "c",
                     event_id: &format!("{name}-{round}"),
-                    event_time: name as i64 + round,
+                    event_time: name + round,
                     name: Some(&format!("an object of some length {name}")),
                     user_agent: Some("a program of some length"),
                     ..EventRow::default()
